@@ -1,0 +1,3 @@
+module github.com/lowkeylm/lowkey
+
+go 1.26
