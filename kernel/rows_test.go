@@ -79,7 +79,7 @@ func TestRowLayout(t *testing.T) {
 	if math.Abs(float64(scale)-8.0/127) > 1e-4 {
 		t.Errorf("scale of the short q8 block is %v", scale)
 	}
-	if got, want := q8[36:], []byte{127, 256 - 63, 32, 16, 256 - 111}; !bytes.Equal(got, want) { // 4*127/8 = 63.5, a hair less by the rounded scale
+	if got, want := q8[36:], []byte{127, 256 - 64, 32, 16, 256 - 111}; !bytes.Equal(got, want) { // 4*127/8 = 63.5, a hair more by the rounded scale
 		t.Errorf("q8 codes %v, want %v", got, want)
 	}
 
