@@ -111,5 +111,5 @@ func (t Tensor) Supported() error {
 	if _, _, ok := t.Type.Block(); ok {
 		return nil
 	}
-	return fault.New(fault.Unsupported, fmt.Sprintf("tensor %q", t.Name), t.Type.String(), "this version does not know that tensor type", "use a file quantised to another type")
+	return fault.New(fault.Unsupported, fmt.Sprintf("tensor %q", clip(t.Name)), t.Type.String(), "this version does not know that tensor type", "use a file quantised to another type")
 }

@@ -90,10 +90,11 @@ func (f *File) parsePreamble(r *reader) (tensors, pairs uint64) {
 	if r.err != nil {
 		return 0, 0
 	}
+	swapped := bits.ReverseBytes32(f.Version)
 	switch {
 	case f.Version == 2 || f.Version == 3:
-	case f.Version&0xffff == 0 && f.Version != 0:
-		r.err = fault.New(fault.Unsupported, r.thing, fmt.Sprintf("big-endian GGUF version %d", bits.ReverseBytes32(f.Version)), "only little-endian files are read", "convert it to little endian")
+	case swapped >= 1 && swapped <= 3:
+		r.err = fault.New(fault.Unsupported, r.thing, fmt.Sprintf("big-endian GGUF version %d", swapped), "only little-endian files are read", "convert it to little endian")
 		return 0, 0
 	default:
 		r.err = fault.New(fault.Unsupported, r.thing, fmt.Sprintf("GGUF version %d", f.Version), "versions 2 and 3 are read", "convert the model again with a current tool")
@@ -120,7 +121,7 @@ func (f *File) parsePairs(r *reader, count uint64) {
 			return
 		}
 		if _, twice := f.values[key]; twice {
-			r.bad(fmt.Sprintf("metadata key %q appears twice", key), "")
+			r.bad(fmt.Sprintf("metadata key %q appears twice", clip(key)), "")
 			return
 		}
 		kind := ValueType(r.u32(key))
@@ -134,8 +135,8 @@ func (f *File) parsePairs(r *reader, count uint64) {
 	f.Alignment = defaultAlignment
 	if _, present := f.values["general.alignment"]; present {
 		a, ok := f.Uint("general.alignment")
-		if !ok || a < 8 || a > maxAlignment || a&(a-1) != 0 {
-			r.bad(fmt.Sprintf("general.alignment is %v", f.values["general.alignment"]), fmt.Sprintf("a power of two from 8 to %d is needed", maxAlignment))
+		if !ok || !goodAlignment(a) {
+			r.bad(fmt.Sprintf("general.alignment is %s", clip(fmt.Sprint(f.values["general.alignment"]))), fmt.Sprintf("a power of two from 8 to %d is needed", maxAlignment))
 			return
 		}
 		f.Alignment = a
@@ -149,13 +150,13 @@ func (f *File) parseTensors(r *reader, count uint64) {
 			return
 		}
 		if _, twice := f.tensors[name]; twice {
-			r.bad(fmt.Sprintf("tensor %q appears twice", name), "")
+			r.bad(fmt.Sprintf("tensor %q appears twice", clip(name)), "")
 			return
 		}
 		t := Tensor{Name: name}
 		n := r.u32(name)
 		if n > maxDims {
-			r.bad(fmt.Sprintf("tensor %q has %d dimensions", name, n), fmt.Sprintf("at most %d are allowed", maxDims))
+			r.bad(fmt.Sprintf("tensor %q has %d dimensions", clip(name), n), fmt.Sprintf("at most %d are allowed", maxDims))
 			return
 		}
 		for range n {
@@ -167,7 +168,7 @@ func (f *File) parseTensors(r *reader, count uint64) {
 			return
 		}
 		if why := t.measure(); why != "" {
-			r.bad(fmt.Sprintf("tensor %q: %s", name, why), "")
+			r.bad(fmt.Sprintf("tensor %q: %s", clip(name), why), "")
 			return
 		}
 		f.tensors[name] = len(f.Tensors)
@@ -220,11 +221,11 @@ func (f *File) placeTensors(r *reader) {
 		t := &f.Tensors[i]
 		order[i] = i
 		if t.Offset%f.Alignment != 0 {
-			r.bad(fmt.Sprintf("tensor %q at offset %d", t.Name, t.Offset), fmt.Sprintf("the alignment is %d", f.Alignment))
+			r.bad(fmt.Sprintf("tensor %q at offset %d", clip(t.Name), t.Offset), fmt.Sprintf("the alignment is %d", f.Alignment))
 			return
 		}
 		if t.Offset > size || t.Size > size-t.Offset {
-			r.bad(fmt.Sprintf("tensor %q needs bytes %d to %d of the data", t.Name, t.Offset, satAdd(t.Offset, t.Size)), fmt.Sprintf("the file has %d", size))
+			r.bad(fmt.Sprintf("tensor %q needs bytes %d to %d of the data", clip(t.Name), t.Offset, satAdd(t.Offset, t.Size)), fmt.Sprintf("the file has %d", size))
 			return
 		}
 	}
@@ -238,7 +239,7 @@ func (f *File) placeTensors(r *reader) {
 	for i := 1; i < len(order); i++ {
 		x, y := f.Tensors[order[i-1]], f.Tensors[order[i]]
 		if x.Offset+x.Size > y.Offset {
-			r.bad(fmt.Sprintf("tensors %q and %q overlap", x.Name, y.Name), "")
+			r.bad(fmt.Sprintf("tensors %q and %q overlap", clip(x.Name), clip(y.Name)), "")
 			return
 		}
 	}
@@ -273,7 +274,7 @@ func (r *reader) take(n uint64, what string) []byte {
 		return nil
 	}
 	if n > r.left() {
-		r.bad(fmt.Sprintf("%q at byte %d needs %d bytes", what, r.pos, n), fmt.Sprintf("the file has %d left", r.left()))
+		r.bad(fmt.Sprintf("%q at byte %d needs %d bytes", clip(what), r.pos, n), fmt.Sprintf("the file has %d left", r.left()))
 		return nil
 	}
 	b := r.data[r.pos : r.pos+n]
@@ -298,17 +299,39 @@ func (r *reader) u64(what string) uint64 {
 // name reads a key or a tensor's name: valid UTF-8 without control characters (it will be printed), 1 to 65535 bytes.
 func (r *reader) name(what string) string {
 	n := r.u64(what)
-	if r.err == nil && (n == 0 || n >= maxName) {
-		r.bad(fmt.Sprintf("%s of %d bytes at byte %d", what, n, r.pos), fmt.Sprintf("1 to %d are allowed", maxName-1))
+	if n >= maxName {
+		r.bad(fmt.Sprintf("%s of %d bytes at byte %d", what, n, r.pos), fmt.Sprintf("at most %d are allowed", maxName-1))
 	}
 	s := string(r.take(n, what))
 	if r.err != nil {
 		return ""
 	}
-	if !utf8.ValidString(s) || strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c >= 0x7f && c < 0xa0 }) {
-		r.bad(fmt.Sprintf("%s %q", what, s), "names are UTF-8 without control characters")
+	if why := badName(s); why != "" {
+		r.bad(fmt.Sprintf("%s %q", what, clip(s)), why)
 	}
 	return s
+}
+
+// badName says what is wrong with a key or a tensor's name, or "". Names get printed, so control characters are refused.
+func badName(s string) string {
+	if len(s) == 0 || len(s) >= maxName {
+		return fmt.Sprintf("names have 1 to %d bytes", maxName-1)
+	}
+	if !utf8.ValidString(s) || strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c >= 0x7f && c < 0xa0 }) {
+		return "names are UTF-8 without control characters"
+	}
+	return ""
+}
+
+func goodAlignment(a uint64) bool { return a >= 8 && a <= maxAlignment && a&(a-1) == 0 }
+
+// clip keeps a hostile name from filling the screen.
+func clip(s string) string {
+	const most = 120
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "..."
 }
 
 // value reads one metadata value as its Go type; an array becomes a slice of it.
@@ -323,7 +346,7 @@ func (r *reader) value(key string, kind ValueType) any {
 		return r.array(key)
 	}
 	if int(kind) >= len(valueTypes) {
-		r.bad(fmt.Sprintf("%q has %s", key, kind), "value types are 0 to 12")
+		r.bad(fmt.Sprintf("%q has %s", clip(key), kind), "value types are 0 to 12")
 		return nil
 	}
 	b := r.take(valueTypes[kind].bytes, key)
@@ -366,15 +389,15 @@ func (r *reader) array(key string) any {
 	case kind == String:
 		return r.strings(key, n)
 	case kind == Array:
-		r.err = fault.New(fault.Unsupported, r.thing, fmt.Sprintf("%q is an array of arrays", key), "arrays of plain values are read", "")
+		r.err = fault.New(fault.Unsupported, r.thing, fmt.Sprintf("%q is an array of arrays", clip(key)), "arrays of plain values are read", "")
 		return nil
 	case int(kind) >= len(valueTypes):
-		r.bad(fmt.Sprintf("%q is an array of %s", key, kind), "value types are 0 to 12")
+		r.bad(fmt.Sprintf("%q is an array of %s", clip(key), kind), "value types are 0 to 12")
 		return nil
 	}
 	size := valueTypes[kind].bytes
 	if n > r.left()/size {
-		r.bad(fmt.Sprintf("%q is an array of %d %ss at byte %d", key, n, kind, r.pos), fmt.Sprintf("the file has %d bytes left", r.left()))
+		r.bad(fmt.Sprintf("%q is an array of %d %ss at byte %d", clip(key), n, kind, r.pos), fmt.Sprintf("the file has %d bytes left", r.left()))
 		return nil
 	}
 	b := r.take(n*size, key)
@@ -407,7 +430,7 @@ func (r *reader) array(key string) any {
 // strings reads n strings. They share one copy of their bytes: a vocabulary has 10^5 of them.
 func (r *reader) strings(key string, n uint64) any {
 	if n > r.left()/8 {
-		r.bad(fmt.Sprintf("%q is an array of %d strings at byte %d", key, n, r.pos), fmt.Sprintf("the file has %d bytes left", r.left()))
+		r.bad(fmt.Sprintf("%q is an array of %d strings at byte %d", clip(key), n, r.pos), fmt.Sprintf("the file has %d bytes left", r.left()))
 		return nil
 	}
 	begin := r.pos
@@ -431,7 +454,7 @@ func (r *reader) strings(key string, n uint64) any {
 func (r *reader) checkBools(key string, b []byte) {
 	for _, v := range b {
 		if v > 1 {
-			r.bad(fmt.Sprintf("%q holds a bool of value %d", key, v), "0 and 1 are allowed")
+			r.bad(fmt.Sprintf("%q holds a bool of value %d", clip(key), v), "0 and 1 are allowed")
 			return
 		}
 	}

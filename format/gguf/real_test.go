@@ -1,6 +1,8 @@
 package gguf
 
 import (
+	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -62,7 +64,39 @@ func TestRealFiles(t *testing.T) {
 			if rest := uint64(len(f.data)) - f.DataStart - end; rest >= f.Alignment {
 				t.Errorf("%d bytes after the last tensor", rest)
 			}
+			checkRewrite(t, f)
 			t.Logf("version %d, data at %d, types %v", f.Version, f.DataStart, types)
 		})
 	}
+}
+
+// checkRewrite writes the file again: the published bytes, which another program wrote, must come out.
+func checkRewrite(t *testing.T, f *File) {
+	t.Helper()
+	var pairs []Pair
+	for _, key := range f.Keys {
+		pairs = append(pairs, Pair{key, f.Value(key)})
+	}
+	var tensors []Source
+	for _, x := range f.Tensors {
+		tensors = append(tensors, Source{Name: x.Name, Type: x.Type, Dims: x.Dims, Data: f.Data(x)})
+	}
+	w := &comparer{want: f.data}
+	if err := Encode(w, pairs, tensors); err != nil {
+		t.Fatal(err)
+	}
+	if len(w.want) != 0 {
+		t.Errorf("%d bytes were not written", len(w.want))
+	}
+}
+
+// comparer is a writer that fails where the bytes differ from want.
+type comparer struct{ want []byte }
+
+func (c *comparer) Write(b []byte) (int, error) {
+	if len(b) > len(c.want) || !bytes.Equal(b, c.want[:len(b)]) {
+		return 0, fmt.Errorf("differs within %d bytes, %d before the end", len(b), len(c.want))
+	}
+	c.want = c.want[len(b):]
+	return len(b), nil
 }
