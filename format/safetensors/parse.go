@@ -198,7 +198,7 @@ func (p *parser) tensor(name string, size uint64) (Tensor, span, error) {
 		t.Shape = append(t.Shape, int(d))
 	}
 	if want, ok := byteSize(t.DType, t.Shape); !ok || uint64(want) != offsets[1]-offsets[0] {
-		return t, span{}, p.bad(fmt.Sprintf("%s has %d bytes", what, offsets[1]-offsets[0]), fmt.Sprintf("%s %s needs another number", t.DType, clip(fmt.Sprint(t.Shape))))
+		return t, span{}, p.bad(fmt.Sprintf("%s has %d bytes", what, offsets[1]-offsets[0]), needs(t.DType, t.Shape))
 	}
 	return t, span{name, offsets[0], offsets[1]}, nil
 }

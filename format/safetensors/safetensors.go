@@ -134,7 +134,7 @@ func (f *File) Close() error {
 func (t Tensor) sized() error {
 	want, ok := byteSize(t.DType, t.Shape)
 	if !ok || want != len(t.Data) {
-		return fault.New(fault.BadInput, fmt.Sprintf("tensor %q", t.Name), fmt.Sprintf("%d bytes of data", len(t.Data)), fmt.Sprintf("%s %v needs another number", t.DType, t.Shape), "")
+		return fault.New(fault.BadInput, fmt.Sprintf("tensor %q", clip(t.Name)), fmt.Sprintf("%d bytes of data", len(t.Data)), needs(t.DType, t.Shape), "")
 	}
 	return nil
 }
@@ -152,4 +152,13 @@ func byteSize(d DType, shape []int) (size int, ok bool) {
 		size *= dim
 	}
 	return size, true
+}
+
+// needs words byteSize for an error.
+func needs(d DType, shape []int) string {
+	size, ok := byteSize(d, shape)
+	if !ok {
+		return fmt.Sprintf("%s %s is beyond what a file can hold", d, clip(fmt.Sprint(shape)))
+	}
+	return fmt.Sprintf("%s %s takes %d", d, clip(fmt.Sprint(shape)), size)
 }
