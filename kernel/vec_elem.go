@@ -8,7 +8,9 @@ package kernel
 // Add: dst[i] += x[i].
 func Add(dst, x []float32) {
 	x = x[:len(dst)]
-	addPlain(dst, x)
+	if !addFast(dst, x) {
+		addPlain(dst, x)
+	}
 }
 
 func addPlain(dst, x []float32) {
@@ -20,7 +22,9 @@ func addPlain(dst, x []float32) {
 // AddScaled: dst[i] += a * x[i].
 func AddScaled(dst, x []float32, a float32) {
 	x = x[:len(dst)]
-	addScaledPlain(dst, x, a)
+	if !addScaledFast(dst, x, a) {
+		addScaledPlain(dst, x, a)
+	}
 }
 
 func addScaledPlain(dst, x []float32, a float32) {
@@ -30,7 +34,11 @@ func addScaledPlain(dst, x []float32, a float32) {
 }
 
 // Scale: x[i] *= a.
-func Scale(x []float32, a float32) { scalePlain(x, a) }
+func Scale(x []float32, a float32) {
+	if !scaleFast(x, a) {
+		scalePlain(x, a)
+	}
+}
 
 func scalePlain(x []float32, a float32) {
 	for i := range x {
@@ -38,10 +46,22 @@ func scalePlain(x []float32, a float32) {
 	}
 }
 
+// ScaleTo: dst[i] = x[i] * a.
+func ScaleTo(dst, x []float32, a float32) {
+	x = x[:len(dst)]
+	if !scaleToFast(dst, x, a) {
+		for i, v := range x {
+			dst[i] = v * a
+		}
+	}
+}
+
 // MulInto: dst[i] *= x[i].
 func MulInto(dst, x []float32) {
 	x = x[:len(dst)]
-	mulPlain(dst, x)
+	if !mulFast(dst, x) {
+		mulPlain(dst, x)
+	}
 }
 
 func mulPlain(dst, x []float32) {

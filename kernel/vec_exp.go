@@ -84,7 +84,11 @@ func geluTanhf(x float32) float32 {
 }
 
 // Exp: x[i] = e^x[i].
-func Exp(x []float32) { expPlain(x) }
+func Exp(x []float32) {
+	if !expFast(x) {
+		expPlain(x)
+	}
+}
 
 func expPlain(x []float32) {
 	for i, v := range x {
@@ -94,6 +98,9 @@ func expPlain(x []float32) {
 
 // SiLU: x[i] = x[i] / (1 + e^-x[i]).
 func SiLU(x []float32) {
+	if siluFast(x) {
+		return
+	}
 	for i, v := range x {
 		x[i] = siluf(v)
 	}
@@ -102,7 +109,9 @@ func SiLU(x []float32) {
 // SiLUMul: dst[i] = SiLU(gate[i]) * up[i] (SwiGLU; Shazeer, GLU Variants Improve Transformer, 2020). dst may be gate or up.
 func SiLUMul(dst, gate, up []float32) {
 	gate, up = gate[:len(dst)], up[:len(dst)]
-	siluMulPlain(dst, gate, up)
+	if !siluMulFast(dst, gate, up) {
+		siluMulPlain(dst, gate, up)
+	}
 }
 
 func siluMulPlain(dst, gate, up []float32) {
@@ -113,6 +122,9 @@ func siluMulPlain(dst, gate, up []float32) {
 
 // GELUTanh: x[i] = 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x³))).
 func GELUTanh(x []float32) {
+	if geluTanhFast(x) {
+		return
+	}
 	for i, v := range x {
 		x[i] = geluTanhf(v)
 	}
@@ -121,7 +133,9 @@ func GELUTanh(x []float32) {
 // GELUTanhMul: dst[i] = GELUTanh(gate[i]) * up[i] (GeGLU). dst may be gate or up.
 func GELUTanhMul(dst, gate, up []float32) {
 	gate, up = gate[:len(dst)], up[:len(dst)]
-	geluTanhMulPlain(dst, gate, up)
+	if !geluTanhMulFast(dst, gate, up) {
+		geluTanhMulPlain(dst, gate, up)
+	}
 }
 
 func geluTanhMulPlain(dst, gate, up []float32) {
@@ -151,13 +165,20 @@ func geluf(x float32) float32 {
 
 // Tanh: x[i] = tanh(x[i]).
 func Tanh(x []float32) {
+	if softcapFast(x, 1, 1) {
+		return
+	}
 	for i, v := range x {
 		x[i] = tanhf(v)
 	}
 }
 
 // Softcap: x[i] = c tanh(x[i] / c), c > 0 (Gemma 2's cap on logits and scores).
-func Softcap(x []float32, c float32) { softcapPlain(x, c) }
+func Softcap(x []float32, c float32) {
+	if !softcapFast(x, c, 1/c) {
+		softcapPlain(x, c)
+	}
+}
 
 func softcapPlain(x []float32, c float32) {
 	inv := 1 / c

@@ -15,7 +15,13 @@ func RMSNorm(dst, x, w []float32, eps float32, plusOne bool) {
 	if len(dst) == 0 {
 		return
 	}
-	rmsNormPlain(dst, x, w, eps, plusOne)
+	plus := float32(0)
+	if plusOne {
+		plus = 1
+	}
+	if !rmsNormFast(dst, x, w, eps, plus) {
+		rmsNormPlain(dst, x, w, eps, plusOne)
+	}
 }
 
 func rmsNormPlain(dst, x, w []float32, eps float32, plusOne bool) {

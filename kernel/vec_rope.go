@@ -5,7 +5,9 @@ package kernel
 // RopeHalf rotates the pairs (i, i+n/2) of x, n = len(x) even, by the angle whose cosine and sine are cos[i] and sin[i], i < n/2 (the order of Hugging Face's checkpoints).
 func RopeHalf(x, cos, sin []float32) {
 	h := len(x) / 2
-	ropeHalfPlain(x[:2*h], cos[:h], sin[:h])
+	if h > 0 && !ropeHalfFast(x[:h], x[h:2*h], cos[:h], sin[:h]) {
+		ropeHalfPlain(x[:2*h], cos[:h], sin[:h])
+	}
 }
 
 func ropeHalfPlain(x, cos, sin []float32) {
@@ -20,7 +22,8 @@ func ropeHalfPlain(x, cos, sin []float32) {
 // RopePairs rotates the pairs (2i, 2i+1) of x (the order of the paper and of GGUF's Llama files).
 func RopePairs(x, cos, sin []float32) {
 	h := len(x) / 2
-	ropePairsPlain(x[:2*h], cos[:h], sin[:h])
+	done := ropePairsFast(x[:2*h], cos[:h], sin[:h])
+	ropePairsPlain(x[2*done:2*h], cos[done:h], sin[done:h])
 }
 
 func ropePairsPlain(x, cos, sin []float32) {
