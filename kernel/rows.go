@@ -76,7 +76,9 @@ func RowBytes(c Codec, width int) int {
 
 // EncodeRow writes src into dst, which holds at least RowBytes(c, len(src)) bytes.
 func EncodeRow(c Codec, dst []byte, src []float32) {
-	encodeRowPlain(c, dst[:RowBytes(c, len(src))], src)
+	dst = dst[:RowBytes(c, len(src))]
+	done := encodeFast(c, dst, src)
+	encodeRowPlain(c, dst[RowBytes(c, done):], src[done:])
 }
 
 func encodeRowPlain(c Codec, dst []byte, src []float32) {
@@ -110,7 +112,9 @@ func encodeRowPlain(c Codec, dst []byte, src []float32) {
 
 // DecodeRow reads a row of len(dst) elements from src, which holds at least RowBytes(c, len(dst)) bytes.
 func DecodeRow(c Codec, dst []float32, src []byte) {
-	decodeRowPlain(c, dst, src[:RowBytes(c, len(dst))])
+	src = src[:RowBytes(c, len(dst))]
+	done := decodeFast(c, dst, src)
+	decodeRowPlain(c, dst[done:], src[RowBytes(c, done):])
 }
 
 func decodeRowPlain(c Codec, dst []float32, src []byte) {

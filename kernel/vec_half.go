@@ -50,6 +50,8 @@ func floatToBF16(f float32) uint16 {
 // F16ToF32 expands halves; dst is at least as long as src.
 func F16ToF32(dst []float32, src []uint16) {
 	dst = dst[:len(src)]
+	done := fromHalvesFast(CodecF16, dst, src)
+	dst, src = dst[done:], src[done:]
 	for i, v := range src {
 		dst[i] = halfToFloat(v)
 	}
@@ -58,6 +60,8 @@ func F16ToF32(dst []float32, src []uint16) {
 // F32ToF16 rounds to halves; dst is at least as long as src.
 func F32ToF16(dst []uint16, src []float32) {
 	dst = dst[:len(src)]
+	done := toHalvesFast(CodecF16, dst, src)
+	dst, src = dst[done:], src[done:]
 	for i, v := range src {
 		dst[i] = floatToHalf(v)
 	}
@@ -66,6 +70,8 @@ func F32ToF16(dst []uint16, src []float32) {
 // BF16ToF32 expands bfloat16; dst is at least as long as src.
 func BF16ToF32(dst []float32, src []uint16) {
 	dst = dst[:len(src)]
+	done := fromHalvesFast(CodecBF16, dst, src)
+	dst, src = dst[done:], src[done:]
 	for i, v := range src {
 		dst[i] = bf16ToFloat(v)
 	}
@@ -74,6 +80,8 @@ func BF16ToF32(dst []float32, src []uint16) {
 // F32ToBF16 rounds to bfloat16; dst is at least as long as src.
 func F32ToBF16(dst []uint16, src []float32) {
 	dst = dst[:len(src)]
+	done := toHalvesFast(CodecBF16, dst, src)
+	dst, src = dst[done:], src[done:]
 	for i, v := range src {
 		dst[i] = floatToBF16(v)
 	}

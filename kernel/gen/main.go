@@ -22,6 +22,7 @@ type family struct {
 
 var families = []family{
 	{"vec", genVec},
+	{"rows", genRows},
 }
 
 func main() {

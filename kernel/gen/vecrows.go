@@ -1,0 +1,282 @@
+package main
+
+// Family rows: conversions between float32 and 16-bit formats, and whole blocks of the q8 and q4 row codecs (rows.go in package kernel fixes their bytes).
+
+import (
+	"github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+func genRows(c *build.Context) {
+	s := newShared()
+	both(c, s, func(v isa) {
+		genHalves(v)
+		genDecodeQ8(v)
+		genDecodeQ4(v)
+		genEncodeQ8(v)
+		genEncodeQ4(v)
+	})
+}
+
+// half is the low half of a register.
+func (v isa) half(r reg.VecVirtual) reg.Register {
+	if v.wide {
+		return r.AsY()
+	}
+	return r.AsX()
+}
+
+// convert emits a loop over n (a multiple of the lanes) from src to dst, of sizes from and to bytes an element.
+func (v isa) convert(name, sig, doc string, from, to int, prepare func() func(src, dst operand.Mem)) {
+	v.begin(name, sig, name+v.suffix()+" "+doc+" n is a multiple of the lanes.")
+	dst, src, n := v.ptr("dst"), v.ptr("src"), v.ptr("n")
+	body := prepare()
+	v.loop(n, v.lanes(), func() {
+		body(mem(src, 0), mem(dst, 0))
+		v.ADDQ(operand.I32(int32(from*v.lanes())), src)
+		v.ADDQ(operand.I32(int32(to*v.lanes())), dst)
+	})
+	v.end()
+}
+
+func simply(f func(src, dst operand.Mem)) func() func(src, dst operand.Mem) {
+	return func() func(src, dst operand.Mem) { return f }
+}
+
+func genHalves(v isa) {
+	v.convert("f16ToF32", "(dst *float32, src *byte, n int)", "expands halves.", 2, 4, simply(func(src, dst operand.Mem) {
+		x := v.r()
+		v.VCVTPH2PS(src, x)
+		v.VMOVUPS(x, dst)
+	}))
+	v.convert("f32ToF16", "(dst *byte, src *float32, n int)", "rounds to halves.", 4, 2, simply(func(src, dst operand.Mem) {
+		x := v.r()
+		v.VMOVUPS(src, x)
+		v.VCVTPS2PH(operand.U8(0), x, dst)
+	}))
+	v.convert("bf16ToF32", "(dst *float32, src *byte, n int)", "expands bfloat16.", 2, 4, simply(func(src, dst operand.Mem) {
+		x := v.r()
+		v.VPMOVZXWD(src, x)
+		v.VPSLLD(operand.U8(16), x, x)
+		v.VMOVUPS(x, dst)
+	}))
+	v.convert("f32ToBF16", "(dst *byte, src *float32, n int)", "rounds to bfloat16.", 4, 2, func() func(src, dst operand.Mem) {
+		one, bias, quiet := v.kBits(1), v.kBits(0x7fff), v.kBits(0x40)
+		return func(src, dst operand.Mem) {
+			x, r, nan := v.r(), v.r(), v.r()
+			v.VMOVUPS(src, x)
+			v.VPSRLD(operand.U8(16), x, nan)
+			v.and(one, nan, r)
+			v.VPADDD(bias, r, r)
+			v.VPADDD(x, r, r)
+			v.VPSRLD(operand.U8(16), r, r)
+			v.or(quiet, nan, nan)
+			const unordered = 3
+			if v.wide {
+				k := v.K()
+				v.VCMPPS(operand.U8(unordered), x, x, k)
+				v.VMOVDQU32(nan, k, r)
+				v.VPMOVDW(r, dst)
+				return
+			}
+			k := v.r()
+			v.VCMPPS(operand.U8(unordered), x, x, k)
+			v.VBLENDVPS(k, nan, r, r)
+			v.VPACKUSDW(r, r, r)
+			v.VPERMQ(operand.U8(0xd8), r, r)
+			v.VMOVUPS(r.AsX(), dst)
+		}
+	})
+}
+
+// loadScale broadcasts the f16 at m as float32.
+func (v isa) loadScale(m operand.Mem) reg.VecVirtual {
+	d := v.r()
+	v.VPBROADCASTW(m, v.half(d))
+	v.VCVTPH2PS(v.half(d), d)
+	return d
+}
+
+func genDecodeQ8(v isa) {
+	v.begin("decodeQ8", "(dst *float32, src *byte, blocks int)", "decodeQ8"+v.suffix()+" decodes whole q8 blocks of 34 bytes.")
+	dst, src, n := v.ptr("dst"), v.ptr("src"), v.ptr("blocks")
+	v.loop(n, 1, func() {
+		d := v.loadScale(mem(src, 0))
+		for i := 0; i < 32; i += v.lanes() {
+			x := v.r()
+			v.VPMOVSXBD(mem(src, 2+i), x)
+			v.VCVTDQ2PS(x, x)
+			v.VMULPS(d, x, x)
+			v.VMOVUPS(x, mem(dst, 4*i))
+		}
+		v.ADDQ(operand.I32(34), src)
+		v.ADDQ(operand.I32(128), dst)
+	})
+	v.end()
+}
+
+func genDecodeQ4(v isa) {
+	v.begin("decodeQ4", "(dst *float32, src *byte, blocks int)", "decodeQ4"+v.suffix()+" decodes whole q4 blocks of 18 bytes.")
+	dst, src, n := v.ptr("dst"), v.ptr("src"), v.ptr("blocks")
+	low, eight := v.kBits(15), v.kBits(8)
+	v.loop(n, 1, func() {
+		d := v.loadScale(mem(src, 0))
+		for i := 0; i < 16; i += v.lanes() {
+			lo, hi := v.r(), v.r()
+			v.VPMOVZXBD(mem(src, 2+i), lo)
+			v.VPSRLD(operand.U8(4), lo, hi)
+			v.and(low, lo, lo)
+			for _, x := range []struct {
+				r  reg.VecVirtual
+				at int
+			}{{lo, i}, {hi, 16 + i}} {
+				v.VPSUBD(eight, x.r, x.r)
+				v.VCVTDQ2PS(x.r, x.r)
+				v.VMULPS(d, x.r, x.r)
+				v.VMOVUPS(x.r, mem(dst, 4*x.at))
+			}
+		}
+		v.ADDQ(operand.I32(18), src)
+		v.ADDQ(operand.I32(128), dst)
+	})
+	v.end()
+}
+
+// rowScale rounds the scale in lane 0 of d to f16 (saturating), stores it at m and returns its reciprocal in every lane; a zero scale has reciprocal zero.
+func (v isa) rowScale(d reg.VecVirtual, m operand.Mem) reg.VecVirtual {
+	v.VMINSS(v.bitsMem(0x477fe000), d, d) // 65504
+	v.VMAXSS(v.bitsMem(0xc77fe000), d, d)
+	h, s, nonzero, inv := v.XMM(), v.XMM(), v.XMM(), v.XMM()
+	v.VCVTPS2PH(operand.U8(0), d, h)
+	v.VCVTPH2PS(h, s)
+	v.VXORPS(inv, inv, inv)
+	const notEqual = 4
+	v.VCMPPS(operand.U8(notEqual), inv, s, nonzero)
+	v.VANDPS(nonzero, h, h)
+	bits := v.GP32()
+	v.VMOVD(h, bits)
+	v.MOVW(bits.As16(), m)
+	v.VMOVSS(v.bitsMem(0x3f800000), inv)
+	v.VDIVSS(s, inv, inv)
+	v.VANDPS(nonzero, inv, inv)
+	all := v.r()
+	v.VBROADCASTSS(inv, all)
+	return all
+}
+
+// codes returns x*inv rounded to integers inside [lo, hi], NaN as 0.
+func (v isa) codes(x, inv reg.VecVirtual, lo, hi op) reg.VecVirtual {
+	y := v.r()
+	v.VMULPS(inv, x, y)
+	const ordered = 7
+	if v.wide {
+		k := v.K()
+		v.VCMPPS(operand.U8(ordered), y, y, k)
+		v.VMINPS(hi, y, y)
+		v.VMAXPS(lo, y, y)
+		v.VCVTPS2DQ_Z(y, k, y)
+		return y
+	}
+	k := v.r()
+	v.VCMPPS(operand.U8(ordered), y, y, k)
+	v.VANDPS(k, y, y)
+	v.VMINPS(hi, y, y)
+	v.VMAXPS(lo, y, y)
+	v.VCVTPS2DQ(y, y)
+	return y
+}
+
+func (v isa) loadBlock(src reg.Register) []reg.VecVirtual {
+	var x []reg.VecVirtual
+	for i := 0; i < 32; i += v.lanes() {
+		r := v.r()
+		v.VMOVUPS(mem(src, 4*i), r)
+		x = append(x, r)
+	}
+	return x
+}
+
+func genEncodeQ8(v isa) {
+	v.begin("encodeQ8", "(dst *byte, src *float32, blocks int)", "encodeQ8"+v.suffix()+" encodes whole q8 blocks of 34 bytes.")
+	dst, src, n := v.ptr("dst"), v.ptr("src"), v.ptr("blocks")
+	abs, lo, hi := v.kBits(0x7fffffff), v.k(-127), v.k(127)
+	v.loop(n, 1, func() {
+		x := v.loadBlock(src)
+		top := v.zero()
+		for _, r := range x {
+			a := v.r()
+			v.and(abs, r, a)
+			v.VMAXPS(top, a, top) // NaN loses: the second operand wins
+		}
+		d := v.foldMax(top)
+		v.VDIVSS(v.bitsMem(0x42fe0000), d, d) // 127
+		inv := v.rowScale(d, mem(dst, 0))
+		if v.wide {
+			for i, r := range x {
+				v.VPMOVDB(v.codes(r, inv, lo, hi), mem(dst, 2+16*i))
+			}
+		} else {
+			var q []reg.VecVirtual
+			for _, r := range x {
+				q = append(q, v.codes(r, inv, lo, hi))
+			}
+			v.VPACKSSDW(q[1], q[0], q[0])
+			v.VPACKSSDW(q[3], q[2], q[2])
+			v.VPACKSSWB(q[2], q[0], q[0])
+			order := v.YMM()
+			v.VMOVUPS(v.table("packOrder", []uint32{0, 4, 1, 5, 2, 6, 3, 7}), order)
+			v.VPERMD(q[0], order, q[0])
+			v.VMOVUPS(q[0], mem(dst, 2))
+		}
+		v.ADDQ(operand.I32(128), src)
+		v.ADDQ(operand.I32(34), dst)
+	})
+	v.end()
+}
+
+func genEncodeQ4(v isa) {
+	v.begin("encodeQ4", "(dst *byte, src *float32, blocks int)", "encodeQ4"+v.suffix()+" encodes whole q4 blocks of 18 bytes.")
+	dst, src, n := v.ptr("dst"), v.ptr("src"), v.ptr("blocks")
+	lo, hi, eight := v.k(-8), v.k(7), v.kBits(8)
+	v.loop(n, 1, func() {
+		x := v.loadBlock(src)
+		top, bottom := v.zero(), v.zero()
+		for _, r := range x {
+			v.VMAXPS(top, r, top)
+			v.VMINPS(bottom, r, bottom)
+		}
+		t, b := v.foldMax(top), v.foldMin(bottom)
+		neg, lower := v.XMM(), v.XMM()
+		v.VXORPS(v.bitsMem(0x80000000), b, neg)
+		const greaterOrEqual = 13
+		v.VCMPPS(operand.U8(greaterOrEqual), t, neg, lower)
+		v.VBLENDVPS(lower, b, t, t)
+		v.VMULSS(v.bitsMem(0xbe000000), t, t) // -1/8
+		inv := v.rowScale(t, mem(dst, 0))
+		var q []reg.VecVirtual
+		for _, r := range x {
+			c := v.codes(r, inv, lo, hi)
+			v.VPADDD(eight, c, c)
+			q = append(q, c)
+		}
+		for i := range len(q) / 2 {
+			high := q[len(q)/2+i]
+			v.VPSLLD(operand.U8(4), high, high)
+			v.or(high, q[i], q[i])
+		}
+		if v.wide {
+			v.VPMOVDB(q[0], mem(dst, 2))
+		} else {
+			v.VPACKUSDW(q[1], q[0], q[0])
+			v.VPERMQ(operand.U8(0xd8), q[0], q[0])
+			h := v.XMM()
+			v.VEXTRACTI128(operand.U8(1), q[0], h)
+			v.VPACKUSWB(h, q[0].AsX(), h)
+			v.VMOVUPS(h, mem(dst, 2))
+		}
+		v.ADDQ(operand.I32(128), src)
+		v.ADDQ(operand.I32(18), dst)
+	})
+	v.end()
+}

@@ -1,0 +1,91 @@
+package kernel
+
+// The way from row codecs and 16-bit conversions to their assembly. Each function does the first part of its input, a whole number of blocks or registers, and
+// returns how many elements that was; the caller does the rest in plain Go, with the same bits.
+
+import "unsafe"
+
+// encodeFast encodes the first elements of src.
+func encodeFast(c Codec, dst []byte, src []float32) int {
+	if vecLevel == vecPlain || c >= numCodecs || len(src) < RowBlock {
+		return 0
+	}
+	if c == CodecF32 {
+		copy(dst, unsafe.Slice((*byte)(unsafe.Pointer(&src[0])), 4*len(src)))
+		return len(src)
+	}
+	done := len(src) &^ (RowBlock - 1)
+	for at := 0; at < done; at += vecSpan {
+		d, s, n := &dst[RowBytes(c, at)], &src[at], min(done-at, vecSpan)
+		wide := vecLevel == vecAVX512
+		switch {
+		case c == CodecF16 && wide:
+			f32ToF16AVX512(d, s, n)
+		case c == CodecF16:
+			f32ToF16AVX2(d, s, n)
+		case c == CodecBF16 && wide:
+			f32ToBF16AVX512(d, s, n)
+		case c == CodecBF16:
+			f32ToBF16AVX2(d, s, n)
+		case c == CodecQ8 && wide:
+			encodeQ8AVX512(d, s, n/RowBlock)
+		case c == CodecQ8:
+			encodeQ8AVX2(d, s, n/RowBlock)
+		case c == CodecQ4 && wide:
+			encodeQ4AVX512(d, s, n/RowBlock)
+		case c == CodecQ4:
+			encodeQ4AVX2(d, s, n/RowBlock)
+		}
+	}
+	return done
+}
+
+// decodeFast decodes the first elements of dst.
+func decodeFast(c Codec, dst []float32, src []byte) int {
+	if vecLevel == vecPlain || c >= numCodecs || len(dst) < RowBlock {
+		return 0
+	}
+	if c == CodecF32 {
+		copy(unsafe.Slice((*byte)(unsafe.Pointer(&dst[0])), 4*len(dst)), src)
+		return len(dst)
+	}
+	done := len(dst) &^ (RowBlock - 1)
+	for at := 0; at < done; at += vecSpan {
+		d, s, n := &dst[at], &src[RowBytes(c, at)], min(done-at, vecSpan)
+		wide := vecLevel == vecAVX512
+		switch {
+		case c == CodecF16 && wide:
+			f16ToF32AVX512(d, s, n)
+		case c == CodecF16:
+			f16ToF32AVX2(d, s, n)
+		case c == CodecBF16 && wide:
+			bf16ToF32AVX512(d, s, n)
+		case c == CodecBF16:
+			bf16ToF32AVX2(d, s, n)
+		case c == CodecQ8 && wide:
+			decodeQ8AVX512(d, s, n/RowBlock)
+		case c == CodecQ8:
+			decodeQ8AVX2(d, s, n/RowBlock)
+		case c == CodecQ4 && wide:
+			decodeQ4AVX512(d, s, n/RowBlock)
+		case c == CodecQ4:
+			decodeQ4AVX2(d, s, n/RowBlock)
+		}
+	}
+	return done
+}
+
+// halfBytes is x as bytes; the row codecs for f16 and bf16 are the machine's own order here.
+func halfBytes(x []uint16) []byte {
+	if len(x) == 0 {
+		return nil
+	}
+	return unsafe.Slice((*byte)(unsafe.Pointer(&x[0])), 2*len(x))
+}
+
+func toHalvesFast(c Codec, dst []uint16, src []float32) int {
+	return encodeFast(c, halfBytes(dst), src)
+}
+func fromHalvesFast(c Codec, dst []float32, src []uint16) int {
+	return decodeFast(c, dst, halfBytes(src))
+}
