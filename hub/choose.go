@@ -68,9 +68,13 @@ func choose(repo string, files []file, quant string) (selection, error) {
 	case 1:
 		return found[0].whole(repo)
 	case 0:
-		return selection{}, fault.New(fault.BadInput, repo, wanted(quant), "there are "+describe(groups), "write "+repo+":"+groups[0].label())
+		example := groups[0]
+		if usual := match(groups, "Q4_K_M"); len(usual) == 1 {
+			example = usual[0]
+		}
+		return selection{}, fault.New(fault.BadInput, repo, wanted(quant), "there are "+describe(groups), "write "+repo+":"+example.label())
 	}
-	return selection{}, fault.New(fault.BadInput, repo, wanted(quant)+" names "+strconv.Itoa(len(found))+" files", "they are "+describeNames(found),
+	return selection{}, fault.New(fault.BadInput, repo, strconv.Quote(quant)+" names "+strconv.Itoa(len(found))+" files", "they are "+describeNames(found),
 		"write the whole name after the colon")
 }
 
@@ -78,7 +82,7 @@ func wanted(quant string) string {
 	if quant == "" {
 		return "no quantisation given and no Q4_K_M"
 	}
-	return "quantisation " + strconv.Quote(quant)
+	return "no quantisation " + strconv.Quote(quant)
 }
 
 // group is one GGUF model: one file, or the parts of a split one.

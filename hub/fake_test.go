@@ -44,6 +44,7 @@ type fake struct {
 	token       string // if set, the token that the hub asks for
 	refuse      func(w http.ResponseWriter, r *http.Request) bool
 	cut         []int               // how many bytes each download sends before the connection dies; then none is cut
+	wrongRange  bool                // its answers to ranges begin elsewhere
 	noRange     bool                // the download host knows no ranges
 	change      func([]byte) []byte // what the download host makes of the content
 	bare        bool                // the listing names no sizes and hashes
@@ -189,6 +190,9 @@ func (f *fake) serveCDN(w http.ResponseWriter, r *http.Request) {
 	}
 	status, from := http.StatusOK, 0
 	if n, _ := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &from); n == 1 && !f.noRange {
+		if f.wrongRange {
+			from -= 10
+		}
 		status = http.StatusPartialContent
 		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, len(content)-1, len(content)))
 	} else {

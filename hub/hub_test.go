@@ -183,6 +183,17 @@ func TestServerWithoutRanges(t *testing.T) {
 	sameContent(t, mustPull(t, f.request(t.TempDir(), "Q8_0")), f.files["Small.Q8_0.gguf"])
 }
 
+// A server that answers with another range than the one asked for is not believed, though its bytes would fit.
+func TestWrongRange(t *testing.T) {
+	f := newFake(t, ggufRepo())
+	f.cut = []int{100_000, 500_000}
+	f.wrongRange = true
+	sameContent(t, mustPull(t, f.request(t.TempDir(), "Q8_0")), f.files["Small.Q8_0.gguf"])
+	if got := f.downloads(); len(got) != 3 || !strings.HasSuffix(got[1], " bytes=100000-") || strings.Contains(got[2], "bytes=") {
+		t.Errorf("requests %q", got)
+	}
+}
+
 // A part left by something else is wrong: it is found by the hash and fetched anew, once.
 func TestWrongPartIsFetchedAnew(t *testing.T) {
 	for _, left := range []int{1, 400_000, 500_000, 600_000} { // shorter, whole, and longer than the file
@@ -255,7 +266,7 @@ func TestQuantChoice(t *testing.T) {
 	for _, quant := range []string{"Q4_K", "Q4", "K_M", "Q5_K_M", "f16", "*"} { // Q4_K is not Q4_K_M, and the projector is no model
 		f := newFake(t, ggufRepo())
 		_, err := Pull(context.Background(), f.request(t.TempDir(), quant))
-		wantFault(t, err, fault.BadInput, `quantisation "`+quant+`"; there are `, "Q4_K_M (300 kB)", "Q4_K_S (200 kB)", "Q8_0 (500 kB)", "BF16 (700 kB)", "write "+testRepo+":")
+		wantFault(t, err, fault.BadInput, `no quantisation "`+quant+`"; there are `, "Q4_K_M (300 kB)", "Q4_K_S (200 kB)", "Q8_0 (500 kB)", "BF16 (700 kB)", "write "+testRepo+":Q4_K_M")
 		if len(f.downloads()) > 0 {
 			t.Errorf("quant %q fetched %q", quant, f.downloads())
 		}
