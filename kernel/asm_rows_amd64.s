@@ -694,7 +694,7 @@ done12:
 	RET
 
 // func encodeQ8AVX512(dst *byte, src *float32, blocks int)
-// Requires: AVX, AVX512F, F16C
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, F16C
 TEXT ·encodeQ8AVX512(SB), NOSPLIT, $0-24
 	MOVQ         dst+0(FP), AX
 	MOVQ         src+8(FP), CX
@@ -708,40 +708,40 @@ TEXT ·encodeQ8AVX512(SB), NOSPLIT, $0-24
 loop13:
 	VMOVUPS       (CX), Z3
 	VMOVUPS       64(CX), Z4
-	VPXORD        Z5, Z5, Z5
+	VXORPS        Z5, Z5, Z5
 	VPANDD        Z0, Z3, Z6
 	VMAXPS        Z5, Z6, Z5
 	VPANDD        Z0, Z4, Z6
 	VMAXPS        Z5, Z6, Z5
 	VEXTRACTF64X4 $0x01, Z5, Y6
-	VMAXPS        Y6, Y5, Y6
-	VEXTRACTF128  $0x01, Y6, X7
-	VMAXPS        X7, X6, X6
-	VPERMILPS     $0x4e, X6, X7
-	VMAXPS        X7, X6, X6
-	VPERMILPS     $0xb1, X6, X7
-	VMAXPS        X7, X6, X6
-	VDIVSS        k42fe0000<>+0(SB), X6, X6
-	VMINSS        k477fe000<>+0(SB), X6, X6
-	VMAXSS        kc77fe000<>+0(SB), X6, X6
-	VCVTPS2PH     $0x00, X6, X6
-	VCVTPH2PS     X6, X7
-	VXORPS        X9, X9, X9
-	VCMPPS        $0x04, X9, X7, X8
-	VANDPS        X8, X6, X6
-	VMOVD         X6, BX
+	VMAXPS        Y6, Y5, Y5
+	VEXTRACTF32X4 $0x01, Y5, X6
+	VMAXPS        X6, X5, X5
+	VPERMILPS     $0x4e, X5, X6
+	VMAXPS        X6, X5, X5
+	VPERMILPS     $0xb1, X5, X6
+	VMAXPS        X6, X5, X5
+	VDIVSS        k42fe0000<>+0(SB), X5, X5
+	VMINSS        k477fe000<>+0(SB), X5, X5
+	VMAXSS        kc77fe000<>+0(SB), X5, X5
+	VCVTPS2PH     $0x00, X5, X5
+	VCVTPH2PS     X5, X6
+	VXORPS        X8, X8, X8
+	VCMPPS        $0x04, X8, X6, X7
+	VANDPS        X7, X5, X5
+	VMOVD         X5, BX
 	MOVW          BX, (AX)
-	VMOVSS        k3f800000<>+0(SB), X9
-	VDIVSS        X7, X9, X9
-	VANDPS        X8, X9, X9
-	VBROADCASTSS  X9, Z6
-	VMULPS        Z6, Z3, Z3
+	VMOVSS        k3f800000<>+0(SB), X8
+	VDIVSS        X6, X8, X8
+	VANDPS        X7, X8, X8
+	VBROADCASTSS  X8, Z5
+	VMULPS        Z5, Z3, Z3
 	VCMPPS        $0x07, Z3, Z3, K1
 	VMINPS        Z2, Z3, Z3
 	VMAXPS        Z1, Z3, Z3
 	VCVTPS2DQ.Z   Z3, K1, Z3
 	VPMOVDB       Z3, 2(AX)
-	VMULPS        Z6, Z4, Z3
+	VMULPS        Z5, Z4, Z3
 	VCMPPS        $0x07, Z3, Z3, K1
 	VMINPS        Z2, Z3, Z3
 	VMAXPS        Z1, Z3, Z3
@@ -758,7 +758,7 @@ done14:
 	RET
 
 // func encodeQ4AVX512(dst *byte, src *float32, blocks int)
-// Requires: AVX, AVX512F, F16C
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, F16C
 TEXT ·encodeQ4AVX512(SB), NOSPLIT, $0-24
 	MOVQ         dst+0(FP), AX
 	MOVQ         src+8(FP), CX
@@ -772,52 +772,52 @@ TEXT ·encodeQ4AVX512(SB), NOSPLIT, $0-24
 loop15:
 	VMOVUPS       (CX), Z3
 	VMOVUPS       64(CX), Z4
-	VPXORD        Z5, Z5, Z5
-	VPXORD        Z6, Z6, Z6
+	VXORPS        Z5, Z5, Z5
+	VXORPS        Z6, Z6, Z6
 	VMAXPS        Z5, Z3, Z5
 	VMINPS        Z6, Z3, Z6
 	VMAXPS        Z5, Z4, Z5
 	VMINPS        Z6, Z4, Z6
 	VEXTRACTF64X4 $0x01, Z5, Y7
-	VMAXPS        Y7, Y5, Y7
-	VEXTRACTF128  $0x01, Y7, X8
-	VMAXPS        X8, X7, X7
-	VPERMILPS     $0x4e, X7, X8
-	VMAXPS        X8, X7, X7
-	VPERMILPS     $0xb1, X7, X8
-	VMAXPS        X8, X7, X7
-	VEXTRACTF64X4 $0x01, Z6, Y8
-	VMINPS        Y8, Y6, Y8
-	VEXTRACTF128  $0x01, Y8, X9
-	VMINPS        X9, X8, X8
-	VPERMILPS     $0x4e, X8, X9
-	VMINPS        X9, X8, X8
-	VPERMILPS     $0xb1, X8, X9
-	VMINPS        X9, X8, X8
-	VXORPS        k80000000<>+0(SB), X8, X9
-	VCMPPS        $0x0d, X7, X9, X9
-	VBLENDVPS     X9, X8, X7, X7
-	VMULSS        kbe000000<>+0(SB), X7, X7
-	VMINSS        k477fe000<>+0(SB), X7, X7
-	VMAXSS        kc77fe000<>+0(SB), X7, X7
-	VCVTPS2PH     $0x00, X7, X7
-	VCVTPH2PS     X7, X8
-	VXORPS        X10, X10, X10
-	VCMPPS        $0x04, X10, X8, X9
-	VANDPS        X9, X7, X7
-	VMOVD         X7, BX
+	VMAXPS        Y7, Y5, Y5
+	VEXTRACTF32X4 $0x01, Y5, X7
+	VMAXPS        X7, X5, X5
+	VPERMILPS     $0x4e, X5, X7
+	VMAXPS        X7, X5, X5
+	VPERMILPS     $0xb1, X5, X7
+	VMAXPS        X7, X5, X5
+	VEXTRACTF64X4 $0x01, Z6, Y7
+	VMINPS        Y7, Y6, Y6
+	VEXTRACTF32X4 $0x01, Y6, X7
+	VMINPS        X7, X6, X6
+	VPERMILPS     $0x4e, X6, X7
+	VMINPS        X7, X6, X6
+	VPERMILPS     $0xb1, X6, X7
+	VMINPS        X7, X6, X6
+	VXORPS        k80000000<>+0(SB), X6, X7
+	VCMPPS        $0x0d, X5, X7, X7
+	VBLENDVPS     X7, X6, X5, X5
+	VMULSS        kbe000000<>+0(SB), X5, X5
+	VMINSS        k477fe000<>+0(SB), X5, X5
+	VMAXSS        kc77fe000<>+0(SB), X5, X5
+	VCVTPS2PH     $0x00, X5, X5
+	VCVTPH2PS     X5, X6
+	VXORPS        X8, X8, X8
+	VCMPPS        $0x04, X8, X6, X7
+	VANDPS        X7, X5, X5
+	VMOVD         X5, BX
 	MOVW          BX, (AX)
-	VMOVSS        k3f800000<>+0(SB), X10
-	VDIVSS        X8, X10, X10
-	VANDPS        X9, X10, X10
-	VBROADCASTSS  X10, Z7
-	VMULPS        Z7, Z3, Z3
+	VMOVSS        k3f800000<>+0(SB), X8
+	VDIVSS        X6, X8, X8
+	VANDPS        X7, X8, X8
+	VBROADCASTSS  X8, Z5
+	VMULPS        Z5, Z3, Z3
 	VCMPPS        $0x07, Z3, Z3, K1
 	VMINPS        Z1, Z3, Z3
 	VMAXPS        Z0, Z3, Z3
 	VCVTPS2DQ.Z   Z3, K1, Z3
 	VPADDD        Z2, Z3, Z3
-	VMULPS        Z7, Z4, Z4
+	VMULPS        Z5, Z4, Z4
 	VCMPPS        $0x07, Z4, Z4, K1
 	VMINPS        Z1, Z4, Z4
 	VMAXPS        Z0, Z4, Z4

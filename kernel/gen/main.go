@@ -23,6 +23,7 @@ type family struct {
 var families = []family{
 	{"vec", genVec},
 	{"rows", genRows},
+	{"tile", genTile},
 }
 
 func main() {

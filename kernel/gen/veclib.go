@@ -146,13 +146,11 @@ func (v isa) param(name string) reg.VecVirtual {
 
 func (v isa) zero() reg.VecVirtual {
 	r := v.r()
-	if v.wide {
-		v.VPXORD(r, r, r)
-	} else {
-		v.VXORPS(r, r, r)
-	}
+	v.clear(r)
 	return r
 }
+
+func (v isa) clear(r reg.VecVirtual) { v.VXORPS(r, r, r) }
 
 func (v isa) and(a op, b, d reg.Register) {
 	if v.wide {
@@ -250,7 +248,11 @@ func (v isa) fold(x reg.VecVirtual, f func(a, b, d op)) reg.VecVirtual {
 		f(hi, x.AsY(), y)
 	}
 	hi, a := v.XMM(), v.XMM()
-	v.VEXTRACTF128(operand.U8(1), y.AsY(), hi)
+	if v.wide {
+		v.VEXTRACTF32X4(operand.U8(1), y.AsY(), hi)
+	} else {
+		v.VEXTRACTF128(operand.U8(1), y.AsY(), hi)
+	}
 	f(hi, y.AsX(), a)
 	b, d := v.XMM(), v.XMM()
 	v.VPERMILPS(operand.U8(0x4e), a, b)
