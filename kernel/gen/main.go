@@ -24,6 +24,7 @@ var families = []family{
 	{"vec", genVec},
 	{"rows", genRows},
 	{"tile", genTile},
+	{"tile8", genTile8},
 }
 
 func main() {
