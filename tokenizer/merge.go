@@ -1,0 +1,414 @@
+// This file joins the symbols of one word into tokens: byte-pair encoding by merge rank (byte-level, or on characters with
+// byte fallback) and SentencePiece's by score. Both merge the best adjacent pair first, the leftmost of equals. It does not
+// cut the text into words.
+
+package tokenizer
+
+import (
+	"math"
+	"math/bits"
+	"unicode/utf8"
+)
+
+// noRank is the rank of a pair that does not merge.
+const noRank = math.MaxUint32
+
+// noToken stands for a symbol that is no token.
+const noToken int32 = -1
+
+// mergeModel is BPE. It is not changed after loading.
+type mergeModel struct {
+	voc       *vocab
+	byteLevel bool // symbols start as bytes, else as characters
+	byScore   bool // a pair merges if its text is a token, the highest score first; else pairs holds the merges
+	whole     bool // a word that is a token is not cut further (ignore_merges)
+	fuseUnk   bool // neighbouring unknowns are one
+	ranks     []uint32
+	pairs     pairTable
+	ghosts    []string         // texts of symbols that merges make but the vocabulary lacks; id = len(voc.text) + index
+	ghostIDs  map[string]int32 // ... and back
+	bytes     [256]int32       // the token of a byte: a symbol in byte-level BPE, the fallback elsewhere; or noToken
+	fallback  bool             // characters that are no token become byte tokens
+	ascii     [128]int32       // the token of an ASCII character where symbols are characters
+	unk       int32
+	adjacent  *pairFilter // which characters stand side by side in a token; nil in byte-level BPE
+	bytePairs []uint64    // pairs.get of the symbols of two bytes, at first<<8 | second; byte-level only
+}
+
+// symbols is the working state of one word: parallel arrays by position.
+type symbols struct {
+	start      []int32  // byte offset in the word; one more at the end
+	id         []int32  // token, ghost or noToken
+	rank       []uint32 // of the pair that starts here
+	merged     []int32  // what that pair becomes
+	prev, next []int32
+	heap       []uint64
+}
+
+func (m *mergeModel) encode(sc *scratch, out []int32, text string) []int32 {
+	if m.adjacent == nil {
+		return m.encodeWord(sc, out, text)
+	}
+	// No merge ever crosses a boundary whose two characters stand side by side in no token: cutting there changes nothing,
+	// and leaves short words which the cache knows.
+	start := 0
+	before := rune(-1)
+	for i := 0; i < len(text); {
+		r, n := rune(text[i]), 1
+		if r >= utf8.RuneSelf {
+			r, n = utf8.DecodeRuneInString(text[i:])
+		}
+		if i > start && !m.adjacent.has(before, r) {
+			out = m.encodeWord(sc, out, text[start:i])
+			start = i
+		}
+		before = r
+		i += n
+	}
+	if start < len(text) {
+		out = m.encodeWord(sc, out, text[start:])
+	}
+	return out
+}
+
+func (m *mergeModel) encodeWord(sc *scratch, out []int32, word string) []int32 {
+	if len(word) == 1 && m.byteLevel {
+		if id := m.bytes[word[0]]; uint32(id) < uint32(len(m.voc.text)) {
+			return append(out, id)
+		}
+	}
+	if len(word) > maxCached {
+		return m.mergeWord(&sc.sym, out, word)
+	}
+	slot, hash, ids := sc.cache.find(word)
+	if ids != nil {
+		return append(out, ids...)
+	}
+	from := len(out)
+	out = m.mergeWord(&sc.sym, out, word)
+	sc.cache.put(slot, hash, word, out[from:])
+	return out
+}
+
+func (m *mergeModel) mergeWord(s *symbols, out []int32, word string) []int32 {
+	if m.whole {
+		if id, ok := m.voc.id(word); ok {
+			return append(out, id)
+		}
+	}
+	m.start(s, word)
+	if len(s.id) <= 96 {
+		m.mergeShort(s, word)
+	} else {
+		m.mergeLong(s, word)
+	}
+	return m.emit(s, out, word)
+}
+
+// start fills the arrays with the symbols of a word: its bytes or its characters.
+func (m *mergeModel) start(s *symbols, word string) {
+	s.start, s.id = s.start[:0], s.id[:0]
+	if m.byteLevel {
+		for i := range len(word) {
+			s.start = append(s.start, int32(i))
+			s.id = append(s.id, m.bytes[word[i]])
+		}
+	} else {
+		for i := 0; i < len(word); {
+			n, id := 1, noToken
+			if b := word[i]; b < utf8.RuneSelf {
+				id = m.ascii[b]
+			} else {
+				n = runeLen(word, i)
+				id = m.symbol(word[i : i+n])
+			}
+			s.start = append(s.start, int32(i))
+			s.id = append(s.id, id)
+			i += n
+		}
+	}
+	s.start = append(s.start, int32(len(word)))
+	n := len(s.id)
+	if cap(s.rank) < n {
+		s.rank = make([]uint32, n, 2*n)
+		s.merged = make([]int32, n, 2*n)
+	}
+	s.rank, s.merged = s.rank[:n], s.merged[:n]
+	if m.bytePairs != nil {
+		for i := 0; i+1 < n; i++ {
+			v := m.bytePairs[int(word[i])<<8|int(word[i+1])]
+			s.rank[i], s.merged[i] = uint32(v>>32), int32(uint32(v))
+		}
+	} else {
+		for i := 0; i+1 < n; i++ {
+			s.rank[i], s.merged[i] = m.pair(s.id[i], s.id[i+1], word[s.start[i]:s.start[i+2]])
+		}
+	}
+	if n > 0 {
+		s.rank[n-1] = noRank
+	}
+}
+
+// symbol gives the token or ghost of a text, or noToken.
+func (m *mergeModel) symbol(text string) int32 {
+	if id, ok := m.voc.id(text); ok {
+		return id
+	}
+	if id, ok := m.ghostIDs[text]; ok {
+		return id
+	}
+	return noToken
+}
+
+// pair gives the rank and the result of merging two neighbours whose texts together are text.
+func (m *mergeModel) pair(left, right int32, text string) (uint32, int32) {
+	if m.byScore {
+		if id, ok := m.voc.id(text); ok {
+			return m.ranks[id], id
+		}
+		return noRank, noToken
+	}
+	if left < 0 || right < 0 {
+		return noRank, noToken
+	}
+	v := m.pairs.get(left, right)
+	return uint32(v >> 32), int32(uint32(v))
+}
+
+// mergeShort scans for the best pair each time and closes the gap: quadratic, but fastest for words.
+func (m *mergeModel) mergeShort(s *symbols, word string) {
+	for n := len(s.id); n > 1; n-- {
+		best, at := uint32(noRank), 0
+		for i, r := range s.rank[:n-1] {
+			if r < best {
+				best, at = r, i
+			}
+		}
+		if best == noRank {
+			break
+		}
+		s.id[at] = s.merged[at]
+		copy(s.id[at+1:], s.id[at+2:n])
+		copy(s.start[at+1:], s.start[at+2:n+1])
+		copy(s.rank[at+1:], s.rank[at+2:n])
+		copy(s.merged[at+1:], s.merged[at+2:n])
+		s.id, s.start, s.rank, s.merged = s.id[:n-1], s.start[:n], s.rank[:n-1], s.merged[:n-1]
+		if at > 0 {
+			s.rank[at-1], s.merged[at-1] = m.pair(s.id[at-1], s.id[at], word[s.start[at-1]:s.start[at+1]])
+		}
+		if at+1 < n-1 {
+			s.rank[at], s.merged[at] = m.pair(s.id[at], s.id[at+1], word[s.start[at]:s.start[at+2]])
+		} else {
+			s.rank[at] = noRank
+		}
+	}
+}
+
+// mergeLong keeps the pairs in a heap and the symbols in a linked list: n log n for any text.
+// A heap entry is rank<<32 | position; it is stale if the pair there has another rank by now. A pair that was replaced by one
+// of the same rank is the same pair of tokens, so the entry still holds.
+func (m *mergeModel) mergeLong(s *symbols, word string) {
+	n := len(s.id)
+	s.prev, s.next = s.prev[:0], s.next[:0]
+	s.heap = s.heap[:0]
+	for i := range n {
+		s.prev = append(s.prev, int32(i-1))
+		s.next = append(s.next, int32(i+1))
+		if s.rank[i] != noRank {
+			s.heap = append(s.heap, uint64(s.rank[i])<<32|uint64(i))
+		}
+	}
+	heapInit(s.heap)
+	// update recomputes the pair at i after a change.
+	update := func(i int32) {
+		j := s.next[i]
+		if int(j) >= n {
+			s.rank[i] = noRank
+			return
+		}
+		end := int32(len(word))
+		if k := s.next[j]; int(k) < n {
+			end = s.start[k]
+		}
+		s.rank[i], s.merged[i] = m.pair(s.id[i], s.id[j], word[s.start[i]:end])
+		if s.rank[i] != noRank {
+			s.heap = heapPush(s.heap, uint64(s.rank[i])<<32|uint64(i))
+		}
+	}
+	for len(s.heap) > 0 {
+		e := s.heap[0]
+		s.heap = heapPop(s.heap)
+		i := int32(uint32(e))
+		if s.rank[i] != uint32(e>>32) {
+			continue
+		}
+		j := s.next[i]
+		s.id[i] = s.merged[i]
+		s.rank[j] = noRank
+		s.next[i] = s.next[j]
+		if k := s.next[j]; int(k) < n {
+			s.prev[k] = i
+		}
+		update(i)
+		if p := s.prev[i]; p >= 0 {
+			update(p)
+		}
+	}
+	// Close the gaps.
+	count := 0
+	for i := 0; i < n; i = int(s.next[i]) {
+		s.id[count], s.start[count] = s.id[i], s.start[i]
+		count++
+	}
+	s.start[count] = int32(len(word))
+	s.id, s.start = s.id[:count], s.start[:count+1]
+}
+
+// emit appends the tokens of the symbols; what is no token falls back to bytes or to the unknown token.
+func (m *mergeModel) emit(s *symbols, out []int32, word string) []int32 {
+	from := len(out)
+	for i, id := range s.id {
+		if uint32(id) < uint32(len(m.voc.text)) {
+			out = append(out, id)
+			continue
+		}
+		out = m.spell(out, word[s.start[i]:s.start[i+1]], from)
+	}
+	return out
+}
+
+// spell appends a text that is no token: byte by byte in byte-level BPE, else by characters, bytes or unknowns.
+// from is where the word starts in out.
+func (m *mergeModel) spell(out []int32, text string, from int) []int32 {
+	if m.byteLevel {
+		for i := range len(text) {
+			if id := m.bytes[text[i]]; uint32(id) < uint32(len(m.voc.text)) {
+				out = append(out, id)
+			} else {
+				out = m.appendUnknown(out, from)
+			}
+		}
+		return out
+	}
+	for i := 0; i < len(text); {
+		n := runeLen(text, i)
+		char := text[i : i+n]
+		i += n
+		if id, ok := m.voc.id(char); ok {
+			out = append(out, id)
+			continue
+		}
+		out = m.spellBytes(out, char, from)
+	}
+	return out
+}
+
+// spellBytes appends a character as byte tokens if there is one for every byte, else as unknown.
+func (m *mergeModel) spellBytes(out []int32, char string, from int) []int32 {
+	if !m.fallback {
+		return m.appendUnknown(out, from)
+	}
+	for i := range len(char) {
+		if m.bytes[char[i]] == noToken {
+			return m.appendUnknown(out, from)
+		}
+	}
+	for i := range len(char) {
+		out = append(out, m.bytes[char[i]])
+	}
+	return out
+}
+
+func (m *mergeModel) appendUnknown(out []int32, from int) []int32 {
+	if m.unk == noToken || m.fuseUnk && len(out) > from && out[len(out)-1] == m.unk {
+		return out
+	}
+	return append(out, m.unk)
+}
+
+// rankOfScore maps scores to ranks so that the highest score has the lowest rank.
+func rankOfScore(score float32) uint32 {
+	if score != score {
+		return noRank - 1
+	}
+	b := math.Float32bits(-score)
+	if b>>31 != 0 {
+		b = ^b
+	} else {
+		b |= 1 << 31
+	}
+	return min(b, noRank-1)
+}
+
+// pairTable is an open-addressing hash table from two symbols to rank<<32 | result.
+type pairTable struct {
+	slots []pairSlot
+	shift uint
+}
+
+type pairSlot struct{ key, value uint64 }
+
+// absent is what get gives for a pair that does not merge: noRank and noToken.
+const absent = math.MaxUint64
+
+func newPairTable(n int) pairTable {
+	width := bits.Len(uint(max(n, 4)*2 - 1))
+	return pairTable{slots: make([]pairSlot, 1<<width), shift: uint(64 - width)}
+}
+
+func pairKey(left, right int32) uint64 {
+	return (uint64(uint32(left))<<32 | uint64(uint32(right))) + 1 // 0 is an empty slot
+}
+
+// put adds a pair; the one that came first stays.
+func (t *pairTable) put(left, right int32, rank uint32, result int32) {
+	key := pairKey(left, right)
+	mask := len(t.slots) - 1
+	for i := int(key * 0x9e3779b97f4a7c15 >> t.shift); ; i = (i + 1) & mask {
+		switch t.slots[i].key {
+		case 0:
+			t.slots[i] = pairSlot{key, uint64(rank)<<32 | uint64(uint32(result))}
+			return
+		case key:
+			return
+		}
+	}
+}
+
+func (t *pairTable) get(left, right int32) uint64 {
+	key := pairKey(left, right)
+	mask := len(t.slots) - 1
+	for i := int(key * 0x9e3779b97f4a7c15 >> t.shift); ; i = (i + 1) & mask {
+		switch t.slots[i].key {
+		case 0:
+			return absent
+		case key:
+			return t.slots[i].value
+		}
+	}
+}
+
+// pairFilter remembers which two characters stand side by side in some token. It may say yes wrongly, never no.
+type pairFilter struct {
+	bits [1 << 14]uint64 // 2^20 bits
+}
+
+func filterBit(a, b rune) uint32 {
+	return (uint32(a)*0x9e3779b1 ^ uint32(b)*0x85ebca77) * 0xc2b2ae3d >> 12
+}
+
+func (f *pairFilter) add(text string) {
+	before := rune(-1)
+	for _, r := range text {
+		if before >= 0 {
+			h := filterBit(before, r)
+			f.bits[h>>6] |= 1 << (h & 63)
+		}
+		before = r
+	}
+}
+
+func (f *pairFilter) has(a, b rune) bool {
+	h := filterBit(a, b)
+	return f.bits[h>>6]>>(h&63)&1 != 0
+}
