@@ -337,6 +337,9 @@ func filterRound(r *renderer, v Value, a *arguments) Value {
 	f, isFloat := v.(float64)
 	switch method {
 	case "common":
+		if b, isBool := v.(bool); isBool {
+			v, _ = asInt(b)
+		}
 		if !isFloat && digits >= 0 {
 			return v
 		}
@@ -486,7 +489,7 @@ func filterIndent(r *renderer, v Value, a *arguments) Value {
 		indent = strings.Repeat(" ", int(n))
 	}
 	first, blank := r.optionalBool(p[1], false), r.optionalBool(p[2], false)
-	s := r.str(v)
+	s := r.needText(v)
 	r.charge(2 * len(s))
 	lines := splitLines(s+"\n", false)
 	r.chargeItems(len(lines))
@@ -506,7 +509,10 @@ func filterTruncate(r *renderer, v Value, a *arguments) Value {
 	if p[3] != absent && p[3] != nil {
 		leeway = r.needInt(p[3])
 	}
-	s := r.str(v)
+	if size, ok := r.lengthOf(v); ok && int64(size) <= length+leeway {
+		return v
+	}
+	s := r.needText(v)
 	n, endLen := int64(utf8.RuneCountInString(s)), int64(utf8.RuneCountInString(end))
 	if length < endLen || leeway < 0 {
 		r.fail("truncate: the length is %d, the end has %d characters, the leeway is %d", length, endLen, leeway)

@@ -392,7 +392,7 @@ func (r *renderer) formatPercent(s string, v Value) string {
 	args, isTuple := v.(*List)
 	isTuple = isTuple && args.tuple
 	mapping, isMap := v.(*Dict)
-	used, named := 0, false
+	used := 0
 	next := func() Value {
 		used++
 		if !isTuple {
@@ -424,7 +424,6 @@ func (r *renderer) formatPercent(s string, v Value) string {
 			}
 			key := s[1:end]
 			s = s[end+1:]
-			named = true
 			get = func() Value {
 				item, ok := mapping.get(key)
 				if !ok {
@@ -469,7 +468,11 @@ func (r *renderer) formatPercent(s string, v Value) string {
 		}
 		put(r.percentValue(get(), kind, f, zero))
 	}
-	if isTuple && used < len(args.items) || !isTuple && !isMap && !named && used == 0 {
+	switch v.(type) {
+	case *List, *Dict, *span, *undefined: // what can be indexed may go unused, but for a tuple
+		isMap = true
+	}
+	if isTuple && used < len(args.items) || !isTuple && !isMap && used == 0 {
 		r.fail("%%: not all values were used by the format")
 	}
 	return b.String()

@@ -4,6 +4,7 @@ package template
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"unicode"
@@ -173,6 +174,9 @@ func (l *lexer) closeTag(sign byte, end string, trimBreak bool) {
 
 func (l *lexer) lexComment() {
 	i := strings.Index(l.src[l.pos:], "#}")
+	if l.pos == len(l.src) {
+		return // Jinja2 takes an opening at the very end for a closed one
+	}
 	if i < 0 {
 		l.fail("a comment {# does not end")
 	}
@@ -212,6 +216,9 @@ func (l *lexer) lexRaw(n int) {
 	}
 	l.closeTag(sign, "%}", false)
 	rest := l.src[l.pos:]
+	if rest == "" {
+		return // as for comments
+	}
 	for at := 0; ; at += 2 {
 		i := strings.Index(rest[at:], "{%")
 		if i < 0 {
@@ -334,7 +341,7 @@ func (l *lexer) lexNumber() {
 	}
 	if float > n {
 		f, err := strconv.ParseFloat(strings.ReplaceAll(rest[:float], "_", ""), 64)
-		if err != nil {
+		if err != nil && !math.IsInf(f, 0) {
 			l.fail("bad number %q", rest[:float])
 		}
 		l.tokens = append(l.tokens, token{kind: tokFloat, line: l.line, text: rest[:float], value: f})

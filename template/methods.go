@@ -493,9 +493,6 @@ func (r *renderer) splitText(s string, a *arguments, fromRight bool) Value {
 			r.chargeItems(1)
 			i := strings.LastIndexFunc(s, isSpace)
 			if i < 0 || limit == 0 {
-				if i >= 0 {
-					s = stripText(s, nil, true, false)
-				}
 				parts = append(parts, s)
 				break
 			}

@@ -29,9 +29,15 @@ func init() {
 		return isNumber(v) && !isBool && !isFloat
 	}
 	tests = map[string]testFunc{
-		"boolean":  plain(func(r *renderer, v Value) bool { _, ok := v.(bool); return ok }),
-		"callable": plain(func(r *renderer, v Value) bool { _, ok := v.(*function); return ok }),
-		"defined":  plain(func(r *renderer, v Value) bool { _, missing := v.(*undefined); return !missing }),
+		"boolean": plain(func(r *renderer, v Value) bool { _, ok := v.(bool); return ok }),
+		"callable": plain(func(r *renderer, v Value) bool {
+			switch v.(type) {
+			case *function, *loopState, *undefined: // calling undefined fails, but Python finds it callable
+				return true
+			}
+			return false
+		}),
+		"defined": plain(func(r *renderer, v Value) bool { _, missing := v.(*undefined); return !missing }),
 		"divisibleby": func(r *renderer, v Value, a *arguments) bool {
 			return r.equal(r.binary("%", v, r.bind(a, "divisibleby", 1, "num")[0]), int64(0))
 		},
