@@ -141,14 +141,13 @@ const (
 
 // The kinds of rotary frequencies.
 const (
-	RopeDefault  = "default"
-	RopeLinear   = "linear"
-	RopeLlama3   = "llama3"
-	RopeYarn     = "yarn"
-	RopeLong     = "longrope"
-	RopeAlpha    = "alpha"   // HunYuan's "dynamic" with alpha: a fixed larger base
-	RopeFactors  = "factors" // each frequency divided by its own factor, as GGUF stores llama3 scaling (tensor rope_freqs.weight)
-	RopeNotKnown = ""        // no rotation: Dim is 0
+	RopeDefault = "default"
+	RopeLinear  = "linear"
+	RopeLlama3  = "llama3"
+	RopeYarn    = "yarn"
+	RopeLong    = "longrope"
+	RopeAlpha   = "alpha"   // HunYuan's "dynamic" with alpha: a fixed larger base
+	RopeFactors = "factors" // each frequency divided by its own factor, as GGUF stores llama3 scaling (tensor rope_freqs.weight)
 )
 
 // Rope describes rotary embeddings; Frequencies evaluates it.
@@ -157,7 +156,7 @@ type Rope struct {
 	Layout RopeLayout
 	Sign   int // +1: y1 = x1 cos - x2 sin, y2 = x1 sin + x2 cos; -1: the other way round
 	Base   float64
-	Kind   string
+	Kind   string // a kind that is not known keeps the file's word
 
 	Factor               float64   // linear, llama3, yarn, longrope (there: context over original context)
 	Original             int       // llama3, yarn, longrope: context of the original training
@@ -186,7 +185,6 @@ const (
 	SiLU     = "silu"
 	GELU     = "gelu"
 	GELUTanh = "gelu_tanh"
-	ReLU     = "relu"
 )
 
 // MLP describes a layer's feed-forward block: dense where Experts is 0, else a mixture.
@@ -206,10 +204,12 @@ func (m *MLP) MoE() bool { return m.Experts > 0 }
 
 // families that run, by model_type, from a Hugging Face folder and from GGUF.
 var (
-	runsFolder = []string{"llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "deepseek_v2", "deepseek_v3", "minicpm3", "step3_text", "phi3", "granite", "smollm3", "olmo2", "hunyuan_v1_dense", "youtu",
+	runsFolder = []string{"llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "deepseek_v2", "deepseek_v3", "minicpm3", "step3_text", "phi3", "granite", "smollm3", "olmo2", "youtu",
 		"mlra_mha", "mlra_mqa", "mlra_gqa", "mlra_mla", "mlra_mfa", "lowkey"}
 	runsGGUF    = []string{"llama", "qwen2", "qwen3", "gemma3_text"}
 	runsDesigns = []string{MHA, GQA, MQA, MLA, MFA, MFAKR}
+	runsActs    = []string{SiLU, GELU, GELUTanh}
+	ropeKinds   = []string{RopeDefault, RopeLinear, RopeLlama3, RopeYarn, RopeLong, RopeAlpha, RopeFactors}
 )
 
 // Runnable returns nil if the model can be loaded and run, else a *fault.Error of kind Unsupported that names the first thing which cannot.
@@ -230,6 +230,10 @@ func (c *Config) Runnable() error {
 			return no("attention design "+a.Design, fmt.Sprintf("%d groups", a.KVHeads), "only one group runs", "use inspect or plan")
 		case a.SharesWith >= 0:
 			return no("cross-layer cache", fmt.Sprintf("%s reads the rows of layer %d", at, a.SharesWith), "every layer must have its own", "use inspect or plan")
+		case a.Rope.Dim > 0 && !contains(ropeKinds, a.Rope.Kind):
+			return unsupportedRope(a.Rope.Kind)
+		case !contains(runsActs, m.Activation):
+			return no("activation", m.Activation, "activations that run: "+list(runsActs), "use inspect or plan")
 		case m.MoE():
 			return no("mixture of experts", fmt.Sprintf("%s has %d experts", at, m.Experts), "dense models run", "use inspect or plan")
 		}

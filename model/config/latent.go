@@ -1,0 +1,149 @@
+package config
+
+// The published families with MLA or MFA.
+
+import (
+	"encoding/json"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// latentEps is the eps of the norms of latents in DeepSeek's code and its kin, whatever rms_norm_eps says.
+const latentEps = 1e-6
+
+// mla reads MLA. head_dim and num_key_value_heads do not describe its cache and are not read: the one is the rotary width, the other is there for the expanded form.
+func (p *parser) mla(layout RopeLayout) Attention {
+	a := newAttention()
+	a.Design, a.KVHeads = MLA, 1
+	a.Heads = p.need("num_attention_heads", maxHeads)
+	a.QRank = p.intIn("q_lora_rank", 0, 0, maxWidth)
+	a.KVRank = p.need("kv_lora_rank", maxWidth)
+	a.Nope, a.RopeDim = p.need("qk_nope_head_dim", maxWidth/2), p.need("qk_rope_head_dim", maxWidth/2)
+	a.HeadDim = a.Nope + a.RopeDim
+	a.ValueDim = p.size("v_head_dim", max(1, p.c.Hidden/a.Heads), maxWidth)
+	a.LatentNormEps = latentEps
+	a.Scale = 1 / math.Sqrt(float64(a.HeadDim))
+	bias := p.bool("attention_bias", false)
+	a.QKVBias, a.OutBias = bias, bias
+	a.Rope = p.rope(a.RopeDim, "")
+	a.Rope.Layout = layout
+	if r := a.Rope; r.Kind == RopeYarn && r.MScaleAllDim > 0 {
+		m := yarnScale(r.Factor, r.MScaleAllDim)
+		a.Scale *= m * m
+	}
+	return a
+}
+
+// deepseek is DeepSeek-V2, V3 and GLM-4 MoE lite. Dense models carry the expert fields too: only a layer past first_k_dense_replace is a mixture.
+func (p *parser) deepseek() {
+	p.decoder(false)
+	layout := Pairs
+	if p.c.ModelType != "deepseek_v2" && !p.bool("rope_interleave", true) {
+		layout = Half
+	}
+	a := p.mla(layout)
+	dense := MLP{Activation: p.activation("hidden_act", SiLU), Intermediate: p.need("intermediate_size", maxFFN), Bias: p.bool("mlp_bias", false)}
+	p.layers(a, dense)
+	first := 0
+	if p.c.ModelType == "glm4_moe_lite" {
+		first = 1
+	}
+	first = p.intIn("first_k_dense_replace", first, 0, maxLayers)
+	every := p.size("moe_layer_freq", 1, maxTokens)
+	types := p.texts("mlp_layer_types")
+	if types != nil && len(types) != p.n {
+		p.fail("mlp_layer_types", strconv.Itoa(len(types))+" entries", "num_hidden_layers is "+strconv.Itoa(p.n))
+		return
+	}
+	if !p.has("n_routed_experts") {
+		return
+	}
+	chosen := func(i int) bool {
+		if types != nil {
+			return types[i] == "sparse"
+		}
+		return i >= first && i%every == 0
+	}
+	p.sparse(chosen, func() MLP {
+		m := p.experts(dense, "n_routed_experts", "num_experts_per_tok", "moe_intermediate_size")
+		m.SharedIntermediate = p.intIn("n_shared_experts", 0, 0, maxHeads) * m.ExpertIntermediate
+		return m
+	})
+}
+
+// youtu is a dense DeepSeek-V3 with tied embeddings.
+func (p *parser) youtu() {
+	p.decoder(true)
+	layout := Pairs
+	if !p.bool("rope_interleave", true) {
+		layout = Half
+	}
+	p.layers(p.mla(layout), p.dense())
+}
+
+// minicpm3 scales embeddings, block outputs and the final state. Published files leave the value width (hidden / heads) and tied embeddings (yes) out.
+func (p *parser) minicpm3() {
+	p.decoder(true)
+	p.layers(p.mla(Half), p.dense())
+	p.c.EmbedScale = p.positive("scale_emb", 1)
+	p.c.ResidualScale = p.positive("scale_depth", 1) / math.Sqrt(float64(p.n))
+	p.c.LogitScale = float64(p.size("dim_model_base", p.c.Hidden, maxWidth)) / float64(p.c.Hidden)
+}
+
+// step3 is Step-3's MFA: one shared key and value head, queries through a normed bottleneck. share_q_dim absent or 0 means the paper's form, a bottleneck of head_dim.
+func (p *parser) step3() {
+	p.decoder(false)
+	p.c.MaxPosition = p.size("max_position_embedding", p.size("max_seq_len", p.c.MaxPosition, maxTokens), maxTokens) // its name is singular
+	a := newAttention()
+	a.Design = MFA
+	a.Heads = p.need("num_attention_heads", maxHeads)
+	a.KVHeads = p.size("num_attention_groups", 1, maxHeads)
+	a.HeadDim = p.need("head_dim", maxWidth)
+	a.ValueDim = a.HeadDim
+	if a.QRank = p.intIn("share_q_dim", 0, 0, maxWidth); a.QRank == 0 {
+		a.QRank = a.HeadDim
+	}
+	a.QNorm, a.LatentNormEps = true, p.c.Norm.Eps
+	a.Scale = 1 / math.Sqrt(float64(a.HeadDim))
+	a.Rope = p.rope(a.HeadDim, "")
+	dense := p.dense()
+	p.layers(a, dense)
+	if p.intIn("moe_num_experts", 0, 0, maxExperts) == 0 {
+		return
+	}
+	set := p.layerSet("moe_layers_enum")
+	p.sparse(func(i int) bool { return set == nil && i > 0 || set[i] }, func() MLP {
+		m := p.experts(dense, "moe_num_experts", "moe_top_k", "moe_intermediate_size")
+		m.SharedIntermediate = p.intIn("share_expert_dim", 0, 0, maxFFN)
+		return m
+	})
+}
+
+// layerSet reads layer numbers written as a list or as one comma-separated string; nil if absent.
+func (p *parser) layerSet(key string) map[int]bool {
+	raw, ok := p.raw(key)
+	if !ok {
+		return nil
+	}
+	set := map[int]bool{}
+	var s string
+	if json.Unmarshal(raw, &s) != nil {
+		for _, i := range p.ints(key, 0, maxLayers) {
+			set[i] = true
+		}
+		return set
+	}
+	for _, part := range strings.Split(s, ",") {
+		if part = strings.TrimSpace(part); part == "" {
+			continue
+		}
+		i, err := strconv.Atoi(part)
+		if err != nil || i < 0 || i > maxLayers {
+			p.fail(key, part, "must be layer numbers")
+			return set
+		}
+		set[i] = true
+	}
+	return set
+}

@@ -1,0 +1,56 @@
+package config
+
+// lowkey's own configuration: "model_type": "lowkey". It is flat, and names the design, so that any design can be written as a model. A model of a published
+// architecture keeps that architecture's config.json instead.
+//
+// Required: hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, vocab_size, and
+//
+//	attention  "mha" "gqa" "mqa" "mla" "mfa" "mfa-kr"
+//
+// With a default: max_position_embeddings 2048, rms_norm_eps 1e-6, hidden_act "silu", tie_word_embeddings false, attention_bias false, mlp_bias false, and rope_parameters
+// (or rope_theta and rope_scaling) as in every Hugging Face folder, half-split pairs. bos_token_id and eos_token_id as usual. By design:
+//
+//	mha gqa mqa   num_key_value_heads (by the name's meaning), head_dim (hidden/heads), qk_norm false (per head, before RoPE), sliding_window none
+//	mla           kv_lora_rank, qk_nope_head_dim, qk_rope_head_dim, v_head_dim (hidden/heads), q_lora_rank none, rope_interleave false
+//	mfa mfa-kr    head_dim (the paper's C; needed), q_lora_rank (head_dim), q_norm true (RMS norm over the bottleneck, eps rms_norm_eps)
+//
+// Tensors are named as Llama's and DeepSeek's: model.layers.N.self_attn. q_proj k_proj v_proj o_proj q_norm k_norm; q_a_proj q_a_layernorm q_b_proj kv_a_proj_with_mqa
+// kv_a_layernorm kv_b_proj. MFA has q_a_proj [q_rank, hidden], q_a_layernorm, q_b_proj [heads*head_dim, q_rank], k_proj and v_proj [head_dim, hidden]. MFA-KR has no
+// v_proj but n [head_dim, head_dim] and alpha [head_dim]: the value is k + alpha * (n k), from the key before RoPE, which is what its cache holds.
+func (p *parser) lowkey() {
+	p.decoder(false)
+	design := p.text("attention", "")
+	var a Attention
+	switch design {
+	case MHA, GQA, MQA:
+		a = p.heads(0)
+		if !p.has("num_key_value_heads") && design == MQA {
+			a.KVHeads = 1
+		}
+		if want := grouped(a.Heads, a.KVHeads); want != design && !(a.Heads == 1) {
+			p.fail("attention", design, "num_attention_heads and num_key_value_heads make it "+want)
+		}
+		a.Design = design
+		if p.bool("qk_norm", false) {
+			a.QKNorm, a.QKNormEps = NormHead, p.c.Norm.Eps
+		}
+		a.Window = p.intIn("sliding_window", 0, 0, maxTokens)
+	case MLA:
+		layout := Half
+		if p.bool("rope_interleave", false) {
+			layout = Pairs
+		}
+		a = p.mla(layout)
+	case MFA, MFAKR:
+		if !p.has("head_dim") {
+			p.fail("head_dim", "missing", "attention "+design+" needs it")
+		}
+		a = p.heads(1)
+		a.Design, a.KVHeads = design, 1
+		a.QRank = p.size("q_lora_rank", a.HeadDim, maxWidth)
+		a.QNorm, a.LatentNormEps = p.bool("q_norm", true), p.c.Norm.Eps
+	default:
+		p.unsupported("attention", design, "designs of this configuration: mha gqa mqa mla mfa mfa-kr")
+	}
+	p.layers(a, p.dense())
+}
