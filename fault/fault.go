@@ -78,3 +78,9 @@ func Is(err error, kind Kind) bool {
 	var e *Error
 	return errors.As(err, &e) && e.Kind == kind
 }
+
+// Because adds the error that caused this one; nil adds nothing.
+func (e *Error) Because(cause error) *Error {
+	e.Err = cause
+	return e
+}

@@ -1,0 +1,205 @@
+// Package attention holds the designs: what one token leaves behind in a layer, the definition over a whole sequence, and the cached step. One file a design.
+// It knows neither models nor files; weights come by the names that a design's own file lists.
+package attention
+
+import (
+	"fmt"
+
+	"github.com/lowkeylm/lowkey/fault"
+	"github.com/lowkeylm/lowkey/kernel"
+	"github.com/lowkeylm/lowkey/kvcache"
+	"github.com/lowkeylm/lowkey/tensor"
+)
+
+// Design is one way to attend.
+type Design interface {
+	// Layout is what a token leaves behind.
+	Layout() kvcache.Layout
+	// Forward is the definition: x [T, hidden] at positions pos -> [T, hidden].
+	Forward(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) tensor.Tensor
+	// Bind packs the weights for the cached step, folding what folds.
+	Bind(w Weights, p *tensor.Packer) (Cached, error)
+}
+
+// Cached is a design with its weights packed.
+type Cached interface {
+	// View says how attention reads the rows that Layout describes; planes are filled in by the caller.
+	View() kernel.Attention
+	// Step projects new tokens x [rows, hidden], puts their rows, attends and projects out -> [rows, hidden].
+	Step(s *Step, x tensor.Buf) tensor.Buf
+}
+
+// Weights finds a layer's tensors by the design's names ("q", "q.bias", "kv_a_norm").
+type Weights interface {
+	Get(name string) (tensor.Weight, bool)
+}
+
+// leaf brings a weight into Ops; the weight must exist.
+func leaf(o tensor.Ops, w Weights, name string) tensor.Tensor {
+	t, ok := w.Get(name)
+	if !ok {
+		panic("attention: no weight " + name)
+	}
+	return o.Leaf(t.Shape, t.Float32s())
+}
+
+// linear is x Wᵀ + bias, where there is a bias.
+func linear(o tensor.Ops, w Weights, name string, x tensor.Tensor) tensor.Tensor {
+	y := o.MatMul(x, leaf(o, w, name))
+	if _, ok := w.Get(name + ".bias"); ok {
+		y = o.AddBias(y, leaf(o, w, name+".bias"))
+	}
+	return y
+}
+
+// binder packs a design's weights and keeps the first error.
+type binder struct {
+	w   Weights
+	p   *tensor.Packer
+	err error
+}
+
+func (b *binder) fail(err error) {
+	if b.err == nil {
+		b.err = err
+	}
+}
+
+func (b *binder) get(name string, shape ...int) tensor.Weight {
+	w, ok := b.w.Get(name)
+	if !ok {
+		b.fail(fault.New(fault.BadFile, "tensor "+name, "missing", "", ""))
+		return tensor.Weight{}
+	}
+	if err := w.Check(shape...); err != nil {
+		b.fail(err)
+		return tensor.Weight{}
+	}
+	return w
+}
+
+func (b *binder) linear(name string, out, in int) *tensor.Linear {
+	w := b.get(name, out, in)
+	if b.err != nil {
+		return nil
+	}
+	var bias *tensor.Weight
+	if v, ok := b.w.Get(name + ".bias"); ok {
+		bias = &v
+	}
+	l, err := b.p.Linear(w, bias)
+	if err != nil {
+		b.fail(err)
+	}
+	return l
+}
+
+func (b *binder) vector(name string, n int) *tensor.Vector {
+	w := b.get(name, n)
+	if b.err != nil {
+		return nil
+	}
+	return b.p.Vector(w)
+}
+
+// floats expands a weight for folding, or for the kernel's own use.
+func (b *binder) floats(name string, shape ...int) []float32 {
+	w := b.get(name, shape...)
+	if b.err == nil {
+		return w.Float32s()
+	}
+	n := 1
+	for _, s := range shape {
+		n *= s
+	}
+	return make([]float32, n)
+}
+
+func (b *binder) folded(rows, cols int, x []float32) *tensor.Linear {
+	if b.err != nil {
+		return nil
+	}
+	l, err := b.p.Floats(rows, cols, x)
+	if err != nil {
+		b.fail(err)
+	}
+	return l
+}
+
+// full is the slice of plane i that is the whole of a stream of this width.
+func full(plane, width int, shared bool) kernel.Slice {
+	return kernel.Slice{Plane: plane, To: width, Shared: shared}
+}
+
+// Step is one layer's share of a step: new tokens of some sequences, whose rows are contiguous in x, sequence after sequence.
+type Step struct {
+	*tensor.Workspace
+	Sequences []*kvcache.Sequence
+	Counts    []int // new tokens of each sequence
+	Layer     int
+	View      *kernel.Attention // with planes
+	Types     []kvcache.Type
+
+	spans []kernel.Span
+}
+
+// Put writes the new tokens' rows of one stream.
+func (s *Step) Put(stream int, x tensor.Buf) {
+	if s.Types[stream].Hadamard {
+		x = s.Hadamard(x, hadamardBlock(s.View.Planes[stream].Width))
+	}
+	at := 0
+	for i, q := range s.Sequences {
+		for j := 0; j < s.Counts[i]; j++ {
+			q.Put(s.Layer, stream, q.Rows()+j, x.Slice(at, at+1).Float32s())
+			at++
+		}
+	}
+}
+
+// Attend lets queries q [rows, heads*key width] see the committed rows and the new ones, causally -> [rows, heads*value width].
+func (s *Step) Attend(q tensor.Buf) tensor.Buf {
+	s.spans = s.spans[:0]
+	at := 0
+	for i, seq := range s.Sequences {
+		s.spans = append(s.spans, seq.Span(s.Layer, at, s.Counts[i]))
+		at += s.Counts[i]
+	}
+	heads := s.View.Groups * s.View.PerGroup
+	if s.turned(s.View.Keys) {
+		q = s.Copy(q)
+		s.turn(q, heads, s.View.Keys)
+	}
+	out := s.Workspace.Attend(s.View, q, s.spans)
+	s.turn(out, heads, s.View.Values)
+	return out
+}
+
+func (s *Step) turned(slices []kernel.Slice) bool {
+	for _, k := range slices {
+		if s.Types[k.Plane].Hadamard {
+			return true
+		}
+	}
+	return false
+}
+
+// turn applies the Hadamard rotation of stored rows to what meets or leaves them. H is its own inverse.
+func (s *Step) turn(x tensor.Buf, heads int, slices []kernel.Slice) {
+	at := 0
+	for _, k := range slices {
+		n := k.To - k.From
+		if s.Types[k.Plane].Hadamard {
+			s.HadamardCols(x, heads, at, at+n, hadamardBlock(s.View.Planes[k.Plane].Width))
+		}
+		at += n
+	}
+}
+
+// hadamardBlock is the largest power of two that divides a width.
+func hadamardBlock(width int) int { return width & -width }
+
+// unsupported refuses something by name.
+func unsupported(design, what string, value any, wayOut string) error {
+	return fault.New(fault.Unsupported, "attention design "+design, fmt.Sprintf("%s %v", what, value), "", wayOut)
+}

@@ -1,0 +1,263 @@
+package attention
+
+import (
+	"encoding/binary"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/lowkeylm/lowkey/kernel"
+	"github.com/lowkeylm/lowkey/kvcache"
+	"github.com/lowkeylm/lowkey/tensor"
+)
+
+// weightMap is a design's weights, random.
+type weightMap map[string]tensor.Weight
+
+func (w weightMap) Get(name string) (tensor.Weight, bool) { t, ok := w[name]; return t, ok }
+
+func (w weightMap) add(rng *rand.Rand, name string, shape ...int) {
+	n := 1
+	for _, s := range shape {
+		n *= s
+	}
+	data := make([]byte, 4*n)
+	scale := 1 / math.Sqrt(float64(shape[len(shape)-1]))
+	for i := 0; i < n; i++ {
+		v := rng.NormFloat64() * scale
+		if len(shape) == 1 {
+			v = 1 + 0.3*rng.NormFloat64()
+		}
+		binary.LittleEndian.PutUint32(data[4*i:], math.Float32bits(float32(v)))
+	}
+	w[name] = tensor.Weight{Name: name, Format: kernel.F32, Shape: shape, Data: data}
+}
+
+func ropeOf(dim int, pairs bool) *tensor.Rope {
+	r := &tensor.Rope{Pairs: pairs}
+	for i := 0; i < dim/2; i++ {
+		r.InvFreq = append(r.InvFreq, math.Pow(10000, -2*float64(i)/float64(dim)))
+	}
+	return r
+}
+
+type testCase struct {
+	name   string
+	hidden int
+	design Design
+	w      weightMap
+	perRow int // elements a token leaves behind, from the paper's formula
+}
+
+func cases() []testCase {
+	rng := rand.New(rand.NewPCG(3, 4))
+	gqa := func(name string, a GQA, want int) testCase {
+		w := weightMap{}
+		w.add(rng, "q", a.Heads*a.HeadDim, a.Hidden)
+		w.add(rng, "k", a.KVHeads*a.HeadDim, a.Hidden)
+		w.add(rng, "v", a.KVHeads*a.ValueDim, a.Hidden)
+		w.add(rng, "o", a.Hidden, a.Heads*a.ValueDim)
+		w.add(rng, "q.bias", a.Heads*a.HeadDim)
+		if a.QKNorm {
+			w.add(rng, "q_norm", a.HeadDim)
+			w.add(rng, "k_norm", a.HeadDim)
+		}
+		if a.Sinks {
+			w.add(rng, "sinks", a.Heads)
+		}
+		return testCase{name, a.Hidden, a, w, want}
+	}
+	mfa := func() (MFA, weightMap) {
+		a := MFA{Hidden: 40, Heads: 5, HeadDim: 32, QRank: 24, Scale: 1 / math.Sqrt(32), Norm: true, NormEps: 1e-5, Rope: ropeOf(32, false)}
+		w := weightMap{}
+		w.add(rng, "q_a", a.QRank, a.Hidden)
+		w.add(rng, "q_norm", a.QRank)
+		w.add(rng, "q_b", a.Heads*a.HeadDim, a.QRank)
+		w.add(rng, "k", a.HeadDim, a.Hidden)
+		w.add(rng, "v", a.HeadDim, a.Hidden)
+		w.add(rng, "o", a.Hidden, a.Heads*a.HeadDim)
+		w.add(rng, "alpha", a.HeadDim)
+		w.add(rng, "n", a.HeadDim, a.HeadDim)
+		return a, w
+	}
+	mla := func(name string, qrank int) testCase {
+		a := MLA{Hidden: 40, Heads: 4, QRank: qrank, KVRank: 32, Nope: 12, RopeDim: 8, ValueDim: 10, Scale: 0.22, QScale: 1.1, KVScale: 0.9, Eps: 1e-6, Rope: ropeOf(8, true)}
+		w := weightMap{}
+		w.add(rng, "q", a.Heads*20, a.Hidden)
+		w.add(rng, "q_a", 24, a.Hidden)
+		w.add(rng, "q_a_norm", 24)
+		w.add(rng, "q_b", a.Heads*20, 24)
+		w.add(rng, "kv_a", 40, a.Hidden)
+		w.add(rng, "kv_a_norm", 32)
+		w.add(rng, "kv_b", a.Heads*22, 32)
+		w.add(rng, "o", a.Hidden, a.Heads*10)
+		return testCase{name, 40, a, w, 32 + 8}
+	}
+	m, mw := mfa()
+	kr, kw := mfa()
+	base := GQA{Hidden: 48, Heads: 6, KVHeads: 2, HeadDim: 32, ValueDim: 32, Scale: 1 / math.Sqrt(32), Rope: ropeOf(32, false)}
+	mha, mqa, sliding, odd, norm := base, base, base, base, base
+	mha.KVHeads, mqa.KVHeads = 6, 1
+	sliding.Window = 70
+	odd.HeadDim, odd.ValueDim, odd.Rope, odd.Softcap, odd.Sinks = 14, 10, ropeOf(14, true), 3, true
+	norm.QKNorm, norm.NormEps, norm.NormPlusOne = true, 1e-6, true
+	return []testCase{
+		gqa("mha", mha, 2*6*32), gqa("gqa", base, 2*2*32), gqa("mqa", mqa, 2*32), gqa("gqa sliding", sliding, 2*2*32),
+		gqa("gqa odd widths, cap, sinks", odd, 2*14+2*10), gqa("gqa qk-norm", norm, 2*2*32),
+		mla("mla", 24), mla("mla without query rank", 0), {"mfa", 40, m, mw, 2 * 32}, {"mfa-kr", 40, MFAKR{kr}, kw, 32},
+	}
+}
+
+// cached runs a design's cached step over the rows of x in chunks of these sizes (the last one repeats) and returns its output.
+func cached(t *testing.T, c testCase, kv string, x []float32, rows int, threads int, chunks []int, arith kernel.Arith) []float32 {
+	t.Helper()
+	pool := kernel.NewPool(threads)
+	defer pool.Close()
+	spec, err := kvcache.ParseSpec(kv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := kvcache.New(kvcache.Config{Layers: []kvcache.Layout{c.design.Layout()}, Spec: spec, Budget: 16 << 20, MaxRows: rows})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	ws := tensor.NewWorkspace(pool)
+	packer := &tensor.Packer{Pool: pool, Arith: arith}
+	defer packer.Free()
+	bound, err := c.design.Bind(c.w, packer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	view := bound.View()
+	view.Planes, view.Int8 = store.Planes(0), arith == kernel.ArithInt8
+	seq := store.NewSequence("")
+	step := &Step{Workspace: ws, Sequences: []*kvcache.Sequence{seq}, View: &view, Types: store.Types(0)}
+	var out []float32
+	for at, i := 0, 0; at < rows; i++ {
+		n := min(chunks[min(i, len(chunks)-1)], rows-at)
+		if err := seq.Reserve(n); err != nil {
+			t.Fatal(err)
+		}
+		pos := make([]int, n)
+		for j := range pos {
+			pos[j] = at + j
+		}
+		ws.Begin(pos)
+		in := ws.New(n, c.hidden)
+		copy(in.Float32s(), x[at*c.hidden:][:n*c.hidden])
+		step.Counts = []int{n}
+		out = append(out, bound.Step(step, in).Float32s()...)
+		seq.Commit(make([]int32, n))
+		at += n
+	}
+	return out
+}
+
+func input(rows, hidden int) []float32 {
+	rng := rand.New(rand.NewPCG(5, 6))
+	x := make([]float32, rows*hidden)
+	for i := range x {
+		x[i] = float32(rng.NormFloat64())
+	}
+	return x
+}
+
+// Invariants 1 and 2: the cached (folded) step is the training forward, at every split of the prompt.
+func TestCachedIsForward(t *testing.T) {
+	const rows = 200
+	for _, c := range cases() {
+		x := input(rows, c.hidden)
+		pos := make([]int, rows)
+		for i := range pos {
+			pos[i] = i
+		}
+		o := tensor.NewEager64()
+		want := o.Values(c.design.Forward(o, c.w, o.Leaf([]int{rows, c.hidden}, x), pos))
+		top := 0.0
+		for _, v := range want {
+			top = max(top, math.Abs(v))
+		}
+		for _, kv := range []struct {
+			name  string
+			bound float64
+		}{{"f32", 1e-4}, {"f16", 3e-3}, {"bf16", 3e-2}, {"q8", 3e-2}, {"q8h", 3e-2}, {"q4", 0.35}, {"q4h", 0.35}} {
+			if kv.name[len(kv.name)-1] == 'h' && c.name == "mfa-kr" {
+				continue
+			}
+			for _, chunks := range [][]int{{1}, {7}, {63}, {64}, {65}, {rows}} {
+				got := cached(t, c, kv.name, x, rows, 2, chunks, kernel.ArithF32)
+				worst := 0.0
+				for i, v := range got {
+					worst = max(worst, math.Abs(float64(v)-want[i]))
+				}
+				if !(worst <= kv.bound*top) {
+					t.Errorf("%s, %s, chunks of %d: differs from Forward by %.3g of %.3g", c.name, kv.name, chunks[0], worst, top)
+				}
+			}
+		}
+	}
+}
+
+// Invariant 4 at the level of one layer: chunking and threads never change a bit, in either arithmetic and any cache type.
+func TestSameBitsOneLayer(t *testing.T) {
+	const rows = 1090 // more than two chunks of keys
+	pairs := 0
+	for _, c := range cases() {
+		x := input(rows, c.hidden)
+		for _, kv := range []string{"f32", "f16", "bf16", "q8", "q4", "q8h"} {
+			if kv == "q8h" && c.name == "mfa-kr" {
+				continue
+			}
+			for _, arith := range []kernel.Arith{kernel.ArithF32, kernel.ArithInt8} {
+				want := cached(t, c, kv, x, rows, 1, []int{256}, arith)
+				for i, chunks := range [][]int{{1030, 1}, {100}, {513, 3, 64}} {
+					got := cached(t, c, kv, x, rows, 1+i, chunks, arith)
+					pairs++
+					for j, v := range got {
+						if math.Float32bits(v) != math.Float32bits(want[j]) {
+							t.Errorf("%s, %s, chunks %v, %d threads: element %d is %v, was %v", c.name, kv, chunks, 1+i, j, v, want[j])
+							break
+						}
+					}
+				}
+			}
+		}
+	}
+	t.Logf("%d pairs of runs compared", pairs)
+}
+
+// Bytes: elements per token, as the papers' formulas give them.
+func TestLayoutElements(t *testing.T) {
+	for _, c := range cases() {
+		if got := c.design.Layout().Elements(); got != c.perRow {
+			t.Errorf("%s: %d elements a token, want %d", c.name, got, c.perRow)
+		}
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	for _, c := range cases() {
+		for name := range c.w {
+			if name == "q.bias" {
+				continue
+			}
+			w := weightMap{}
+			for k, v := range c.w {
+				if k != name {
+					w[k] = v
+				}
+			}
+			pool := kernel.NewPool(1)
+			p := &tensor.Packer{Pool: pool}
+			_, err := c.design.Bind(w, p)
+			p.Free()
+			pool.Close()
+			unused := c.name == "mla" && name == "q" || c.name == "mla without query rank" && (name == "q_a" || name == "q_b" || name == "q_a_norm") ||
+				c.name == "mfa" && (name == "alpha" || name == "n") || c.name == "mfa-kr" && name == "v"
+			if (err == nil) != unused {
+				t.Errorf("%s without %s: %v", c.name, name, err)
+			}
+		}
+	}
+}

@@ -1,0 +1,137 @@
+package attention
+
+import (
+	"github.com/lowkeylm/lowkey/kernel"
+	"github.com/lowkeylm/lowkey/kvcache"
+	"github.com/lowkeylm/lowkey/tensor"
+)
+
+// GQA is grouped-query attention (arXiv 2305.13245), with its two ends MHA (KVHeads = Heads) and MQA (KVHeads = 1).
+//
+//	q_h = RoPE(x Wq_h)   k_g = RoPE(x Wk_g)   v_g = x Wv_g       h = 1..n heads, g = 1..n_kv groups, g(h) = h / (n/n_kv)
+//	o_h = softmax(s q_h k_g(h)ᵀ) v_g(h)                          s = Scale, usually 1/sqrt d_h
+//	y   = concat(o_1..o_n) Wo
+//
+// One token leaves k and v behind: 2 n_kv d_h elements a layer (MHA 2 n d_h, MQA 2 d_h). Nothing folds.
+// Options that published families add: biases, an RMS norm of q and k before RoPE (per head, or over all heads at once), a sliding window, a cap on scores, sink logits.
+//
+// Weights: q [n d_h, d], k, v [n_kv d_h, d], o [d, n d_v], each with .bias if it has one; q_norm, k_norm; sinks [n].
+type GQA struct {
+	Hidden, Heads, KVHeads int
+	HeadDim, ValueDim      int
+	Scale, Softcap         float64
+	Window                 int
+	Rope                   *tensor.Rope // nil: no positions
+	QKNorm                 bool
+	NormAfterRope          bool // HunYuan
+	NormWhole              bool // one norm over all heads (OLMo 2)
+	NormEps                float64
+	NormPlusOne            bool
+	Sinks                  bool
+}
+
+func (a GQA) Layout() kvcache.Layout {
+	rope := kvcache.After
+	if a.Rope == nil {
+		rope = kvcache.None
+	}
+	return kvcache.Layout{Window: a.Window, Streams: []kvcache.Stream{
+		{Name: "k", Heads: a.KVHeads, Width: a.HeadDim, Role: kvcache.Key, Rope: rope},
+		{Name: "v", Heads: a.KVHeads, Width: a.ValueDim, Role: kvcache.Value, Rope: kvcache.None},
+	}}
+}
+
+func (a GQA) norm(heads int) tensor.Norm {
+	n := tensor.Norm{Eps: a.NormEps, PlusOne: a.NormPlusOne, Groups: heads}
+	if a.NormWhole {
+		n.Groups = 1
+	}
+	return n
+}
+
+func (a GQA) Forward(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) tensor.Tensor {
+	place := func(y tensor.Tensor, name string, heads int) tensor.Tensor {
+		norm := func() {
+			if a.QKNorm {
+				y = o.RMSNorm(y, leaf(o, w, name+"_norm"), a.norm(heads))
+			}
+		}
+		if !a.NormAfterRope {
+			norm()
+		}
+		if a.Rope != nil {
+			y = o.RoPE(y, rotary(a.Rope, heads, 0), pos)
+		}
+		if a.NormAfterRope {
+			norm()
+		}
+		return y
+	}
+	q := place(linear(o, w, "q", x), "q", a.Heads)
+	k := place(linear(o, w, "k", x), "k", a.KVHeads)
+	v := linear(o, w, "v", x)
+	spec := tensor.Attend{Heads: a.Heads, KVHeads: a.KVHeads, Scale: a.Scale, Softcap: a.Softcap, Window: a.Window}
+	if a.Sinks {
+		spec.Sinks = leaf(o, w, "sinks")
+	}
+	return linear(o, w, "o", o.Attend(q, k, v, spec))
+}
+
+type gqaCached struct {
+	GQA
+	q, k, v, o   *tensor.Linear
+	qNorm, kNorm *tensor.Vector
+	sinks        []float32
+}
+
+func (a GQA) Bind(w Weights, p *tensor.Packer) (Cached, error) {
+	b := &binder{w: w, p: p}
+	c := &gqaCached{GQA: a}
+	c.q = b.linear("q", a.Heads*a.HeadDim, a.Hidden)
+	c.k = b.linear("k", a.KVHeads*a.HeadDim, a.Hidden)
+	c.v = b.linear("v", a.KVHeads*a.ValueDim, a.Hidden)
+	c.o = b.linear("o", a.Hidden, a.Heads*a.ValueDim)
+	if a.QKNorm {
+		nq, nk := a.HeadDim, a.HeadDim
+		if a.NormWhole {
+			nq, nk = a.Heads*a.HeadDim, a.KVHeads*a.HeadDim
+		}
+		c.qNorm, c.kNorm = b.vector("q_norm", nq), b.vector("k_norm", nk)
+	}
+	if a.Sinks {
+		c.sinks = b.floats("sinks", a.Heads)
+	}
+	return c, b.err
+}
+
+func (c *gqaCached) View() kernel.Attention {
+	return kernel.Attention{Keys: []kernel.Slice{full(0, c.HeadDim, false)}, Values: []kernel.Slice{full(1, c.ValueDim, false)},
+		Groups: c.KVHeads, PerGroup: c.Heads / c.KVHeads, Scale: float32(c.Scale), Softcap: float32(c.Softcap), Window: c.Window, Sinks: c.sinks}
+}
+
+func (c *gqaCached) Step(s *Step, x tensor.Buf) tensor.Buf {
+	var p [3]tensor.Buf
+	s.MatMuls(p[:], x, c.q, c.k, c.v)
+	q := c.place(s, p[0], c.qNorm, c.Heads)
+	k := c.place(s, p[1], c.kNorm, c.KVHeads)
+	s.Put(0, k)
+	s.Put(1, p[2])
+	return s.MatMul(s.Attend(q), c.o)
+}
+
+// place normalises and rotates queries or keys.
+func (c *gqaCached) place(s *Step, x tensor.Buf, norm *tensor.Vector, heads int) tensor.Buf {
+	if c.QKNorm && !c.NormAfterRope {
+		x = s.RMSNorm(x, norm, c.norm(heads))
+	}
+	s.RoPE(x, heads, 0, c.Rope)
+	if c.QKNorm && c.NormAfterRope {
+		x = s.RMSNorm(x, norm, c.norm(heads))
+	}
+	return x
+}
+
+// rotary is a Rope as the whole-sequence ops take it, for heads that turn from column from on.
+func rotary(r *tensor.Rope, heads, from int) tensor.Rotary {
+	return tensor.Rotary{Heads: heads, From: from, To: from + 2*len(r.InvFreq), Pairs: r.Pairs, Sign: r.Sign, InvFreq: r.InvFreq, Factor: r.Factor}
+}

@@ -1,0 +1,79 @@
+package attention
+
+import (
+	"github.com/lowkeylm/lowkey/kernel"
+	"github.com/lowkeylm/lowkey/kvcache"
+	"github.com/lowkeylm/lowkey/tensor"
+)
+
+// MFAKR is MFA with Key Reuse (arXiv 2412.19255, section 3.3): the value is made from the key.
+//
+//	q_h  as in MFA
+//	k    = x Sk                     [T, C]   before RoPE: the only thing stored
+//	v    = k + alpha ∘ (k Nᵀ)       [T, C]   alpha [C] starts at 0, N [C, C]: so v = k at the start
+//	o_h  = softmax(q_h RoPE(k)ᵀ / sqrt C) v
+//	y    = concat(o_1..o_m) Wo
+//
+// The paper's S_v = S_k + alpha ∘ N S_k projects x, hence v comes from the key before rotation; so the row is kept before RoPE and turned when it is read.
+// One token leaves k behind: C elements a layer, half of MFA's.
+//
+// Fold: v_t = M k_t with M = I + diag(alpha) N, the same for every token, so sum_t p_t v_t = M (sum_t p_t k_t) and Wo_h M replaces Wo_h: the value is the raw row.
+// Will not do: a Hadamard rotation of the row (it does not commute with RoPE on reading).
+//
+// Weights: as MFA without v, and alpha [C], n [C, C].
+type MFAKR struct{ MFA }
+
+func (a MFAKR) Layout() kvcache.Layout {
+	return kvcache.Layout{Streams: []kvcache.Stream{{Name: "k", Heads: 1, Width: a.HeadDim, Role: kvcache.Both, Rope: kvcache.Before}}}
+}
+
+func (a MFAKR) Forward(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) tensor.Tensor {
+	q := a.query(o, w, x, pos)
+	raw := linear(o, w, "k", x)
+	k := o.RoPE(raw, rotary(a.Rope, 1, 0), pos)
+	v := o.Add(raw, o.MulRow(o.MatMul(raw, leaf(o, w, "n")), leaf(o, w, "alpha")))
+	return linear(o, w, "o", o.Attend(q, k, v, tensor.Attend{Heads: a.Heads, KVHeads: 1, Scale: a.Scale}))
+}
+
+type mfakrCached struct {
+	MFA
+	query    mfaQuery
+	k, o     *tensor.Linear
+	rotation *kernel.Rotation
+}
+
+func (a MFAKR) Bind(w Weights, p *tensor.Packer) (Cached, error) {
+	if r := a.Rope; r.Sign < 0 || r.Factor != 0 && r.Factor != 1 || 2*len(r.InvFreq) != a.HeadDim {
+		return nil, unsupported("mfa-kr", "rope", *a.Rope, "MFA-KR turns whole keys, forwards, without an attention factor")
+	}
+	b := &binder{w: w, p: p}
+	c := &mfakrCached{MFA: a.MFA, query: a.bindQuery(b), rotation: kernel.NewRotation(a.Rope.InvFreq, a.Rope.Pairs)}
+	c.k = b.linear("k", a.HeadDim, a.Hidden)
+	C, d := a.HeadDim, a.Hidden
+	wo, n, alpha := b.floats("o", d, a.Heads*C), b.floats("n", C, C), b.floats("alpha", C)
+	folded := make([]float32, len(wo))
+	for i := 0; i < d*a.Heads; i++ { // row i of [d*m, C]: wo_h M
+		for j := 0; j < C; j++ {
+			sum := float64(wo[i*C+j])
+			for l := 0; l < C; l++ {
+				sum += float64(wo[i*C+l]) * float64(alpha[l]) * float64(n[l*C+j])
+			}
+			folded[i*C+j] = float32(sum)
+		}
+	}
+	c.o = b.folded(d, a.Heads*C, folded)
+	return c, b.err
+}
+
+func (c *mfakrCached) View() kernel.Attention {
+	key := full(0, c.HeadDim, true)
+	key.Rotate = true
+	return kernel.Attention{Keys: []kernel.Slice{key}, Values: []kernel.Slice{full(0, c.HeadDim, true)}, Groups: 1, PerGroup: c.Heads, Scale: float32(c.Scale), Rotation: c.rotation}
+}
+
+func (c *mfakrCached) Step(s *Step, x tensor.Buf) tensor.Buf {
+	var p [2]tensor.Buf
+	s.MatMuls(p[:], x, c.query.qa, c.k)
+	s.Put(0, p[1])
+	return s.MatMul(s.Attend(c.query.step(s, c.MFA, p[0])), c.o)
+}

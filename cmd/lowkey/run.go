@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/lowkeylm/lowkey"
+	"github.com/lowkeylm/lowkey/fault"
+)
+
+// runFlags are the flags of run and of the chat.
+type runFlags struct {
+	modelFlags
+	system, file, session string
+	raw                   bool
+	generation            lowkey.Generation
+	temperature           float64
+}
+
+func runCommand() *cobra.Command {
+	f := &runFlags{}
+	c := &cobra.Command{
+		Use:   "run -m MODEL [PROMPT]",
+		Short: "Answer a prompt, or chat in the terminal when none is given",
+		Example: `  lowkey run -m SmolLM2-135M-Instruct.Q4_1.gguf "Why is the sky blue?"
+  lowkey run -m model.gguf --kv k=q8,v=q4 --ctx 8192
+  cat notes.txt | lowkey run -m model.gguf "Summarise this:"
+  lowkey run -m model.gguf --session talk.kv "And then?"`,
+		RunE: func(c *cobra.Command, args []string) error { return f.run(c.Context(), args) },
+	}
+	f.add(c)
+	p := c.Flags()
+	s := &f.generation.Sampling
+	p.StringVar(&f.system, "system", "", "system message")
+	p.StringVarP(&f.file, "file", "f", "", "read the prompt (or more of it) from a file")
+	p.StringVar(&f.session, "session", "", "continue from, and save to, this file")
+	p.BoolVar(&f.raw, "raw", false, "complete the text as it is, without the chat template")
+	p.IntVarP(&f.generation.MaxTokens, "max-tokens", "n", 0, "most tokens of an answer (default: until the model ends or the context is full)")
+	p.StringArrayVar(&f.generation.Stop, "stop", nil, "text that ends the answer (may be given several times)")
+	p.Float64Var(&f.temperature, "temperature", 0, "0 = greedy, the likeliest token each time")
+	p.IntVar(&s.TopK, "top-k", 40, "keep the K likeliest tokens (0 = all)")
+	p.Float64Var(&s.TopP, "top-p", 1, "keep the likeliest tokens that together have this probability")
+	p.Float64Var(&s.MinP, "min-p", 0, "drop tokens below this share of the likeliest one's probability")
+	p.Float64Var(&s.RepetitionPenalty, "repetition-penalty", 1, "divide the logits of tokens seen before by this")
+	p.Float64Var(&s.FrequencyPenalty, "frequency-penalty", 0, "subtract this for each time a token was seen")
+	p.Float64Var(&s.PresencePenalty, "presence-penalty", 0, "subtract this once for a token that was seen")
+	p.Uint64Var(&s.Seed, "seed", 0, "seed of sampling (default: from the clock)")
+	p.BoolVar(&f.json, "json", false, "print one JSON object with the answer and its figures")
+	return c
+}
+
+func (f *runFlags) run(ctx context.Context, args []string) error {
+	s := &f.generation.Sampling
+	s.Temperature, s.Greedy = f.temperature, f.temperature == 0
+	if s.Seed == 0 {
+		s.Seed = uint64(time.Now().UnixNano())
+	}
+	f.generation.Raw, f.generation.System = f.raw, f.system
+	prompt, given, err := f.prompt(args)
+	if err != nil {
+		return err
+	}
+	m, err := f.load()
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	sess, err := f.open(m)
+	if err != nil {
+		return err
+	}
+	defer sess.Close()
+	if !given {
+		return f.chat(ctx, m, sess)
+	}
+	if tmpl, err := m.ChatTemplate(); err == nil && tmpl == nil && !f.raw {
+		fmt.Fprintln(os.Stderr, "no chat template in this model: completing the text as it is")
+	}
+	var stats lowkey.Stats
+	var text strings.Builder
+	for p, err := range sess.Chat(ctx, prompt, f.generation, &stats) {
+		if err != nil {
+			return err
+		}
+		text.WriteString(p.Text)
+		if !f.json {
+			fmt.Print(p.Text)
+		}
+	}
+	if f.session != "" {
+		if err := sess.Save(f.session); err != nil {
+			return err
+		}
+	}
+	if f.json {
+		return printJSON(map[string]any{"text": text.String(), "finish": stats.Finish, "prompt_tokens": stats.Prompt, "reused_tokens": stats.Reused, "generated_tokens": stats.Generated,
+			"prompt_tokens_per_second": stats.PromptRate(), "tokens_per_second": stats.DecodeRate(), "kv_bytes_per_token": stats.KVBytesPerToken, "kv_bytes": stats.KVBytes, "kv": m.KV()})
+	}
+	fmt.Println()
+	fmt.Fprintln(os.Stderr, stats.Line(m))
+	if stats.Finish == "context" {
+		fmt.Fprintf(os.Stderr, "the context of %d tokens is full: raise --ctx, or chat without a prompt to go on with a window\n", m.Context)
+	}
+	return nil
+}
+
+// prompt joins the argument, --file and piped standard input; given is false for an interactive chat.
+func (f *runFlags) prompt(args []string) (text string, given bool, err error) {
+	parts := []string{}
+	if len(args) > 0 {
+		parts = append(parts, strings.Join(args, " "))
+	}
+	if f.file != "" {
+		b, err := os.ReadFile(f.file)
+		if err != nil {
+			return "", false, fault.New(fault.BadInput, "--file "+f.file, "cannot be read", "", "").Because(err)
+		}
+		parts = append(parts, string(b))
+	}
+	if st, err := os.Stdin.Stat(); err == nil && st.Mode()&os.ModeCharDevice == 0 && !term.IsTerminal(int(os.Stdin.Fd())) {
+		b, err := io.ReadAll(os.Stdin)
+		if err != nil {
+			return "", false, err
+		}
+		if len(b) > 0 {
+			parts = append(parts, string(b))
+		} else if len(parts) == 0 {
+			return "", false, fault.New(fault.BadInput, "prompt", "standard input is empty", "", "give a prompt as an argument, by --file, or run in a terminal to chat")
+		}
+	}
+	if len(parts) == 0 {
+		return "", false, nil
+	}
+	text = strings.Join(parts, "\n")
+	if strings.TrimSpace(text) == "" {
+		return "", false, fault.New(fault.BadInput, "prompt", "empty", "", "give some text")
+	}
+	return text, true, nil
+}
+
+// open starts a session, from the file where there is one.
+func (f *runFlags) open(m *lowkey.Model) (*lowkey.Session, error) {
+	if f.session != "" {
+		if _, err := os.Stat(f.session); err == nil {
+			s, notice, err := m.RestoreSession(f.session)
+			if notice != "" {
+				fmt.Fprintln(os.Stderr, notice)
+			}
+			return s, err
+		}
+	}
+	return m.NewSession(""), nil
+}

@@ -1,0 +1,401 @@
+package kernel
+
+// Attention over pages: grouped queries over a cached row of which keys and values are slices.
+//
+// One function serves every design whose folded form is softmax(q Kᵀ) V with K and V cut from the planes of a page: MHA, GQA, MQA, MFA (a plane
+// of keys, a plane of values), MLA (key = latent and rotary slice, value = the latent's own bytes), MFA-KR (value = the raw key, key = the raw key
+// rotated on reading). It knows no sequence, no layer and no policy: it is given pages.
+//
+// The grid. Keys are taken in tiles of TileRows rows and chunks of ChunkRows rows, both counted from row 0 of the lane. Inside a chunk a query folds
+// one tile after the other into (max, sum, mix); chunks are merged in ascending order by log-sum-exp. Which query of which batch, how many threads,
+// or how many rows are new has no influence on a query's chain of operations: a masked key adds exactly nothing. That is what makes results equal to the
+// bit alone or in a batch, in one chunk of prompt or many.
+//
+// Scratch is fixed by the widths alone; nothing here grows with the context.
+
+import (
+	"math"
+)
+
+const (
+	TileRows  = 64  // keys per softmax tile
+	ChunkRows = 512 // keys per merged part
+	blockRows = 48  // most query rows (tokens x heads of a group) that share a tile
+	waveParts = 8   // chunks whose parts are held at once when one query's chunks run side by side
+)
+
+// Slice names columns [From, To) of a plane. Shared: the plane has one head that all groups read.
+type Slice struct {
+	Plane    int
+	From, To int
+	Shared   bool
+	Rotate   bool // keys only: rotate on reading, by the row's position
+}
+
+// Attention says what the rows in a page mean for one layer.
+type Attention struct {
+	Planes   []Plane
+	Keys     []Slice // concatenated, they meet the query
+	Values   []Slice // concatenated, they are mixed
+	Groups   int     // KV heads
+	PerGroup int     // query heads that share a KV head
+	Scale    float32 // softmax scale
+	Softcap  float32 // 0 = none: score -> c tanh(score/c)
+	Window   int     // 0 = all: a query sees so many rows, its own included
+	Sinks    []float32
+	Int8     bool // score q8 and q4 panels with int8 queries
+	Rotation *Rotation
+}
+
+func width(slices []Slice) int {
+	n := 0
+	for _, s := range slices {
+		n += s.To - s.From
+	}
+	return n
+}
+
+// KeyWidth is the width of one query head; ValueWidth of one output head.
+func (a *Attention) KeyWidth() int   { return width(a.Keys) }
+func (a *Attention) ValueWidth() int { return width(a.Values) }
+
+// Span is one sequence's share of a call: N queries at rows Rows-N .. Rows-1 of a lane whose pages are given.
+type Span struct {
+	Arena     []byte
+	Pages     []uint32 // the lane's pages, as offsets in Arena in units of PageUnit bytes, from page number First on
+	PageBytes int
+	First     int // pages before this one were given back (sliding window)
+	Rows      int // rows in the lane, the new ones included
+	Q0        int // row of q and out that holds the first query
+	N         int // queries
+}
+
+// PageUnit is the granule of page addresses: 32 bits reach 256 GiB.
+const PageUnit = 64
+
+// Attender owns the workers' scratch. Not safe for concurrent use.
+type Attender struct {
+	pool    *Pool
+	workers []*tileScratch
+	items   []attendItem
+	parts   []partial // waveParts x items, when chunks run side by side
+
+	// the call in progress, read by the prebuilt functions
+	a      *Attention
+	out, q []float32
+	spans  []Span
+	chunk0 int
+	whole  func(part, worker int)
+	chunk  func(part, worker int)
+	merge  func(part, worker int)
+}
+
+type attendItem struct {
+	span, group   int
+	from, n       int // queries [from, from+n) of the span
+	head0, heads  int // query heads of the group
+	chunks, first int // chunks [first, chunks) hold rows that some query sees
+}
+
+// partial is the state of some query rows over some keys: the mix, the running maximum, the sum of exponentials.
+type partial struct {
+	o, max, sum []float32
+}
+
+func (p *partial) reset(rows, width int) {
+	if cap(p.o) < rows*width || cap(p.max) < rows {
+		p.o, p.max, p.sum = make([]float32, rows*width), make([]float32, rows), make([]float32, rows)
+	}
+	p.o, p.max, p.sum = p.o[:rows*width], p.max[:rows], p.sum[:rows]
+	clear(p.o)
+	clear(p.sum)
+	for i := range p.max {
+		p.max[i] = negInf
+	}
+}
+
+// merge folds part b, over later keys, into p.
+func (p *partial) merge(b *partial, width int) {
+	for i := range p.max {
+		if b.sum[i] == 0 {
+			continue
+		}
+		m := max(p.max[i], b.max[i])
+		fa, fb := expDiff(p.max[i], m), expDiff(b.max[i], m)
+		p.max[i] = m
+		p.sum[i] = float32(p.sum[i]*fa) + float32(b.sum[i]*fb)
+		mergeRow(p.o[i*width:][:width], b.o[i*width:][:width], fa, fb)
+	}
+}
+
+var negInf = float32(math.Inf(-1))
+
+func expDiff(x, m float32) float32 {
+	if x == m {
+		return 1
+	}
+	if x == negInf {
+		return 0
+	}
+	return float32(math.Exp(float64(x - m)))
+}
+
+// tileScratch is what one worker needs for one tile.
+type tileScratch struct {
+	q      []float32 // [rows, key width], scaled
+	q8     Input     // the same in int8 blocks, one slice at a time
+	s      []float32 // [rows, TileRows]
+	alpha  []float32 // [rows]
+	raw    []float32 // [TileRows, plane width]: the last expanded plane
+	panel  []float32 // [TileRows/16][width][16]: keys ready to score
+	part   partial
+	total  partial
+	rawKey int // which plane, head and row raw holds; -1 none
+}
+
+// NewAttender makes an Attender for this pool.
+func NewAttender(p *Pool) *Attender {
+	t := &Attender{pool: p}
+	for i := 0; i < p.Threads(); i++ {
+		t.workers = append(t.workers, &tileScratch{})
+	}
+	t.whole, t.chunk, t.merge = t.runWhole, t.runChunk, t.runMerge
+	return t
+}
+
+// Run attends: q [.., Groups*PerGroup*KeyWidth] and out [.., Groups*PerGroup*ValueWidth] are indexed by query row.
+func (t *Attender) Run(a *Attention, out, q []float32, spans []Span) {
+	t.a, t.out, t.q, t.spans = a, out, q, spans
+	t.items = t.items[:0]
+	deepest := 0
+	for i, s := range spans {
+		heads := min(a.PerGroup, blockRows)
+		tokens := max(1, blockRows/a.PerGroup)
+		for from := 0; from < s.N; from += tokens {
+			n := min(tokens, s.N-from)
+			last := s.Rows - s.N + from + n // rows that the block's last query sees
+			first := 0
+			if a.Window > 0 {
+				first = max(0, s.Rows-s.N+from+1-a.Window) / ChunkRows
+			}
+			for g := 0; g < a.Groups; g++ {
+				for h := 0; h < a.PerGroup; h += heads {
+					t.items = append(t.items, attendItem{span: i, group: g, from: from, n: n, head0: h, heads: min(heads, a.PerGroup-h),
+						chunks: (last + ChunkRows - 1) / ChunkRows, first: first})
+				}
+			}
+			deepest = max(deepest, (last+ChunkRows-1)/ChunkRows-first)
+		}
+	}
+	if len(t.items) >= 4*t.pool.Threads() || t.pool.Threads() == 1 || deepest < 2 {
+		t.pool.Run(len(t.items), t.whole)
+	} else {
+		t.runWaves()
+	}
+	t.a, t.out, t.q, t.spans = nil, nil, nil, nil
+}
+
+// runWhole takes one item through all its chunks.
+func (t *Attender) runWhole(i, worker int) {
+	w, it := t.workers[worker], &t.items[i]
+	w.load(t, it)
+	w.total.reset(it.n*it.heads, t.a.ValueWidth())
+	for c := it.first; c < it.chunks; c++ {
+		w.attendChunk(t, it, c, &w.part)
+		w.total.merge(&w.part, t.a.ValueWidth())
+	}
+	t.finish(it, &w.total)
+}
+
+// runWaves spreads the chunks of few items over the workers, waveParts chunks at a time, and merges them in order.
+func (t *Attender) runWaves() {
+	n := len(t.items)
+	for len(t.parts) < n*(waveParts+1) {
+		t.parts = append(t.parts, partial{})
+	}
+	first, last := math.MaxInt, 0
+	for i := range t.items {
+		it := &t.items[i]
+		t.parts[n*waveParts+i].reset(it.n*it.heads, t.a.ValueWidth())
+		first, last = min(first, it.first), max(last, it.chunks)
+	}
+	for t.chunk0 = first; t.chunk0 < last; t.chunk0 += waveParts {
+		t.pool.Run(n*min(waveParts, last-t.chunk0), t.chunk)
+		t.pool.Run(n, t.merge)
+	}
+	for i := range t.items {
+		t.finish(&t.items[i], &t.parts[n*waveParts+i])
+	}
+}
+
+func (t *Attender) runChunk(i, worker int) {
+	n := len(t.items)
+	w, it, c := t.workers[worker], &t.items[i%n], t.chunk0+i/n
+	if c < it.first || c >= it.chunks {
+		return
+	}
+	w.load(t, it)
+	w.attendChunk(t, it, c, &t.parts[i])
+}
+
+func (t *Attender) runMerge(i, _ int) {
+	n, it := len(t.items), &t.items[i]
+	for c := max(t.chunk0, it.first); c < min(t.chunk0+waveParts, it.chunks); c++ {
+		t.parts[n*waveParts+i].merge(&t.parts[(c-t.chunk0)*n+i], t.a.ValueWidth())
+	}
+}
+
+// finish divides by the sum and writes the item's rows out.
+func (t *Attender) finish(it *attendItem, p *partial) {
+	a, vw := t.a, t.a.ValueWidth()
+	heads := a.Groups * a.PerGroup
+	for i := 0; i < it.n*it.heads; i++ {
+		token, head := it.from+i/it.heads, it.group*a.PerGroup+it.head0+i%it.heads
+		sum := p.sum[i]
+		scale := float32(1)
+		if a.Sinks != nil { // a sink joins the softmax without a value
+			m := max(p.max[i], a.Sinks[head])
+			scale = expDiff(p.max[i], m)
+			sum = float32(sum*scale) + expDiff(a.Sinks[head], m)
+		}
+		dst := t.out[((t.spans[it.span].Q0+token)*heads+head)*vw:][:vw]
+		if sum == 0 {
+			clear(dst)
+			continue
+		}
+		ScaleTo(dst, p.o[i*vw:][:vw], scale/sum)
+	}
+}
+
+// load copies the item's queries, scaled, into contiguous rows.
+func (w *tileScratch) load(t *Attender, it *attendItem) {
+	a, kw := t.a, t.a.KeyWidth()
+	rows := it.n * it.heads
+	w.q = grow(w.q, rows*kw)
+	w.s = grow(w.s, rows*TileRows)
+	w.alpha = grow(w.alpha, rows)
+	heads := a.Groups * a.PerGroup
+	for i := 0; i < rows; i++ {
+		token, head := it.from+i/it.heads, it.group*a.PerGroup+it.head0+i%it.heads
+		src := t.q[((t.spans[it.span].Q0+token)*heads+head)*kw:][:kw]
+		ScaleTo(w.q[i*kw:][:kw], src, a.Scale)
+	}
+	if a.Int8 && len(a.Keys) == 1 && a.Planes[a.Keys[0].Plane].Order == Panels {
+		w.q8.Set(nil, w.q, rows, kw)
+		w.q8.needInt8(nil)
+	}
+}
+
+func grow(x []float32, n int) []float32 {
+	if cap(x) < n {
+		return make([]float32, n)
+	}
+	return x[:n]
+}
+
+// attendChunk folds the tiles of chunk c into p, from an empty state.
+func (w *tileScratch) attendChunk(t *Attender, it *attendItem, c int, p *partial) {
+	a, span, vw := t.a, &t.spans[it.span], t.a.ValueWidth()
+	rows := it.n * it.heads
+	p.reset(rows, vw)
+	q0 := span.Rows - span.N + it.from // row of the first query
+	end := q0 + it.n                   // rows that the last query sees
+	begin := 0
+	if a.Window > 0 {
+		begin = max(0, q0+1-a.Window)
+	}
+	for r := max(c*ChunkRows, begin/TileRows*TileRows); r < min((c+1)*ChunkRows, end); r += TileRows {
+		n := min(TileRows, end-r)
+		w.rawKey = -1
+		at := 0
+		for i, k := range a.Keys {
+			w.score(a, span, it.group, k, at, rows, r, n, i > 0)
+			at += k.To - k.From
+		}
+		if a.Softcap > 0 {
+			softcapTile(w.s[:rows*TileRows], a.Softcap)
+		}
+		w.mask(a, it, q0, r, n)
+		softmaxTile(w.s, rows, p.max, p.sum, w.alpha)
+		scaleRows(p.o, vw, w.alpha, rows)
+		at = 0
+		for _, v := range a.Values {
+			x, ld := w.rows(a, span, it.group, v, r, n)
+			accumulatePV(p.o[at:], vw, w.s, TileRows, x, ld, rows, n, v.To-v.From)
+			at += v.To - v.From
+		}
+	}
+}
+
+// mask sets the scores of keys that a query must not see to -inf: later rows, rows before its window, columns past the last row.
+func (w *tileScratch) mask(a *Attention, it *attendItem, q0, r, n int) {
+	for i := 0; i < it.n*it.heads; i++ {
+		row := q0 + i/it.heads
+		to := min(n, row-r+1)
+		from := 0
+		if a.Window > 0 {
+			from = min(max(0, row-a.Window+1-r), TileRows)
+		}
+		s := w.s[i*TileRows:][:TileRows]
+		for j := 0; j < from; j++ {
+			s[j] = negInf
+		}
+		for j := max(to, 0); j < TileRows; j++ {
+			s[j] = negInf
+		}
+	}
+}
+
+// score adds (or sets, for the first slice) the products of queries with one slice of the keys of rows r .. r+n.
+func (w *tileScratch) score(a *Attention, span *Span, group int, k Slice, at, rows, r, n int, add bool) {
+	p := &a.Planes[k.Plane]
+	kw := a.KeyWidth()
+	if p.Order == Panels {
+		head := p.Head(span.page(r, p), headOf(k, group))
+		tile := head[(r%p.PageRows)*RowBytes(p.Codec, p.Width):][:TileRows*RowBytes(p.Codec, p.Width)]
+		switch {
+		case p.Codec <= CodecBF16:
+			scorePanels(p.Codec, w.s, w.q[at:], kw, tile, rows, p.Width, add)
+		case a.Int8 && len(a.Keys) == 1:
+			scorePanelsInt8(p.Codec, w.s, &w.q8, tile, rows, p.Width)
+		default:
+			w.panel = grow(w.panel, TileRows*p.Width)
+			expandPanels(p.Codec, w.panel, tile, p.Width)
+			scoreF32(w.s, w.q[at:], kw, w.panel, rows, p.Width, add)
+		}
+		return
+	}
+	x, ld := w.rows(a, span, group, k, r, n)
+	kwidth := k.To - k.From
+	w.panel = grow(w.panel, TileRows*kwidth)
+	if k.Rotate {
+		a.Rotation.rotateTile(w.panel, x, ld, r, n, kwidth)
+	} else {
+		toPanels(w.panel, x, ld, n, kwidth)
+	}
+	scoreF32(w.s, w.q[at:], kw, w.panel, rows, kwidth, add)
+}
+
+// rows returns columns [From, To) of rows r .. r+n in f32 and the distance between rows.
+func (w *tileScratch) rows(a *Attention, span *Span, group int, s Slice, r, n int) ([]float32, int) {
+	p := &a.Planes[s.Plane]
+	h := headOf(s, group)
+	if key := s.Plane; w.rawKey != key {
+		head := p.Head(span.page(r, p), h)
+		w.raw = grow(w.raw, TileRows*p.Width)
+		expandRows(p.Codec, w.raw, head[(r%p.PageRows)*RowBytes(p.Codec, p.Width):], n, p.Width)
+		w.rawKey = key
+	}
+	return w.raw[s.From:], p.Width
+}
+
+func (s *Span) page(row int, p *Plane) []byte {
+	return s.Arena[int(s.Pages[row/p.PageRows-s.First])*PageUnit:][:s.PageBytes]
+}
+
+func headOf(s Slice, group int) int {
+	if s.Shared {
+		return 0
+	}
+	return group
+}

@@ -1,0 +1,84 @@
+package kvcache
+
+// Accounting: the bytes of a cache before anything is allocated. Exact for every codec here (all have a fixed rate).
+
+// LayerBytes is one layer's share.
+type LayerBytes struct {
+	Layer    int    `json:"layer"`
+	Streams  string `json:"streams"`  // "k 3x64 f16; v 3x64 f16"
+	Elements int    `json:"elements"` // numbers per token
+	PerToken int    `json:"per_token"`
+	Window   int    `json:"window,omitempty"` // rows a query sees; 0 = all
+	Page     int    `json:"page"`             // bytes of a page
+}
+
+// Accounting is what a cache of this configuration takes.
+type Accounting struct {
+	Layers   []LayerBytes `json:"layers"`
+	PageRows int          `json:"page_rows"`
+	PerToken int          `json:"per_token"` // bytes a token adds while it is in every layer's window
+}
+
+// Account resolves a configuration without allocating.
+func Account(cfg Config) (*Accounting, error) {
+	if cfg.PageRows == 0 {
+		cfg.PageRows = DefaultPageRows
+	}
+	lanes, err := resolveLanes(cfg)
+	if err != nil {
+		return nil, err
+	}
+	s := Store{cfg: cfg, lanes: lanes}
+	a := &Accounting{PageRows: cfg.PageRows}
+	for i, text := range s.streams() {
+		a.Layers = append(a.Layers, LayerBytes{Layer: i, Streams: text, Elements: cfg.Layers[i].Elements(), PerToken: lanes[i].rowBytes, Window: lanes[i].window, Page: lanes[i].pageBytes})
+		a.PerToken += lanes[i].rowBytes
+	}
+	return a, nil
+}
+
+// Sequence is the bytes of pages that a sequence of rows holds between steps: whole pages, sliding layers their window and at most one page more.
+func (a *Accounting) Sequence(rows int) int64 { return a.bytes(rows, 0) }
+
+// Peak is the most a sequence takes while it grows to rows in steps of at most step tokens: a sliding layer gives pages back after a step.
+func (a *Accounting) Peak(rows, step int) int64 { return a.bytes(rows, step) }
+
+func (a *Accounting) bytes(rows, step int) int64 {
+	var total int64
+	for _, l := range a.Layers {
+		if l.Page == 0 {
+			continue
+		}
+		total += int64(a.pages(l, rows, step)) * int64(l.Page)
+	}
+	return total
+}
+
+func (a *Accounting) pages(l LayerBytes, rows, step int) int {
+	all := (rows + a.PageRows - 1) / a.PageRows
+	if l.Window == 0 {
+		return all
+	}
+	if step == 0 {
+		return all - max(0, rows+1-l.Window)/a.PageRows
+	}
+	most := 0 // before the last step rows-step rows were committed; any earlier state holds no more than a window, a page and a step
+	for r := max(0, rows-step-a.PageRows); r <= max(0, rows-step); r++ {
+		n := min(step, rows-r)
+		most = max(most, (r+n+a.PageRows-1)/a.PageRows-max(0, r+1-l.Window)/a.PageRows)
+	}
+	return most
+}
+
+// Slack is the part of Sequence(rows) that no row uses: the ends of last pages and, in sliding layers, rows before the window.
+func (a *Accounting) Slack(rows int) int64 {
+	slack := a.Sequence(rows)
+	for _, l := range a.Layers {
+		n := rows
+		if l.Window > 0 {
+			n = min(n, l.Window)
+		}
+		slack -= int64(n) * int64(l.PerToken)
+	}
+	return slack
+}

@@ -1,0 +1,151 @@
+package kvcache
+
+// The arena: one reservation of the whole budget, cut into equal chunks; a chunk is given to a size class (the page size of some lanes) when that class
+// runs dry, and comes back when its last page does. Address space is reserved at once; memory is taken when pages are written.
+
+import (
+	"github.com/lowkeylm/lowkey/kernel"
+)
+
+type arena struct {
+	mem       *kernel.Mem
+	buf       []byte
+	chunkSize int
+	chunks    []chunk
+	free      []int32 // chunks without a class
+	classes   map[int]*class
+	inUse     int64 // bytes of pages that are referenced
+	minPage   int
+	refs      []int32 // one per possible page: chunk * maxPages + page
+	maxPages  int
+}
+
+type chunk struct {
+	class *class
+	used  int
+}
+
+type class struct {
+	pageBytes int
+	perChunk  int
+	free      []uint32 // offsets in kernel.PageUnit
+}
+
+// newArena reserves budget bytes for pages of these sizes.
+func newArena(budget int64, pageSizes []int) (*arena, error) {
+	chunkSize, minPage := 64<<10, 1<<62
+	if budget >= 64<<20 {
+		chunkSize = 2 << 20
+	}
+	for _, n := range pageSizes {
+		minPage = min(minPage, n)
+		if n > chunkSize {
+			chunkSize = (n + 65535) >> 16 << 16
+		}
+	}
+	n := int(budget / int64(chunkSize))
+	mem, err := kernel.Alloc(int64(n) * int64(chunkSize))
+	if err != nil {
+		return nil, err
+	}
+	a := &arena{mem: mem, buf: mem.Bytes(), chunkSize: chunkSize, chunks: make([]chunk, n), classes: map[int]*class{}, minPage: minPage}
+	a.maxPages = chunkSize / minPage
+	a.refs = make([]int32, n*a.maxPages)
+	for i := n - 1; i >= 0; i-- {
+		a.free = append(a.free, int32(i))
+	}
+	for _, size := range pageSizes {
+		if a.classes[size] == nil {
+			per := chunkSize / size
+			a.classes[size] = &class{pageBytes: size, perChunk: per, free: make([]uint32, 0, n*per)}
+		}
+	}
+	return a, nil
+}
+
+// available says how many more pages of this size can be had.
+func (a *arena) available(size int) int {
+	c := a.classes[size]
+	return len(c.free) + len(a.free)*c.perChunk
+}
+
+// get takes a page; ok is false when the budget is spent.
+func (a *arena) get(size int) (page uint32, ok bool) {
+	c := a.classes[size]
+	if len(c.free) == 0 {
+		if len(a.free) == 0 {
+			return 0, false
+		}
+		i := a.free[len(a.free)-1]
+		a.free = a.free[:len(a.free)-1]
+		a.chunks[i] = chunk{class: c}
+		for p := c.perChunk - 1; p >= 0; p-- {
+			c.free = append(c.free, uint32((int(i)*a.chunkSize+p*size)/kernel.PageUnit))
+		}
+	}
+	page = c.free[len(c.free)-1]
+	c.free = c.free[:len(c.free)-1]
+	ch, ref := a.locate(page)
+	ch.used++
+	*ref = 1
+	a.inUse += int64(size)
+	return page, true
+}
+
+func (a *arena) locate(page uint32) (*chunk, *int32) {
+	off := int(page) * kernel.PageUnit
+	i := off / a.chunkSize
+	ch := &a.chunks[i]
+	return ch, &a.refs[i*a.maxPages+(off-i*a.chunkSize)/ch.class.pageBytes]
+}
+
+func (a *arena) share(page uint32) {
+	_, ref := a.locate(page)
+	*ref++
+}
+
+func (a *arena) shared(page uint32) bool {
+	_, ref := a.locate(page)
+	return *ref > 1
+}
+
+// put gives one reference back; the page is free when none is left.
+func (a *arena) put(page uint32) {
+	ch, ref := a.locate(page)
+	*ref--
+	if *ref > 0 {
+		return
+	}
+	c := ch.class
+	a.inUse -= int64(c.pageBytes)
+	c.free = append(c.free, page)
+	ch.used--
+	if ch.used > 0 {
+		return
+	}
+	i := int(page) * kernel.PageUnit / a.chunkSize
+	lo, hi := uint32(i*a.chunkSize/kernel.PageUnit), uint32((i+1)*a.chunkSize/kernel.PageUnit)
+	kept := c.free[:0]
+	for _, p := range c.free {
+		if p < lo || p >= hi {
+			kept = append(kept, p)
+		}
+	}
+	c.free = kept
+	*ch = chunk{}
+	a.free = append(a.free, int32(i))
+	a.mem.Release(i*a.chunkSize, (i+1)*a.chunkSize)
+}
+
+func (a *arena) page(p uint32, size int) []byte { return a.buf[int(p)*kernel.PageUnit:][:size] }
+
+// held is what the chunks given to classes take; waste the part of it that no page can use.
+func (a *arena) held() (held, waste int64) {
+	for i := range a.chunks {
+		if c := a.chunks[i].class; c != nil {
+			held += int64(a.chunkSize)
+			waste += int64(a.chunkSize - c.perChunk*c.pageBytes)
+		}
+	}
+	return held, waste
+}

@@ -1,0 +1,88 @@
+// Package kvcache is the paged store of what tokens leave behind: layouts, lanes, pages in an arena with a hard budget, prefix sharing, saved sessions, and
+// the accounting that says all bytes before they are allocated. It knows neither models nor how attention is computed.
+package kvcache
+
+import (
+	"fmt"
+
+	"github.com/lowkeylm/lowkey/fault"
+	"github.com/lowkeylm/lowkey/kernel"
+)
+
+// Role says what attention does with a stream.
+type Role uint8
+
+const (
+	Key   Role = iota // meets the query
+	Value             // is mixed
+	Both              // the same bytes are key and value (a latent)
+)
+
+// Rope says in which state of rotation rows are stored.
+type Rope uint8
+
+const (
+	After  Rope = iota // keys are stored rotated
+	Before             // keys are stored as they are before rotation and rotated on reading
+	None               // nothing to rotate
+)
+
+// Stream is one named vector, of Heads heads with Width numbers, that each token leaves in a layer.
+type Stream struct {
+	Name  string
+	Heads int
+	Width int
+	Role  Role
+	Rope  Rope
+}
+
+// Layout is what one token leaves behind in one layer. A layer that owns no cache has no streams.
+type Layout struct {
+	Streams []Stream
+	Window  int // 0 = all rows are kept; else a query sees so many rows and older pages are given back
+}
+
+// Elements is the number of numbers per token.
+func (l Layout) Elements() int {
+	n := 0
+	for _, s := range l.Streams {
+		n += s.Heads * s.Width
+	}
+	return n
+}
+
+// lane is a layer's layout resolved to planes of a page.
+type lane struct {
+	planes    []kernel.Plane
+	types     []Type
+	pageBytes int // rounded up to kernel.PageUnit
+	rowBytes  int // what one row's codes take, all streams
+	window    int
+}
+
+func resolveLane(l Layout, types []Type, pageRows int) (lane, error) {
+	ln := lane{types: types, window: l.Window}
+	at := 0
+	for i, s := range l.Streams {
+		t := types[i]
+		p := kernel.Plane{Codec: t.Codec, Order: kernel.Rows, Heads: s.Heads, Width: s.Width, PageRows: pageRows, Offset: at}
+		if s.Role == Key && s.Rope != Before && kernel.PanelsFit(t.Codec, s.Width) {
+			p.Order = kernel.Panels
+		}
+		if t.Hadamard {
+			if s.Rope == Before {
+				return lane{}, fault.New(fault.Unsupported, fmt.Sprintf("--kv %s=%s", s.Name, t), "keys of this design are rotated on reading",
+					"a Hadamard rotation does not commute with that", fmt.Sprintf("use %s=%s", s.Name, Type{Codec: t.Codec}))
+			}
+			if s.Width%2 != 0 {
+				return lane{}, fault.New(fault.Unsupported, fmt.Sprintf("--kv %s=%s", s.Name, t), fmt.Sprintf("width %d", s.Width), "a Hadamard rotation needs an even width",
+					fmt.Sprintf("use %s=%s", s.Name, Type{Codec: t.Codec}))
+			}
+		}
+		ln.planes = append(ln.planes, p)
+		at += p.Bytes()
+		ln.rowBytes += s.Heads * kernel.RowBytes(t.Codec, s.Width)
+	}
+	ln.pageBytes = (at + kernel.PageUnit - 1) / kernel.PageUnit * kernel.PageUnit
+	return ln, nil
+}

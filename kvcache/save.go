@@ -1,0 +1,247 @@
+package kvcache
+
+// Saved sessions: one file with a header that says exactly what the rows belong to, the tokens, the rows in canonical order (lane, row, stream, head: not
+// the order of pages), and a SHA-256 of everything before it. Written beside the target, synced, renamed: a file is whole or absent.
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/lowkeylm/lowkey/fault"
+	"github.com/lowkeylm/lowkey/kernel"
+)
+
+const (
+	saveMagic   = "LOWKEYKV"
+	saveVersion = 1
+	maxHeader   = 1 << 20
+)
+
+// Header is the JSON head of a saved session.
+type Header struct {
+	Version     int      `json:"version"`
+	Fingerprint string   `json:"fingerprint"` // of the model
+	Numerics    string   `json:"numerics"`
+	Streams     []string `json:"streams"` // one line per layer: name heads x width type, window
+	Rows        int      `json:"rows"`
+	First       []int    `json:"first"` // first row held, by lane
+}
+
+func (s *Store) streams() []string {
+	out := make([]string, len(s.lanes))
+	for i, ln := range s.lanes {
+		for j, st := range s.cfg.Layers[i].Streams {
+			out[i] += fmt.Sprintf("%s %dx%d %s;", st.Name, st.Heads, st.Width, ln.types[j])
+		}
+		if ln.window > 0 {
+			out[i] += fmt.Sprintf(" window %d", ln.window)
+		}
+	}
+	return out
+}
+
+// Save writes the sequence to path.
+func (q *Sequence) Save(path string) (err error) {
+	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return fault.New(fault.BadInput, path, "cannot write the session", "", "choose a folder that exists and can be written").Because(err)
+	}
+	defer func() {
+		if err != nil {
+			tmp.Close()
+			os.Remove(tmp.Name())
+		}
+	}()
+	sum := sha256.New()
+	w := bufio.NewWriterSize(io.MultiWriter(tmp, sum), 1<<16)
+	if err = q.write(w); err == nil {
+		err = w.Flush()
+	}
+	if err == nil {
+		_, err = tmp.Write(sum.Sum(nil))
+	}
+	if err == nil {
+		err = tmp.Sync()
+	}
+	if err == nil {
+		err = tmp.Close()
+	}
+	if err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err != nil {
+		return fault.New(fault.BadInput, path, "the session could not be written whole", "", "nothing was left behind; free some space and save again").Because(err)
+	}
+	return nil
+}
+
+func (q *Sequence) write(w *bufio.Writer) error {
+	s, p := q.store, q.store.cfg.PageRows
+	h := Header{Version: saveVersion, Fingerprint: s.cfg.Fingerprint, Numerics: s.cfg.Numerics, Streams: s.streams(), Rows: q.rows}
+	for i := range q.lanes {
+		h.First = append(h.First, q.lanes[i].first*p)
+	}
+	head, err := json.Marshal(h)
+	if err != nil {
+		return err
+	}
+	w.WriteString(saveMagic)
+	binary.Write(w, binary.LittleEndian, uint32(len(head)))
+	w.Write(head)
+	w.Write(appendTokens(nil, q.tokens))
+	for i := range q.lanes {
+		ln, t := &s.lanes[i], &q.lanes[i]
+		for row := t.first * p; row < q.rows && ln.pageBytes > 0; row++ {
+			page := s.arena.page(t.pages[row/p-t.first], ln.pageBytes)
+			for _, plane := range ln.planes {
+				code := s.code[:kernel.RowBytes(plane.Codec, plane.Width)]
+				for h := 0; h < plane.Heads; h++ {
+					plane.Code(code, page, row%p, h)
+					if _, err := w.Write(code); err != nil {
+						return err
+					}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// Restore fills an empty sequence from path. A file of another model, cache type or version is refused with the field and both values. notice is not empty when the
+// file was made with other numerics: the rows are good to rounding, not to the bit.
+func (q *Sequence) Restore(path string) (notice string, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", fault.New(fault.BadInput, path, "cannot open the session", "", "").Because(err)
+	}
+	defer f.Close()
+	if err := verify(f, path); err != nil {
+		return "", err
+	}
+	r := bufio.NewReaderSize(f, 1<<16)
+	h, err := readHeader(r, path)
+	if err != nil {
+		return "", err
+	}
+	if err := q.check(h, path); err != nil {
+		return "", err
+	}
+	if h.Numerics != q.store.cfg.Numerics {
+		notice = fmt.Sprintf("session was computed with numerics %q, this run uses %q: continuing is exact to rounding only", h.Numerics, q.store.cfg.Numerics)
+	}
+	tokens := make([]int32, h.Rows)
+	if err := binary.Read(r, binary.LittleEndian, tokens); err != nil {
+		return "", badSession(path, "tokens are cut off", err)
+	}
+	if err := q.read(r, h, tokens); err != nil {
+		q.Close()
+		return "", err
+	}
+	return notice, nil
+}
+
+func badSession(path, what string, err error) error {
+	return fault.New(fault.BadFile, path, what, "", "delete the file and start a new session").Because(err)
+}
+
+// verify compares the checksum at the file's end with its contents, and leaves the file at its start.
+func verify(f *os.File, path string) error {
+	st, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if st.Size() < int64(len(saveMagic)+4+sha256.Size) {
+		return badSession(path, fmt.Sprintf("%d bytes are too few for a session", st.Size()), nil)
+	}
+	var sum hash.Hash = sha256.New()
+	if _, err := io.Copy(sum, io.LimitReader(f, st.Size()-sha256.Size)); err != nil {
+		return badSession(path, "cannot be read", err)
+	}
+	var want [sha256.Size]byte
+	if _, err := io.ReadFull(f, want[:]); err != nil || !bytes.Equal(want[:], sum.Sum(nil)) {
+		return badSession(path, "checksum does not match: the file is damaged or no session", err)
+	}
+	_, err = f.Seek(0, io.SeekStart)
+	return err
+}
+
+func readHeader(r io.Reader, path string) (*Header, error) {
+	var lead [len(saveMagic) + 4]byte
+	if _, err := io.ReadFull(r, lead[:]); err != nil || string(lead[:len(saveMagic)]) != saveMagic {
+		return nil, badSession(path, "not a session file", err)
+	}
+	n := binary.LittleEndian.Uint32(lead[len(saveMagic):])
+	if n > maxHeader {
+		return nil, badSession(path, fmt.Sprintf("header of %d bytes", n), nil)
+	}
+	buf := make([]byte, n)
+	h := new(Header)
+	if _, err := io.ReadFull(r, buf); err != nil {
+		return nil, badSession(path, "header is cut off", err)
+	}
+	if err := json.Unmarshal(buf, h); err != nil {
+		return nil, badSession(path, "header is not JSON", err)
+	}
+	return h, nil
+}
+
+func (q *Sequence) check(h *Header, path string) error {
+	s := q.store
+	differ := func(field string, has, want any) error {
+		return fault.New(fault.Mismatch, path, fmt.Sprintf("%s is %v in the file", field, has), fmt.Sprintf("this run has %v", want), "use the model and --kv of that session, or another --session file")
+	}
+	switch {
+	case h.Version != saveVersion:
+		return differ("version", h.Version, saveVersion)
+	case h.Fingerprint != s.cfg.Fingerprint:
+		return differ("model fingerprint", h.Fingerprint, s.cfg.Fingerprint)
+	case len(h.Streams) != len(s.lanes) || len(h.First) != len(s.lanes):
+		return differ("number of layers", len(h.Streams), len(s.lanes))
+	case h.Rows < 0 || h.Rows > s.cfg.MaxRows:
+		return fault.New(fault.OverBudget, path, fmt.Sprintf("%d tokens", h.Rows), fmt.Sprintf("--ctx is %d", s.cfg.MaxRows), fmt.Sprintf("use --ctx %d or more", h.Rows))
+	}
+	for i, want := range s.streams() {
+		if h.Streams[i] != want {
+			return differ(fmt.Sprintf("cache of layer %d", i), "\""+h.Streams[i]+"\"", "\""+want+"\"")
+		}
+		if first := h.First[i]; first < 0 || first > h.Rows || first%s.cfg.PageRows != 0 || first > 0 && first > max(0, h.Rows+1-s.lanes[i].window) {
+			return badSession(path, fmt.Sprintf("layer %d starts at row %d", i, first), nil)
+		}
+	}
+	return nil
+}
+
+func (q *Sequence) read(r io.Reader, h *Header, tokens []int32) error {
+	s, p := q.store, q.store.cfg.PageRows
+	for i := range q.lanes {
+		q.lanes[i].first = h.First[i] / p
+	}
+	if err := q.Reserve(h.Rows); err != nil {
+		return err
+	}
+	for i := range q.lanes {
+		ln, t := &s.lanes[i], &q.lanes[i]
+		for row := t.first * p; row < h.Rows && ln.pageBytes > 0; row++ {
+			page := s.arena.page(t.pages[row/p-t.first], ln.pageBytes)
+			for _, plane := range ln.planes {
+				code := s.code[:kernel.RowBytes(plane.Codec, plane.Width)]
+				for head := 0; head < plane.Heads; head++ {
+					if _, err := io.ReadFull(r, code); err != nil {
+						return badSession("session", "rows are cut off", err)
+					}
+					plane.PutCode(page, row%p, head, code)
+				}
+			}
+		}
+	}
+	q.Commit(tokens)
+	return nil
+}

@@ -1,0 +1,345 @@
+package kvcache
+
+// The store and its sequences: page tables by lane, rows appended and attended, truncation, copy-on-write.
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/lowkeylm/lowkey/fault"
+	"github.com/lowkeylm/lowkey/kernel"
+)
+
+// DefaultPageRows is the number of rows in a page unless the configuration says otherwise.
+const DefaultPageRows = 64
+
+// Config describes a store. Every layer has a layout; a layer without streams owns nothing.
+type Config struct {
+	Layers      []Layout
+	Spec        Spec
+	PageRows    int    // 0 = DefaultPageRows; a multiple of kernel.TileRows
+	Budget      int64  // bytes for pages, hard
+	MaxRows     int    // longest sequence: sizes the page tables, so that nothing on the heap grows with the context
+	Fingerprint string // of the model; goes into prefix hashes and saved files
+	Numerics    string // how the rows were computed; goes into both as well
+}
+
+// Store holds the pages of all sequences of one model.
+type Store struct {
+	cfg    Config
+	lanes  []lane
+	arena  *arena
+	prefix *prefixIndex
+	code   []byte // scratch of one encoded row
+	root   [sha256.Size]byte
+}
+
+// Resolve turns layouts and a spec into the types of each layer's streams; a name that no layer knows is refused.
+func Resolve(layers []Layout, spec Spec) ([][]Type, error) {
+	used := map[string]bool{}
+	types := make([][]Type, len(layers))
+	for i, l := range layers {
+		t, err := spec.resolve(l, used)
+		if err != nil {
+			return nil, err
+		}
+		types[i] = t
+	}
+	for name := range spec.byName {
+		if !used[name] {
+			return nil, fault.New(fault.BadInput, "--kv "+spec.text, fmt.Sprintf("no stream is called %q", name), "this model's streams: "+streamNames(layers), "name one of them, or k and v")
+		}
+	}
+	return types, nil
+}
+
+func streamNames(layers []Layout) string {
+	names, seen := "", map[string]bool{}
+	for _, l := range layers {
+		for _, s := range l.Streams {
+			if !seen[s.Name] {
+				seen[s.Name] = true
+				names += " " + s.Name
+			}
+		}
+	}
+	if names == "" {
+		return "none"
+	}
+	return names[1:]
+}
+
+// New reserves the budget. Nothing is taken from the machine until pages are written.
+func New(cfg Config) (*Store, error) {
+	if cfg.PageRows == 0 {
+		cfg.PageRows = DefaultPageRows
+	}
+	if cfg.PageRows%kernel.TileRows != 0 || cfg.PageRows&(cfg.PageRows-1) != 0 || cfg.PageRows < 0 {
+		return nil, fault.New(fault.BadInput, "page size", fmt.Sprintf("%d rows", cfg.PageRows), fmt.Sprintf("a power of two, at least %d", kernel.TileRows), "")
+	}
+	lanes, err := resolveLanes(cfg)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{cfg: cfg, lanes: lanes}
+	sizes, most := []int{}, 0
+	for _, ln := range s.lanes {
+		if ln.pageBytes > 0 {
+			sizes = append(sizes, ln.pageBytes)
+		}
+		for _, p := range ln.planes {
+			most = max(most, kernel.RowBytes(p.Codec, p.Width))
+		}
+	}
+	if len(sizes) == 0 {
+		return nil, fault.New(fault.Unsupported, "model", "no layer owns a cache", "", "")
+	}
+	if s.arena, err = newArena(cfg.Budget, sizes); err != nil {
+		return nil, err
+	}
+	s.code = make([]byte, most)
+	s.prefix = newPrefixIndex()
+	s.root = sha256.Sum256([]byte(cfg.Fingerprint + "\x00" + cfg.Numerics + "\x00" + cfg.Spec.text))
+	return s, nil
+}
+
+func resolveLanes(cfg Config) ([]lane, error) {
+	types, err := Resolve(cfg.Layers, cfg.Spec)
+	if err != nil {
+		return nil, err
+	}
+	lanes := make([]lane, len(cfg.Layers))
+	for i, l := range cfg.Layers {
+		if lanes[i], err = resolveLane(l, types[i], cfg.PageRows); err != nil {
+			return nil, err
+		}
+	}
+	return lanes, nil
+}
+
+// Close gives the arena back to the machine.
+func (s *Store) Close() { s.arena.mem.Free() }
+
+// PageRows is the number of rows in a page.
+func (s *Store) PageRows() int { return s.cfg.PageRows }
+
+// Planes returns where layer's streams lie in its pages, and Types how each is stored.
+func (s *Store) Planes(layer int) []kernel.Plane { return s.lanes[layer].planes }
+func (s *Store) Types(layer int) []Type          { return s.lanes[layer].types }
+
+// Usage is what the store holds now, in bytes.
+type Usage struct {
+	Pages  int64 // pages that some sequence or prefix refers to
+	Held   int64 // chunks given to size classes
+	Waste  int64 // of Held: ends of chunks too short for a page
+	Budget int64
+}
+
+// Usage reports the bytes in use now.
+func (s *Store) Usage() Usage {
+	held, waste := s.arena.held()
+	return Usage{Pages: s.arena.inUse, Held: held, Waste: waste, Budget: s.cfg.Budget}
+}
+
+// Sequence is one sequence of rows in every lane. Not safe for concurrent use; neither is the store.
+type Sequence struct {
+	store  *Store
+	lanes  []table
+	rows   int     // committed rows; the same in every lane of this store
+	tokens []int32 // the tokens behind the rows, for prefixes and saved files
+	owner  string
+	chain  *block // last published prefix block
+	hashed int    // rows that the chain covers
+}
+
+// table is one lane's page list.
+type table struct {
+	pages []uint32 // from page number first on
+	first int
+}
+
+// NewSequence makes an empty sequence. Prefixes are shared between sequences of the same owner alone.
+func (s *Store) NewSequence(owner string) *Sequence {
+	q := &Sequence{store: s, lanes: make([]table, len(s.lanes)), tokens: make([]int32, 0, s.cfg.MaxRows), owner: owner}
+	for i, ln := range s.lanes {
+		if ln.pageBytes > 0 {
+			q.lanes[i].pages = make([]uint32, 0, (s.cfg.MaxRows+s.cfg.PageRows-1)/s.cfg.PageRows+1)
+		}
+	}
+	return q
+}
+
+// Rows is the number of committed rows; Tokens the tokens behind them (not to be changed).
+func (q *Sequence) Rows() int       { return q.rows }
+func (q *Sequence) Tokens() []int32 { return q.tokens }
+
+// Reserve makes room for n more rows in every lane, or changes nothing and says what was missing. A page that others share is copied before it is written.
+func (q *Sequence) Reserve(n int) error {
+	s, p := q.store, q.store.cfg.PageRows
+	if q.rows+n > s.cfg.MaxRows {
+		return fault.New(fault.OverBudget, "context", fmt.Sprintf("%d tokens", q.rows+n), fmt.Sprintf("--ctx is %d", s.cfg.MaxRows), "shorten the prompt, start afresh, or raise --ctx")
+	}
+	for {
+		missing := q.missing(n)
+		if missing == 0 {
+			break
+		}
+		if !s.prefix.evict(s) {
+			u := s.Usage()
+			return fault.New(fault.OverBudget, "KV cache", fmt.Sprintf("%d rows need %d bytes more", q.rows+n, missing), fmt.Sprintf("budget %d bytes, %d in use", u.Budget, u.Pages),
+				"raise --memory, lower --ctx, or choose a smaller --kv type")
+		}
+	}
+	for i := range q.lanes {
+		ln, t := &s.lanes[i], &q.lanes[i]
+		if ln.pageBytes == 0 {
+			continue
+		}
+		if at := q.rows/p - t.first; q.rows%p != 0 && at < len(t.pages) && s.arena.shared(t.pages[at]) {
+			fresh, _ := s.arena.get(ln.pageBytes)
+			copy(s.arena.page(fresh, ln.pageBytes), s.arena.page(t.pages[at], ln.pageBytes))
+			s.arena.put(t.pages[at])
+			t.pages[at] = fresh
+		}
+		for (t.first+len(t.pages))*p < q.rows+n {
+			page, _ := s.arena.get(ln.pageBytes)
+			t.pages = append(t.pages, page)
+		}
+	}
+	return nil
+}
+
+// missing is the number of bytes that Reserve(n) cannot get now.
+func (q *Sequence) missing(n int) int64 {
+	s, p := q.store, q.store.cfg.PageRows
+	var missing int64
+	need := map[int]int{}
+	for i := range q.lanes {
+		ln, t := &s.lanes[i], &q.lanes[i]
+		if ln.pageBytes == 0 {
+			continue
+		}
+		need[ln.pageBytes] += max(0, (q.rows+n+p-1)/p-t.first-len(t.pages))
+		if at := q.rows/p - t.first; q.rows%p != 0 && at < len(t.pages) && s.arena.shared(t.pages[at]) {
+			need[ln.pageBytes]++
+		}
+	}
+	chunks := len(s.arena.free)
+	for size, pages := range need {
+		c := s.arena.classes[size]
+		lack := pages - len(c.free)
+		if lack <= 0 {
+			continue
+		}
+		want := (lack + c.perChunk - 1) / c.perChunk
+		if want > chunks {
+			missing += int64(lack-chunks*c.perChunk) * int64(size)
+		}
+		chunks = max(0, chunks-want)
+	}
+	return missing
+}
+
+// Put writes row `row` of stream `stream` of a layer: src [heads*width]. Rows must be reserved.
+func (q *Sequence) Put(layer, stream, row int, src []float32) {
+	s := q.store
+	ln, t := &s.lanes[layer], &q.lanes[layer]
+	p := s.cfg.PageRows
+	page := s.arena.page(t.pages[row/p-t.first], ln.pageBytes)
+	ln.planes[stream].Put(page, row%p, src, s.code)
+}
+
+// Span describes a lane for attention: n queries at the rows after the committed ones, of which rows rows are valid.
+func (q *Sequence) Span(layer, q0, n int) kernel.Span {
+	t := &q.lanes[layer]
+	return kernel.Span{Arena: q.store.arena.buf, Pages: t.pages, PageBytes: q.store.lanes[layer].pageBytes, First: t.first, Rows: q.rows + n, Q0: q0, N: n}
+}
+
+// Commit makes the reserved rows of these tokens part of the sequence, gives back pages that slid out of their windows, and publishes full pages as prefix.
+func (q *Sequence) Commit(tokens []int32) {
+	q.rows += len(tokens)
+	q.tokens = append(q.tokens, tokens...)
+	q.publish()
+	for i := range q.lanes {
+		q.slide(i)
+	}
+}
+
+func (q *Sequence) slide(i int) {
+	ln, t, p := &q.store.lanes[i], &q.lanes[i], q.store.cfg.PageRows
+	if ln.window == 0 {
+		return
+	}
+	for t.first < max(0, q.rows+1-ln.window)/p && len(t.pages) > 0 {
+		q.store.arena.put(t.pages[0])
+		copy(t.pages, t.pages[1:])
+		t.pages = t.pages[:len(t.pages)-1]
+		t.first++
+	}
+}
+
+// Truncate drops the rows from rows on. It fails, changing nothing, where a sliding lane no longer holds the window that the shorter sequence needs.
+func (q *Sequence) Truncate(rows int) error {
+	p := q.store.cfg.PageRows
+	if rows < 0 || rows > q.rows {
+		return fault.New(fault.BadInput, "truncate", fmt.Sprintf("%d rows", rows), fmt.Sprintf("the sequence has %d", q.rows), "")
+	}
+	for i, ln := range q.store.lanes {
+		if ln.window > 0 && q.lanes[i].first > max(0, rows+1-ln.window)/p {
+			return fault.New(fault.Unsupported, "truncate", fmt.Sprintf("%d rows", rows), fmt.Sprintf("layer %d slid past its window of %d", i, ln.window), "start the sequence again")
+		}
+	}
+	for i := range q.lanes {
+		t := &q.lanes[i]
+		for len(t.pages) > 0 && (t.first+len(t.pages)-1)*p >= rows {
+			q.store.arena.put(t.pages[len(t.pages)-1])
+			t.pages = t.pages[:len(t.pages)-1]
+		}
+	}
+	q.rows, q.tokens = rows, q.tokens[:rows]
+	for q.hashed > rows {
+		q.chain = q.chain.parent
+		q.hashed -= p
+	}
+	return nil
+}
+
+// Rollback gives back pages that were reserved beyond the committed rows.
+func (q *Sequence) Rollback() {
+	p := q.store.cfg.PageRows
+	for i := range q.lanes {
+		t := &q.lanes[i]
+		for len(t.pages) > 0 && (t.first+len(t.pages)-1)*p >= q.rows {
+			q.store.arena.put(t.pages[len(t.pages)-1])
+			t.pages = t.pages[:len(t.pages)-1]
+		}
+	}
+}
+
+// Close gives all pages back.
+func (q *Sequence) Close() {
+	for i := range q.lanes {
+		for _, page := range q.lanes[i].pages {
+			q.store.arena.put(page)
+		}
+		q.lanes[i] = table{pages: q.lanes[i].pages[:0]}
+	}
+	q.rows, q.tokens, q.chain, q.hashed = 0, q.tokens[:0], nil, 0
+}
+
+// Bytes is what the sequence's pages take, shared ones included.
+func (q *Sequence) Bytes() int64 {
+	var n int64
+	for i := range q.lanes {
+		n += int64(len(q.lanes[i].pages)) * int64(q.store.lanes[i].pageBytes)
+	}
+	return n
+}
+
+func appendTokens(b []byte, tokens []int32) []byte {
+	for _, t := range tokens {
+		b = binary.LittleEndian.AppendUint32(b, uint32(t))
+	}
+	return b
+}

@@ -1,0 +1,243 @@
+// Package lowkey runs language models whose key-value cache is small, paged, accounted for and bounded to the byte.
+//
+//	m, err := lowkey.Load("SmolLM2-135M-Instruct.Q4_1.gguf", lowkey.Options{})
+//	s, err := m.NewSession()
+//	for piece, err := range s.Chat(ctx, "Why is the sky blue?", lowkey.Generation{}) { fmt.Print(piece.Text) }
+//
+// Load says what it will take before it takes it; a budget that is too small is an error that says what would fit. A Model is safe for use by one goroutine at a time.
+package lowkey
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/lowkeylm/lowkey/fault"
+	"github.com/lowkeylm/lowkey/kernel"
+	"github.com/lowkeylm/lowkey/kvcache"
+	"github.com/lowkeylm/lowkey/model"
+	"github.com/lowkeylm/lowkey/template"
+	"github.com/lowkeylm/lowkey/tokenizer"
+)
+
+// Options of Load. The zero value is what the program uses: int8 activations, f16 cache, as much context as the model was trained for and memory allows.
+type Options struct {
+	KV          string // cache types, "f16" (default), "k=q8,v=q4", "latent=q8,rope=f16"
+	Context     int    // longest sequence in tokens; 0 = the trained context, at most DefaultContext, less if the budget is smaller
+	PastTrained bool   // allow a context beyond the trained one (for timing)
+	Threads     int    // 0 = all cores
+	Memory      int64  // bytes for packed weights + cache + scratch + heap; 0 = 90 % of MemoryLimit
+	Weights     string // quantise matrices at load: "q8_0", "q4_0", ...; empty keeps the file's formats
+	Activations string // "int8" (default) or "f32": arithmetic with quantised weights
+	Sequences   int    // sequences that must fit at full context; 0 = 1
+	Progress    func(done, total int)
+}
+
+// DefaultContext bounds the context that is reserved when none is asked for.
+const DefaultContext = 16384
+
+// StepTokens is the most tokens that one step takes; longer prompts go in several.
+const StepTokens = 256
+
+// Model is a loaded model: weights packed, cache reserved.
+type Model struct {
+	Path      string
+	Options   Options
+	Engine    *model.Engine
+	Tokenizer *tokenizer.Tokenizer // nil where the folder has none
+	Template  *template.Template   // nil for a base model without a chat template
+	Account   *kvcache.Accounting
+	Context   int // tokens that a sequence may have
+
+	templateSource string
+	m              *model.Model
+	pool           *kernel.Pool
+	bos, eos       string
+}
+
+// Load opens a .gguf file or a Hugging Face folder and makes it ready to run.
+func Load(path string, o Options) (*Model, error) {
+	if err := kernel.LevelError(); err != nil {
+		return nil, err
+	}
+	src, err := model.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	m := &Model{Path: path, Options: o, m: src}
+	if err := m.load(); err != nil {
+		m.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+func (m *Model) load() error {
+	opt, err := m.engineOptions()
+	if err != nil {
+		return err
+	}
+	if err := m.loadText(); err != nil {
+		return err
+	}
+	threads := m.Options.Threads
+	if threads <= 0 {
+		threads = runtime.GOMAXPROCS(0)
+	}
+	m.pool = kernel.NewPool(threads)
+	opt.Pool = m.pool
+	m.Engine, err = model.NewEngine(m.m, opt, m.Options.Progress)
+	return err
+}
+
+// ParseFormat finds a weight format by its name.
+func ParseFormat(name string) (*kernel.Format, error) {
+	if name == "" || name == "file" {
+		return nil, nil
+	}
+	for _, f := range []kernel.Format{kernel.F32, kernel.F16, kernel.BF16, kernel.Q8_0, kernel.Q4_0, kernel.Q4_1, kernel.Q5_0, kernel.Q5_1} {
+		if strings.EqualFold(f.String(), name) {
+			return &f, nil
+		}
+	}
+	return nil, fault.New(fault.BadInput, "--weights "+name, "unknown format", "formats: f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1", "")
+}
+
+// ParseArith finds the arithmetic of quantised weights by its name.
+func ParseArith(name string) (kernel.Arith, error) {
+	switch name {
+	case "", "int8":
+		return kernel.ArithInt8, nil
+	case "f32":
+		return kernel.ArithF32, nil
+	}
+	return 0, fault.New(fault.BadInput, "--activations "+name, "unknown arithmetic", "int8 or f32", "")
+}
+
+// engineOptions decides context and cache budget from the accounting, before anything is allocated.
+func (m *Model) engineOptions() (model.Options, error) {
+	var opt model.Options
+	var err error
+	o := m.Options
+	if opt.Spec, err = kvcache.ParseSpec(o.KV); err != nil {
+		return opt, err
+	}
+	if opt.Weights, err = ParseFormat(o.Weights); err != nil {
+		return opt, err
+	}
+	if opt.Arith, err = ParseArith(o.Activations); err != nil {
+		return opt, err
+	}
+	if m.Account, err = kvcache.Account(kvcache.Config{Layers: m.m.Layouts(), Spec: opt.Spec}); err != nil {
+		return opt, err
+	}
+	weights, err := model.WeightBytes(m.m, opt)
+	if err != nil {
+		return opt, err
+	}
+	budget := o.Memory
+	if budget == 0 {
+		budget = MemoryLimit() / 10 * 9
+	}
+	scratch := model.ScratchBytes(m.m.Config, StepTokens) + heapBytes
+	trained := m.m.Config.MaxPosition
+	m.Context = o.Context
+	if m.Context == 0 {
+		m.Context = DefaultContext
+		if trained > 0 {
+			m.Context = min(m.Context, trained)
+		}
+	}
+	if trained > 0 && m.Context > trained && !o.PastTrained {
+		return opt, fault.New(fault.OverBudget, "--ctx", fmt.Sprintf("%d tokens", m.Context), fmt.Sprintf("the model was trained for %d", trained), fmt.Sprintf("use --ctx %d or less", trained))
+	}
+	sequences := int64(max(1, o.Sequences))
+	need := func(ctx int) int64 { return (m.Account.Peak(ctx, StepTokens) + chunkSlack) * sequences }
+	if budget > 0 && weights+scratch+need(m.Context) > budget {
+		fits := m.fits(budget-weights-scratch, need)
+		if o.Context > 0 || fits < 64 {
+			wayOut := fmt.Sprintf("use --ctx %d or less, a smaller --kv type, or --memory %s", fits, Bytes(weights+scratch+need(m.Context)))
+			if fits < 64 {
+				wayOut = fmt.Sprintf("weights and scratch alone take %s: raise --memory or quantise with --weights", Bytes(weights+scratch))
+			}
+			return opt, fault.New(fault.OverBudget, "memory", fmt.Sprintf("%s for weights, %s for the cache of %d tokens, %s for scratch", Bytes(weights), Bytes(need(m.Context)), m.Context, Bytes(scratch)),
+				"budget "+Bytes(budget), wayOut)
+		}
+		m.Context = fits
+	}
+	opt.MaxRows, opt.Budget = m.Context, need(m.Context)
+	return opt, nil
+}
+
+const (
+	heapBytes  = 64 << 20 // Go heap: tokenizer, tables, the program itself
+	chunkSlack = 2 << 20  // a partly used chunk of the arena
+)
+
+// fits is the longest context whose cache takes no more than n bytes.
+func (m *Model) fits(n int64, need func(int) int64) int {
+	lo, hi := 0, m.Context
+	for lo < hi {
+		mid := (lo + hi + 1) / 2
+		if need(mid) <= n {
+			lo = mid
+		} else {
+			hi = mid - 1
+		}
+	}
+	return lo / 64 * 64
+}
+
+// loadText finds tokenizer and template; a folder without a tokenizer runs on token ids alone.
+func (m *Model) loadText() error {
+	var err error
+	if g := m.m.GGUF; g != nil {
+		if m.Tokenizer, err = tokenizer.FromGGUF(g); err != nil {
+			return err
+		}
+		m.templateSource, _ = g.String("tokenizer.chat_template")
+	} else {
+		if _, statErr := os.Stat(filepath.Join(m.Path, "tokenizer.json")); statErr != nil {
+			return nil
+		}
+		if m.Tokenizer, err = tokenizer.FromFolder(m.Path); err != nil {
+			return err
+		}
+		m.templateSource, err = template.FromFolder(m.Path)
+		if err != nil {
+			return err
+		}
+	}
+	if id := m.Tokenizer.BOS(); id >= 0 {
+		m.bos, _ = m.Tokenizer.Token(id)
+	}
+	if id := m.Tokenizer.EOS(); id >= 0 {
+		m.eos, _ = m.Tokenizer.Token(id)
+	}
+	return nil
+}
+
+// ChatTemplate parses the model's template on first use; nil, nil for a base model.
+func (m *Model) ChatTemplate() (*template.Template, error) {
+	if m.Template == nil && m.templateSource != "" {
+		t, err := template.Parse(m.templateSource)
+		if err != nil {
+			return nil, err
+		}
+		m.Template = t
+	}
+	return m.Template, nil
+}
+
+// Close gives all memory back.
+func (m *Model) Close() {
+	if m.Engine != nil {
+		m.Engine.Close()
+	}
+	if m.pool != nil {
+		m.pool.Close()
+	}
+	m.m.Close()
+}

@@ -1,0 +1,345 @@
+package model
+
+// Engine: the cached step of a whole model, over any number of tokens of any number of sequences.
+
+import (
+	"fmt"
+
+	"github.com/lowkeylm/lowkey/attention"
+	"github.com/lowkeylm/lowkey/fault"
+	"github.com/lowkeylm/lowkey/kernel"
+	"github.com/lowkeylm/lowkey/kvcache"
+	"github.com/lowkeylm/lowkey/model/config"
+	"github.com/lowkeylm/lowkey/tensor"
+)
+
+// Options of an engine.
+type Options struct {
+	Pool     *kernel.Pool
+	Arith    kernel.Arith   // arithmetic of quantised weights
+	Weights  *kernel.Format // quantise matrices at load; nil keeps the file's formats
+	Spec     kvcache.Spec   // types of the cache
+	PageRows int
+	MaxRows  int   // longest sequence
+	Budget   int64 // bytes of the cache's arena
+
+}
+
+// Engine runs steps. Not safe for concurrent use.
+type Engine struct {
+	Model *Model
+	Store *kvcache.Store
+
+	opt    Options
+	ws     *tensor.Workspace
+	packer *tensor.Packer
+	embed  *tensor.Linear
+	head   *tensor.Linear
+	norm   normWeights
+	blocks []block
+	step   attention.Step
+	pos    []int
+	ids    []int32
+	last   []int
+}
+
+type normWeights struct{ weight, bias *tensor.Vector }
+
+type block struct {
+	attn                                         attention.Cached
+	view                                         kernel.Attention
+	attnNorm, attnPostNorm, mlpNorm, mlpPostNorm normWeights
+	gate, up, down                               *tensor.Linear
+}
+
+// Numerics names how an engine computes, for prefix hashes and saved files.
+func (opt Options) Numerics() string {
+	arith := "f32"
+	if opt.Arith == kernel.ArithInt8 {
+		arith = "int8"
+	}
+	to := "file"
+	if opt.Weights != nil {
+		to = opt.Weights.String()
+	}
+	return fmt.Sprintf("exact %s %s %s", arith, to, kernel.Level())
+}
+
+// NewEngine packs the weights and reserves the cache. progress, if not nil, is told the share of layers done.
+func NewEngine(m *Model, opt Options, progress func(done, total int)) (*Engine, error) {
+	e := &Engine{Model: m, opt: opt, ws: tensor.NewWorkspace(opt.Pool), packer: &tensor.Packer{Pool: opt.Pool, Arith: opt.Arith, To: opt.Weights}}
+	if err := e.load(progress); err != nil {
+		e.Close()
+		return nil, err
+	}
+	store, err := kvcache.New(kvcache.Config{Layers: m.Layouts(), Spec: opt.Spec, PageRows: opt.PageRows, Budget: opt.Budget, MaxRows: opt.MaxRows,
+		Fingerprint: m.Fingerprint(), Numerics: opt.Numerics()})
+	if err != nil {
+		e.Close()
+		return nil, err
+	}
+	e.Store = store
+	for i := range e.blocks {
+		b := &e.blocks[i]
+		b.view = b.attn.View()
+		b.view.Planes = store.Planes(i)
+		b.view.Int8 = opt.Arith == kernel.ArithInt8
+	}
+	return e, nil
+}
+
+// WeightBytes is what the packed weights take.
+func (e *Engine) WeightBytes() int64 { return e.packer.Bytes() }
+
+// ScratchBytes is what the workspace holds.
+func (e *Engine) ScratchBytes() int64 { return e.ws.Bytes() }
+
+// Close gives everything back.
+func (e *Engine) Close() {
+	if e.Store != nil {
+		e.Store.Close()
+		e.Store = nil
+	}
+	e.packer.Free()
+}
+
+func (e *Engine) load(progress func(done, total int)) error {
+	m, c := e.Model, e.Model.Config
+	head, tied, err := m.lmHead()
+	if err != nil {
+		return err
+	}
+	if err := head.Check(c.Vocab, c.Hidden); err != nil {
+		return err
+	}
+	if e.head, err = e.packer.Linear(head, nil); err != nil {
+		return err
+	}
+	e.embed = e.head
+	if !tied {
+		w, ok := m.topWeight("embed", ".weight")
+		if !ok {
+			return fault.New(fault.BadFile, m.Path, "no token embedding", "", "")
+		}
+		if err := w.Check(c.Vocab, c.Hidden); err != nil {
+			return err
+		}
+		if e.embed, err = e.packer.Linear(w, nil); err != nil {
+			return err
+		}
+	}
+	m.release(head.Name)
+	if e.norm, err = e.normOf(func(s string) (tensor.Weight, bool) { return m.topWeight("norm", s) }, "norm"); err != nil {
+		return err
+	}
+	for i := range c.Layers {
+		b, err := e.loadBlock(i)
+		if err != nil {
+			return fmt.Errorf("layer %d: %w", i, err)
+		}
+		e.blocks = append(e.blocks, b)
+		if progress != nil {
+			progress(i+1, len(c.Layers))
+		}
+	}
+	return nil
+}
+
+// normOf reads a norm's weight and bias; get is given ".weight" or ".bias".
+func (e *Engine) normOf(get func(suffix string) (tensor.Weight, bool), name string) (normWeights, error) {
+	var n normWeights
+	c := e.Model.Config
+	if c.Norm.Weightless {
+		return n, nil
+	}
+	w, ok := get(".weight")
+	if !ok {
+		return n, fault.New(fault.BadFile, "tensor "+name, "missing", "", "")
+	}
+	if err := w.Check(c.Hidden); err != nil {
+		return n, err
+	}
+	n.weight = e.packer.Vector(w)
+	if b, ok := get(".bias"); ok {
+		if err := b.Check(c.Hidden); err != nil {
+			return n, err
+		}
+		n.bias = e.packer.Vector(b)
+	}
+	return n, nil
+}
+
+func (e *Engine) loadBlock(i int) (b block, err error) {
+	m, c := e.Model, e.Model.Config
+	lw := layerWeights{m.src, m.names, i, ""}
+	wanted := []struct {
+		name string
+		to   *normWeights
+		skip bool
+	}{
+		{"attn_norm", &b.attnNorm, c.PostNormOnly}, {"attn_post_norm", &b.attnPostNorm, !c.SandwichNorms && !c.PostNormOnly},
+		{"mlp_norm", &b.mlpNorm, c.PostNormOnly}, {"mlp_post_norm", &b.mlpPostNorm, !c.SandwichNorms && !c.PostNormOnly},
+	}
+	for _, n := range wanted {
+		if n.skip {
+			continue
+		}
+		get := func(suffix string) (tensor.Weight, bool) {
+			if suffix == ".weight" {
+				return lw.Get(n.name)
+			}
+			return lw.Get(n.name + suffix)
+		}
+		if *n.to, err = e.normOf(get, n.name); err != nil {
+			return b, err
+		}
+	}
+	if b.attn, err = m.designs[i].Bind(layerWeights{m.src, m.names, i, "attn."}, e.packer); err != nil {
+		return b, err
+	}
+	f := &c.Layers[i].MLP
+	mlp := layerWeights{m.src, m.names, i, "mlp."}
+	linear := func(name string, out, in int) *tensor.Linear {
+		if err != nil {
+			return nil
+		}
+		w, ok := mlp.Get(name)
+		if !ok {
+			err = fault.New(fault.BadFile, "tensor mlp."+name, "missing", "", "")
+			return nil
+		}
+		if err = w.Check(out, in); err != nil {
+			return nil
+		}
+		var bias *tensor.Weight
+		if v, ok := mlp.Get(name + ".bias"); ok {
+			bias = &v
+		}
+		var l *tensor.Linear
+		l, err = e.packer.Linear(w, bias)
+		return l
+	}
+	if f.Kind != config.Plain {
+		b.gate = linear("gate", f.Intermediate, c.Hidden)
+	}
+	b.up = linear("up", f.Intermediate, c.Hidden)
+	b.down = linear("down", c.Hidden, f.Intermediate)
+	m.releaseLayer(i)
+	return b, err
+}
+
+// release tells the system that a packed tensor's file pages need not stay in memory.
+func (m *Model) release(name string) { m.src.Release(name) }
+
+func (m *Model) releaseLayer(i int) {
+	for _, p := range m.names.layer {
+		m.src.Release(fmt.Sprintf(m.names.prefix, i) + p.name + ".weight")
+	}
+}
+
+// Feed is one sequence's share of a step.
+type Feed struct {
+	Sequence *kvcache.Sequence
+	Tokens   []int32
+	All      bool // logits of every token; else of the last alone
+}
+
+// Step runs new tokens of some sequences and returns logits, [rows, vocab], sequence after sequence: of every token or the last of each. The result is valid until the
+// next step. On an error no sequence has changed.
+func (e *Engine) Step(feeds []Feed) (tensor.Buf, error) {
+	if err := e.begin(feeds); err != nil {
+		return tensor.Buf{}, err
+	}
+	c, ws := e.Model.Config, e.ws
+	x := ws.Embed(e.embed, e.ids, c.EmbedScale)
+	for i := range e.blocks {
+		e.block(i, x)
+	}
+	if len(e.last) < x.Rows {
+		x = ws.Gather(x, e.last)
+	}
+	logits := ws.MatMul(e.applyNorm(x, e.norm), e.head)
+	ws.Scale(logits, c.LogitScale)
+	ws.Softcap(logits, c.FinalSoftcap)
+	for _, f := range feeds {
+		f.Sequence.Commit(f.Tokens)
+	}
+	return logits, nil
+}
+
+// begin reserves rows for all feeds or for none, and lays out ids, positions and the rows whose logits are wanted.
+func (e *Engine) begin(feeds []Feed) error {
+	e.ids, e.pos, e.last = e.ids[:0], e.pos[:0], e.last[:0]
+	e.step.Workspace, e.step.Sequences, e.step.Counts = e.ws, e.step.Sequences[:0], e.step.Counts[:0]
+	for i, f := range feeds {
+		if len(f.Tokens) == 0 {
+			return fault.New(fault.BadInput, "step", "no tokens", "at least one a sequence", "")
+		}
+		for _, id := range f.Tokens {
+			if id < 0 || int(id) >= e.Model.Config.Vocab {
+				return fault.New(fault.BadInput, "token id", fmt.Sprint(id), fmt.Sprintf("the vocabulary has %d", e.Model.Config.Vocab), "")
+			}
+		}
+		if err := f.Sequence.Reserve(len(f.Tokens)); err != nil {
+			for _, g := range feeds[:i] {
+				g.Sequence.Rollback()
+			}
+			return err
+		}
+		for j := range f.Tokens {
+			if f.All || j == len(f.Tokens)-1 {
+				e.last = append(e.last, len(e.ids))
+			}
+			e.ids, e.pos = append(e.ids, f.Tokens[j]), append(e.pos, f.Sequence.Rows()+j)
+		}
+		e.step.Sequences, e.step.Counts = append(e.step.Sequences, f.Sequence), append(e.step.Counts, len(f.Tokens))
+	}
+	e.ws.Begin(e.pos)
+	return nil
+}
+
+// block runs layer i on x in place.
+func (e *Engine) block(i int, x tensor.Buf) {
+	b, c, ws := &e.blocks[i], e.Model.Config, e.ws
+	m := ws.Mark()
+	e.step.Layer, e.step.View, e.step.Types = i, &b.view, e.Store.Types(i)
+	h := x
+	if !c.PostNormOnly {
+		h = e.applyNorm(x, b.attnNorm)
+	}
+	y := b.attn.Step(&e.step, h)
+	if c.SandwichNorms || c.PostNormOnly {
+		y = e.applyNorm(y, b.attnPostNorm)
+	}
+	ws.Add(x, y, c.ResidualScale)
+	ws.Release(m)
+	h = x
+	if !c.PostNormOnly {
+		h = e.applyNorm(x, b.mlpNorm)
+	}
+	y = e.mlp(b, &c.Layers[i].MLP, h)
+	if c.SandwichNorms || c.PostNormOnly {
+		y = e.applyNorm(y, b.mlpPostNorm)
+	}
+	ws.Add(x, y, c.ResidualScale)
+	ws.Release(m)
+}
+
+func (e *Engine) mlp(b *block, f *config.MLP, h tensor.Buf) tensor.Buf {
+	if b.gate == nil {
+		y := e.ws.MatMul(h, b.up)
+		e.ws.Activate(y, activation(f))
+		return e.ws.MatMul(y, b.down)
+	}
+	var p [2]tensor.Buf
+	e.ws.MatMuls(p[:], h, b.gate, b.up)
+	return e.ws.MatMul(e.ws.Gated(p[0], p[1], activation(f)), b.down)
+}
+
+func (e *Engine) applyNorm(x tensor.Buf, n normWeights) tensor.Buf {
+	c := e.Model.Config
+	if c.Norm.Kind == config.LayerNorm {
+		return e.ws.LayerNorm(x, n.weight, n.bias, c.Norm.Eps)
+	}
+	return e.ws.RMSNorm(x, n.weight, tensor.Norm{Eps: c.Norm.Eps, PlusOne: c.Norm.PlusOne})
+}

@@ -1,0 +1,320 @@
+package model
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+
+	"github.com/lowkeylm/lowkey/attention"
+	"github.com/lowkeylm/lowkey/fault"
+	"github.com/lowkeylm/lowkey/format/gguf"
+	"github.com/lowkeylm/lowkey/format/safetensors"
+	"github.com/lowkeylm/lowkey/kvcache"
+	"github.com/lowkeylm/lowkey/model/config"
+	"github.com/lowkeylm/lowkey/tensor"
+)
+
+// Model is a configuration, its weights on disk and one attention design a layer. Opening it reads no weights.
+type Model struct {
+	Config *config.Config
+	Path   string
+	GGUF   *gguf.File // nil for a folder
+
+	src     Source
+	names   *names
+	designs []attention.Design
+}
+
+// Open reads the configuration and finds the weights of a .gguf file or a Hugging Face folder. What cannot run is refused by name.
+func Open(path string) (*Model, error) {
+	file, err := isGGUF(path)
+	if err != nil {
+		return nil, err
+	}
+	m := &Model{Path: path}
+	if file {
+		err = m.openGGUF(path)
+	} else {
+		err = m.openFolder(path)
+	}
+	if err == nil {
+		err = m.Config.Runnable()
+	}
+	if err == nil {
+		err = m.build()
+	}
+	if err != nil {
+		m.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+func (m *Model) openGGUF(path string) error {
+	f, err := gguf.Open(path)
+	if err != nil {
+		return err
+	}
+	m.GGUF, m.src, m.names = f, ggufSource{f}, &ggufNames
+	if n, ok := f.Uint("split.count"); ok && n > 1 {
+		return fault.New(fault.Unsupported, path, fmt.Sprintf("one of %d split files", n), "split GGUF files are not joined", "merge them with llama-gguf-split --merge")
+	}
+	if m.Config, err = config.FromGGUF(f); err != nil {
+		return err
+	}
+	if t, ok := f.Tensor("token_embd.weight"); ok && m.Config.Vocab == 0 {
+		m.Config.Vocab = t.Shape()[0]
+	}
+	return ggufSource{f}.checkFormats()
+}
+
+func (m *Model) openFolder(path string) error {
+	c, err := config.FromFolder(path)
+	if err != nil {
+		return err
+	}
+	m.Config = c
+	f, err := safetensors.OpenFolder(path)
+	if err != nil {
+		return err
+	}
+	m.src, m.names = folderSource{f}, folderNames(c)
+	return nil
+}
+
+// folderNames picks the family's tensor names.
+func folderNames(c *config.Config) *names {
+	a := c.Layers[0].Attention
+	switch {
+	case c.Source != "" && a.Design == "mfa":
+		return mlraNames.with(map[string]place{"attn.q_a": at("attn.c_q"), "attn.q_norm": at("attn.q_layernorm"), "attn.q_b": at("attn.w_q")})
+	case c.Source != "":
+		return &mlraNames
+	case c.ModelType == "step3_text":
+		return hfNames.with(map[string]place{"attn.q_a": at("self_attn.q_proj"), "attn.q_norm": at("self_attn.inter_norm"), "attn.q_b": at("self_attn.wq")})
+	case a.Design == "mfa" || a.Design == "mfa-kr":
+		return hfNames.with(map[string]place{"attn.q_norm": at("self_attn.q_a_layernorm")})
+	case c.SandwichNorms:
+		return hfNames.with(map[string]place{"attn_post_norm": at("post_attention_layernorm"), "mlp_norm": at("pre_feedforward_layernorm"), "mlp_post_norm": at("post_feedforward_layernorm")})
+	case c.PostNormOnly:
+		return hfNames.with(map[string]place{"attn_post_norm": at("post_attention_layernorm"), "mlp_post_norm": at("post_feedforward_layernorm")})
+	case c.ModelType == "phi3":
+		q, kv := a.Heads*a.HeadDim, a.KVHeads*a.HeadDim
+		f := c.Layers[0].MLP.Intermediate
+		return hfNames.with(map[string]place{"attn.q": {"self_attn.qkv_proj", 0, q}, "attn.k": {"self_attn.qkv_proj", q, q + kv}, "attn.v": {"self_attn.qkv_proj", q + kv, q + 2*kv},
+			"mlp.gate": {"mlp.gate_up_proj", 0, f}, "mlp.up": {"mlp.gate_up_proj", f, 2 * f}})
+	}
+	return &hfNames
+}
+
+// Close gives the mapped files back; the packed weights of engines live on.
+func (m *Model) Close() {
+	if m.src != nil {
+		m.src.Close()
+		m.src = nil
+	}
+}
+
+// build makes each layer's design. Layers that rotate alike share one Rope, so that a step makes its angles once.
+func (m *Model) build() error {
+	ropes := map[string]*tensor.Rope{}
+	for i := range m.Config.Layers {
+		d, err := m.design(&m.Config.Layers[i].Attention, ropes)
+		if err != nil {
+			return fmt.Errorf("layer %d: %w", i, err)
+		}
+		m.designs = append(m.designs, d)
+	}
+	return nil
+}
+
+func (m *Model) rope(r config.Rope, ropes map[string]*tensor.Rope) (*tensor.Rope, error) {
+	if r.Dim == 0 {
+		return nil, nil
+	}
+	key := fmt.Sprintf("%+v", r)
+	if ropes[key] == nil {
+		inv, factor, err := r.Frequencies(m.Config.MaxPosition)
+		if err != nil {
+			return nil, err
+		}
+		ropes[key] = &tensor.Rope{InvFreq: inv, Factor: factor, Pairs: r.Layout == config.Pairs, Sign: float64(r.Sign)}
+	}
+	return ropes[key], nil
+}
+
+func (m *Model) design(a *config.Attention, ropes map[string]*tensor.Rope) (attention.Design, error) {
+	rope, err := m.rope(a.Rope, ropes)
+	if err != nil {
+		return nil, err
+	}
+	d := m.Config.Hidden
+	switch a.Design {
+	case "mha", "gqa", "mqa":
+		return attention.GQA{Hidden: d, Heads: a.Heads, KVHeads: a.KVHeads, HeadDim: a.HeadDim, ValueDim: a.ValueDim, Scale: a.Scale, Softcap: a.Softcap, Window: a.Window, Rope: rope,
+			QKNorm: a.QKNorm != config.NormNone, NormWhole: a.QKNorm == config.NormFlat, NormAfterRope: a.NormAfterRope, NormEps: a.QKNormEps, NormPlusOne: m.Config.Norm.PlusOne, Sinks: a.Sinks}, nil
+	case "mla":
+		return attention.MLA{Hidden: d, Heads: a.Heads, QRank: a.QRank, KVRank: a.KVRank, Nope: a.Nope, RopeDim: a.RopeDim, ValueDim: a.ValueDim,
+			Scale: a.Scale, QScale: a.QScale, KVScale: a.KVScale, Eps: a.LatentNormEps, Rope: rope}, nil
+	case "mfa", "mfa-kr":
+		mfa := attention.MFA{Hidden: d, Heads: a.Heads, HeadDim: a.HeadDim, QRank: a.QRank, Scale: a.Scale, Norm: a.QNorm, NormEps: a.LatentNormEps, Rope: rope}
+		if a.Design == "mfa-kr" {
+			return attention.MFAKR{MFA: mfa}, nil
+		}
+		return mfa, nil
+	}
+	return nil, fault.New(fault.Unsupported, "attention design", a.Design, "designs that run: mha gqa mqa mla mfa mfa-kr", "")
+}
+
+// Layouts is what every layer leaves behind.
+func (m *Model) Layouts() []kvcache.Layout {
+	out := make([]kvcache.Layout, len(m.designs))
+	for i, d := range m.designs {
+		out[i] = d.Layout()
+	}
+	return out
+}
+
+// Fingerprint identifies the model: configuration, and the size and sampled bytes of its tensors.
+func (m *Model) Fingerprint() string {
+	h := sha256.New()
+	c := *m.Config
+	json.NewEncoder(h).Encode(c)
+	for i := -1; i < len(m.designs); i++ {
+		for _, name := range []string{"embed", "norm", "attn_norm", "attn.k", "attn.kv_a", "mlp.down"} {
+			var w tensor.Weight
+			var ok bool
+			if i < 0 {
+				w, ok = m.topWeight(name, ".weight")
+			} else {
+				w, ok = layerWeights{m.src, m.names, i, ""}.Get(name)
+			}
+			if ok {
+				fmt.Fprintln(h, name, w.Shape, w.Format, len(w.Data))
+				h.Write(w.Data[:min(4096, len(w.Data))])
+			}
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+func (m *Model) topWeight(name, suffix string) (tensor.Weight, bool) {
+	p, ok := m.names.top[name]
+	if !ok {
+		return tensor.Weight{}, false
+	}
+	return m.src.Tensor(p.name + suffix)
+}
+
+// lmHead is the output matrix: its own or, where tied, the embedding.
+func (m *Model) lmHead() (tensor.Weight, bool, error) {
+	if w, ok := m.topWeight("lm_head", ".weight"); ok && !m.Config.TieEmbeddings {
+		return w, false, nil
+	}
+	w, ok := m.topWeight("embed", ".weight")
+	if !ok {
+		return w, false, fault.New(fault.BadFile, m.Path, "no token embedding", "", "")
+	}
+	return w, true, nil
+}
+
+// Forward is the definition: logits [T, vocab] of a whole sequence on any Ops, and each layer's attention output where keep asks for it.
+func (m *Model) Forward(o tensor.Ops, ids []int32, keep func(layer int, attn tensor.Tensor)) tensor.Tensor {
+	c := m.Config
+	leaf := func(w tensor.Weight) tensor.Tensor { return o.Leaf(w.Shape, w.Float32s()) }
+	norm := func(x tensor.Tensor, weight, bias func() (tensor.Weight, bool)) tensor.Tensor {
+		var wt, bt tensor.Tensor
+		if w, ok := weight(); ok {
+			wt = leaf(w)
+		}
+		if c.Norm.Kind == config.LayerNorm {
+			if b, ok := bias(); ok {
+				bt = leaf(b)
+			}
+			return o.LayerNorm(x, wt, bt, c.Norm.Eps)
+		}
+		return o.RMSNorm(x, wt, tensor.Norm{Eps: c.Norm.Eps, PlusOne: c.Norm.PlusOne})
+	}
+	pos := make([]int, len(ids))
+	for i := range pos {
+		pos[i] = i
+	}
+	embed, _ := m.topWeight("embed", ".weight")
+	x := o.Scale(o.Embed(leaf(embed), ids), c.EmbedScale)
+	for i := range c.Layers {
+		lw := layerWeights{m.src, m.names, i, ""}
+		layerNorm := func(x tensor.Tensor, name string) tensor.Tensor {
+			return norm(x, func() (tensor.Weight, bool) { return lw.Get(name) }, func() (tensor.Weight, bool) { return lw.Get(name + ".bias") })
+		}
+		pre := func(x tensor.Tensor, name string) tensor.Tensor {
+			if c.PostNormOnly {
+				return x
+			}
+			return layerNorm(x, name)
+		}
+		post := func(y tensor.Tensor, name string) tensor.Tensor {
+			if c.SandwichNorms || c.PostNormOnly {
+				y = layerNorm(y, name)
+			}
+			return o.Scale(y, c.ResidualScale)
+		}
+		y := m.designs[i].Forward(o, layerWeights{m.src, m.names, i, "attn."}, pre(x, "attn_norm"), pos)
+		if keep != nil {
+			keep(i, y)
+		}
+		h := o.Add(x, post(y, "attn_post_norm"))
+		mlp := forwardMLP(o, layerWeights{m.src, m.names, i, "mlp."}, &c.Layers[i].MLP, pre(h, "mlp_norm"))
+		x = o.Add(h, post(mlp, "mlp_post_norm"))
+	}
+	x = norm(x, func() (tensor.Weight, bool) { return m.topWeight("norm", ".weight") }, func() (tensor.Weight, bool) { return m.topWeight("norm", ".bias") })
+	head, _, _ := m.lmHead()
+	logits := o.Scale(o.MatMul(x, leaf(head)), c.LogitScale)
+	if c.FinalSoftcap > 0 {
+		logits = o.Softcap(logits, c.FinalSoftcap)
+	}
+	return logits
+}
+
+func forwardMLP(o tensor.Ops, w layerWeights, f *config.MLP, x tensor.Tensor) tensor.Tensor {
+	linear := func(name string, x tensor.Tensor) tensor.Tensor {
+		t, _ := w.Get(name)
+		y := o.MatMul(x, o.Leaf(t.Shape, t.Float32s()))
+		if b, ok := w.Get(name + ".bias"); ok {
+			y = o.AddBias(y, o.Leaf(b.Shape, b.Float32s()))
+		}
+		return y
+	}
+	act := func(x tensor.Tensor) tensor.Tensor {
+		if activation(f) == tensor.SiLU {
+			return o.SiLU(x)
+		}
+		return o.GELU(x, activation(f) == tensor.GELUTanh)
+	}
+	if f.Kind == config.Plain {
+		return linear("down", act(linear("up", x)))
+	}
+	return linear("down", o.Mul(act(linear("gate", x)), linear("up", x)))
+}
+
+func activation(f *config.MLP) tensor.Activation {
+	switch f.Activation {
+	case "gelu_tanh":
+		return tensor.GELUTanh
+	case "gelu":
+		return tensor.GELU
+	}
+	return tensor.SiLU
+}
+
+// FileBytes is the size of the model's files.
+func (m *Model) FileBytes() int64 {
+	if st, err := os.Stat(m.Path); err == nil && !st.IsDir() {
+		return st.Size()
+	}
+	return 0
+}
+
+var _ = math.Sqrt

@@ -1,0 +1,175 @@
+// Package model turns a file or folder into blocks that run: it finds tensors by a family's names, builds each layer's attention design from the configuration, and
+// offers two ways through them: Forward, the definition over whole sequences, and Engine, the cached step. It knows designs only by their interface.
+package model
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/lowkeylm/lowkey/fault"
+	"github.com/lowkeylm/lowkey/format/gguf"
+	"github.com/lowkeylm/lowkey/format/safetensors"
+	"github.com/lowkeylm/lowkey/kernel"
+	"github.com/lowkeylm/lowkey/tensor"
+)
+
+// Source is a set of named tensors on disk.
+type Source interface {
+	Tensor(name string) (tensor.Weight, bool)
+	Release(name string) // the tensor's pages are no longer needed in memory
+	Close() error
+}
+
+var ggufFormats = map[string]kernel.Format{"F32": kernel.F32, "F16": kernel.F16, "BF16": kernel.BF16, "Q8_0": kernel.Q8_0, "Q4_0": kernel.Q4_0, "Q4_1": kernel.Q4_1,
+	"Q5_0": kernel.Q5_0, "Q5_1": kernel.Q5_1, "Q4_K": kernel.Q4_K, "Q5_K": kernel.Q5_K, "Q6_K": kernel.Q6_K}
+
+type ggufSource struct{ *gguf.File }
+
+func (s ggufSource) Tensor(name string) (tensor.Weight, bool) {
+	t, ok := s.File.Tensor(name)
+	if !ok {
+		return tensor.Weight{}, false
+	}
+	return tensor.Weight{Name: name, Format: ggufFormats[t.Type.String()], Shape: t.Shape(), Data: s.Data(t)}, true
+}
+
+func (s ggufSource) Release(name string) {
+	if t, ok := s.File.Tensor(name); ok {
+		s.File.Release(t)
+	}
+}
+
+// checkFormats refuses a file with a tensor type that no kernel reads.
+func (s ggufSource) checkFormats() error {
+	for _, t := range s.Tensors {
+		if _, ok := ggufFormats[t.Type.String()]; !ok {
+			return fault.New(fault.Unsupported, "tensor "+t.Name, "type "+t.Type.String(), "types that run: F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q4_K Q5_K Q6_K", "use another quantisation of this model")
+		}
+	}
+	return nil
+}
+
+type folderSource struct{ *safetensors.File }
+
+func (s folderSource) Tensor(name string) (tensor.Weight, bool) {
+	t, ok := s.File.Tensor(name)
+	if !ok {
+		return tensor.Weight{}, false
+	}
+	f, ok := map[string]kernel.Format{"F32": kernel.F32, "F16": kernel.F16, "BF16": kernel.BF16}[string(t.DType)]
+	return tensor.Weight{Name: name, Format: f, Shape: t.Shape, Data: t.Data}, ok
+}
+
+func (s folderSource) Release(name string) {
+	if t, ok := s.File.Tensor(name); ok {
+		s.File.Release(t)
+	}
+}
+
+// isGGUF tells a GGUF file from a folder; what is neither gets a clear error.
+func isGGUF(path string) (bool, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return false, fault.New(fault.BadInput, path, "cannot be opened", "", "give a .gguf file or a folder with config.json").Because(err)
+	}
+	if st.IsDir() {
+		if _, err := os.Stat(filepath.Join(path, "config.json")); err != nil {
+			return false, fault.New(fault.BadInput, path, "the folder has no config.json", "", "give a .gguf file or a Hugging Face model folder")
+		}
+		return false, nil
+	}
+	if strings.HasSuffix(path, ".json") {
+		return false, fault.New(fault.BadInput, path, "a configuration alone has no weights", "", "use plan or inspect, or give the folder that holds the weights")
+	}
+	return true, nil
+}
+
+// names maps a canonical tensor name ("layers.3.attn.q", "embed") to where a file keeps it.
+type names struct {
+	top, layer map[string]place
+	prefix     string // "blk.%d."
+}
+
+// place is a tensor's name in the file; rows [from, to) of it when several are stored as one.
+type place struct {
+	name     string
+	from, to int
+}
+
+func at(name string) place { return place{name: name} }
+
+// layerWeights finds the tensors of one layer, by canonical names with a prefix such as "attn.".
+type layerWeights struct {
+	src    Source
+	names  *names
+	layer  int
+	prefix string
+}
+
+// Get implements attention.Weights. A bias is "NAME.bias".
+func (w layerWeights) Get(name string) (tensor.Weight, bool) {
+	base, bias := strings.CutSuffix(name, ".bias")
+	p, ok := w.names.layer[w.prefix+base]
+	if !ok {
+		return tensor.Weight{}, false
+	}
+	suffix := ".weight"
+	if bias {
+		suffix = ".bias"
+	}
+	full := fmt.Sprintf(w.names.prefix, w.layer) + p.name
+	t, ok := w.src.Tensor(full + suffix)
+	if !ok && !bias {
+		t, ok = w.src.Tensor(full)
+	}
+	if ok && p.to > 0 {
+		if p.to > t.Rows() {
+			return tensor.Weight{}, false
+		}
+		if bias {
+			t.Data, t.Shape = t.Data[p.from*len(t.Data)/t.Cols():p.to*len(t.Data)/t.Cols()], []int{p.to - p.from}
+		} else {
+			t = t.Slice(p.from, p.to)
+		}
+	}
+	return t, ok
+}
+
+var ggufNames = names{prefix: "blk.%d.",
+	top: map[string]place{"embed": at("token_embd"), "norm": at("output_norm"), "lm_head": at("output")},
+	layer: map[string]place{"attn_norm": at("attn_norm"), "mlp_norm": at("ffn_norm"), "attn_post_norm": at("post_attention_norm"), "mlp_post_norm": at("post_ffw_norm"),
+		"attn.q": at("attn_q"), "attn.k": at("attn_k"), "attn.v": at("attn_v"), "attn.o": at("attn_output"), "attn.q_norm": at("attn_q_norm"), "attn.k_norm": at("attn_k_norm"),
+		"mlp.gate": at("ffn_gate"), "mlp.up": at("ffn_up"), "mlp.down": at("ffn_down")}}
+
+var hfNames = names{prefix: "model.layers.%d.",
+	top: map[string]place{"embed": at("model.embed_tokens"), "norm": at("model.norm"), "lm_head": at("lm_head")},
+	layer: map[string]place{"attn_norm": at("input_layernorm"), "mlp_norm": at("post_attention_layernorm"),
+		"attn.q": at("self_attn.q_proj"), "attn.k": at("self_attn.k_proj"), "attn.v": at("self_attn.v_proj"), "attn.o": at("self_attn.o_proj"),
+		"attn.q_norm": at("self_attn.q_norm"), "attn.k_norm": at("self_attn.k_norm"), "attn.sinks": at("self_attn.sinks"),
+		"attn.q_a": at("self_attn.q_a_proj"), "attn.q_a_norm": at("self_attn.q_a_layernorm"), "attn.q_b": at("self_attn.q_b_proj"),
+		"attn.kv_a": at("self_attn.kv_a_proj_with_mqa"), "attn.kv_a_norm": at("self_attn.kv_a_layernorm"), "attn.kv_b": at("self_attn.kv_b_proj"),
+		"attn.alpha": at("self_attn.alpha"), "attn.n": at("self_attn.n"),
+		"mlp.gate": at("mlp.gate_proj"), "mlp.up": at("mlp.up_proj"), "mlp.down": at("mlp.down_proj")}}
+
+var mlraNames = names{prefix: "transformer.h.%d.",
+	top: map[string]place{"embed": at("transformer.wte"), "norm": at("layernorm"), "lm_head": at("lm_head")},
+	layer: map[string]place{"attn_norm": at("input_layernorm"), "mlp_norm": at("post_attention_layernorm"),
+		"attn.q": at("attn.c_q"), "attn.k": at("attn.c_k"), "attn.v": at("attn.c_v"), "attn.o": at("attn.c_proj"),
+		"attn.q_a": at("attn.q_a_proj"), "attn.q_a_norm": at("attn.q_a_layernorm"), "attn.q_b": at("attn.q_b_proj"),
+		"attn.kv_a": at("attn.kv_a_proj_with_mqa"), "attn.kv_a_norm": at("attn.kv_a_layernorm"), "attn.kv_b": at("attn.kv_b_proj"),
+		"mlp.gate": at("mlp.c_fc1"), "mlp.up": at("mlp.c_fc2"), "mlp.down": at("mlp.c_proj")}}
+
+// with returns a copy of n with some layer names replaced.
+func (n names) with(layer map[string]place) *names {
+	m := map[string]place{}
+	for k, v := range n.layer {
+		m[k] = v
+	}
+	for k, v := range layer {
+		m[k] = v
+	}
+	n.layer = m
+	return &n
+}

@@ -1,0 +1,194 @@
+package tensor
+
+// Handles of the cached step: raw weights as files hold them, packed linear layers, vectors, and buffers of activations. Nothing above this package looks inside.
+
+import (
+	"fmt"
+
+	"github.com/lowkeylm/lowkey/fault"
+	"github.com/lowkeylm/lowkey/kernel"
+)
+
+// Weight is a tensor as its file holds it: row-major, [out, in] for a linear layer, [n] for a vector.
+type Weight struct {
+	Name   string
+	Format kernel.Format
+	Shape  []int
+	Data   []byte
+}
+
+// Rows and Cols read the shape of a matrix; a vector is one row.
+func (w Weight) Rows() int {
+	if len(w.Shape) < 2 {
+		return 1
+	}
+	return w.Shape[0]
+}
+
+func (w Weight) Cols() int {
+	if len(w.Shape) == 0 {
+		return 1
+	}
+	return w.Shape[len(w.Shape)-1]
+}
+
+// Float32s expands the whole tensor.
+func (w Weight) Float32s() []float32 {
+	out := make([]float32, w.Rows()*w.Cols())
+	kernel.Dequantize(w.Format, out, w.Data)
+	return out
+}
+
+// Slice returns rows [from, to) of a matrix, sharing its bytes.
+func (w Weight) Slice(from, to int) Weight {
+	elems, size := w.Format.Block()
+	row := w.Cols() / elems * size
+	w.Data = w.Data[from*row : to*row]
+	w.Shape = []int{to - from, w.Cols()}
+	return w
+}
+
+// Check refuses a weight whose shape is not the one the configuration asks for.
+func (w Weight) Check(shape ...int) error {
+	if len(shape) == len(w.Shape) {
+		same := true
+		for i := range shape {
+			same = same && shape[i] == w.Shape[i]
+		}
+		if same {
+			return nil
+		}
+	}
+	return fault.New(fault.BadFile, "tensor "+w.Name, fmt.Sprintf("shape %v", w.Shape), fmt.Sprintf("the configuration asks for %v", shape), "")
+}
+
+// Linear is a packed weight [out, in] with an optional bias.
+type Linear struct {
+	m    *kernel.Matrix
+	mem  *kernel.Mem
+	bias []float32
+}
+
+// Out and In are the widths of the product and of its input.
+func (l *Linear) Out() int { return l.m.N }
+func (l *Linear) In() int  { return l.m.K }
+
+// Vector is a small weight in f32: a norm, a bias.
+type Vector struct{ x []float32 }
+
+// Len is the number of elements; a nil vector has none.
+func (v *Vector) Len() int {
+	if v == nil {
+		return 0
+	}
+	return len(v.x)
+}
+
+// Packer packs weights for the kernels and counts what they take.
+type Packer struct {
+	Pool  *kernel.Pool
+	Arith kernel.Arith   // for quantised weights
+	To    *kernel.Format // quantise at load to this format; nil keeps the file's
+	bytes int64
+	all   []*Linear
+}
+
+// Free gives back everything that was packed.
+func (p *Packer) Free() {
+	for _, l := range p.all {
+		l.mem.Free()
+	}
+	p.all, p.bytes = nil, 0
+}
+
+// Bytes is what all packed weights take.
+func (p *Packer) Bytes() int64 { return p.bytes }
+
+// Linear packs a matrix; bias may be nil.
+func (p *Packer) Linear(w Weight, bias *Weight) (*Linear, error) {
+	format, data := p.format(w), w.Data
+	if format != w.Format {
+		elems, size := format.Block()
+		data = make([]byte, w.Rows()*w.Cols()/elems*size)
+		if err := kernel.Quantize(format, data, w.Float32s()); err != nil {
+			return nil, err
+		}
+	}
+	l, err := p.pack(format, w.Rows(), w.Cols(), data)
+	if err != nil {
+		return nil, fmt.Errorf("tensor %s: %w", w.Name, err)
+	}
+	if bias != nil {
+		if bias.Cols() != w.Rows() {
+			return nil, bias.Check(w.Rows())
+		}
+		l.bias = bias.Float32s()
+	}
+	return l, nil
+}
+
+// format is what a matrix is packed as: quantising at load needs whole blocks, other matrices stay as they are.
+func (p *Packer) format(w Weight) kernel.Format {
+	if p.To == nil {
+		return w.Format
+	}
+	if elems, _ := p.To.Block(); w.Cols()%elems != 0 {
+		return w.Format
+	}
+	return *p.To
+}
+
+// LinearBytes is what Linear would take, before anything is allocated.
+func (p *Packer) LinearBytes(w Weight) (int64, error) {
+	return kernel.PackedBytes(p.format(w), w.Rows(), w.Cols(), p.Arith)
+}
+
+// Floats packs a matrix [rows, cols] that was made at load (a folded product), in f32.
+func (p *Packer) Floats(rows, cols int, x []float32) (*Linear, error) {
+	data := make([]byte, 4*len(x))
+	if err := kernel.Quantize(kernel.F32, data, x); err != nil {
+		return nil, err
+	}
+	return p.pack(kernel.F32, rows, cols, data)
+}
+
+func (p *Packer) pack(f kernel.Format, rows, cols int, data []byte) (*Linear, error) {
+	n, err := kernel.PackedBytes(f, rows, cols, p.Arith)
+	if err != nil {
+		return nil, err
+	}
+	mem, err := kernel.Alloc(n)
+	if err != nil {
+		return nil, err
+	}
+	m, err := kernel.Pack(mem.Bytes()[:n], f, rows, cols, data, p.Arith, p.Pool)
+	if err != nil {
+		mem.Free()
+		return nil, err
+	}
+	p.bytes += n
+	l := &Linear{m: m, mem: mem}
+	p.all = append(p.all, l)
+	return l, nil
+}
+
+// Vector reads a small weight.
+func (p *Packer) Vector(w Weight) *Vector {
+	v := &Vector{w.Float32s()}
+	p.bytes += int64(4 * len(v.x))
+	return v
+}
+
+// Buf is a matrix of activations [Rows, Cols] in a workspace. It is valid until the workspace is released below it.
+type Buf struct {
+	Rows, Cols int
+	x          []float32
+}
+
+// Row returns a handle to rows [from, to).
+func (b Buf) Slice(from, to int) Buf {
+	return Buf{to - from, b.Cols, b.x[from*b.Cols : to*b.Cols]}
+}
+
+// Float32s reads a buffer out, without a copy.
+func (b Buf) Float32s() []float32 { return b.x }
