@@ -44,6 +44,11 @@ func softmaxAVX2(s *float32, mx *float32, sum *float32, alpha *float32, m int)
 //go:noescape
 func toPanelAVX2(panel *float32, x *float32, ld int, width int)
 
+// rotateAVX2 rotates pairs of columns a and b (step bytes from pair to pair, panel bytes from panel to panel) of a tile; cos and sin are [pairs][64].
+//
+//go:noescape
+func rotateAVX2(a *float32, b *float32, step int, panel int, c0 *float32, s0 *float32, cos *float32, sin *float32, pairs int)
+
 // scoreF32AVX512 scores m query rows (ldq floats apart) against a tile of 64 keys in panels [4][width][16]; width > 0.
 //
 //go:noescape
@@ -83,3 +88,8 @@ func softmaxAVX512(s *float32, mx *float32, sum *float32, alpha *float32, m int)
 //
 //go:noescape
 func toPanelAVX512(panel *float32, x *float32, ld int, width int)
+
+// rotateAVX512 rotates pairs of columns a and b (step bytes from pair to pair, panel bytes from panel to panel) of a tile; cos and sin are [pairs][64].
+//
+//go:noescape
+func rotateAVX512(a *float32, b *float32, step int, panel int, c0 *float32, s0 *float32, cos *float32, sin *float32, pairs int)

@@ -4923,6 +4923,156 @@ done282:
 	VZEROUPPER
 	RET
 
+// func rotateAVX2(a *float32, b *float32, step int, panel int, c0 *float32, s0 *float32, cos *float32, sin *float32, pairs int)
+// Requires: AVX, FMA3
+TEXT ·rotateAVX2(SB), NOSPLIT, $0-72
+	MOVQ a+0(FP), AX
+	MOVQ b+8(FP), CX
+	MOVQ step+16(FP), DX
+	MOVQ panel+24(FP), BX
+	MOVQ c0+32(FP), SI
+	MOVQ s0+40(FP), DI
+	MOVQ cos+48(FP), R8
+	MOVQ sin+56(FP), R9
+	MOVQ pairs+64(FP), R10
+	CMPQ R10, $+1
+	JLT  done284
+
+loop283:
+	VBROADCASTSS (SI), Y0
+	VBROADCASTSS (DI), Y1
+	MOVQ         AX, R11
+	LEAQ         (R11)(BX*2), R12
+	ADDQ         BX, R12
+	MOVQ         CX, R13
+	LEAQ         (R13)(BX*2), R14
+	ADDQ         BX, R14
+	VMOVUPS      (R8), Y4
+	VMOVUPS      (R9), Y3
+	VMULPS       Y3, Y1, Y2
+	VMULPS       Y3, Y0, Y3
+	VFMSUB231PS  Y4, Y0, Y2
+	VFMADD231PS  Y4, Y1, Y3
+	VMOVUPS      (R11), Y4
+	VMOVUPS      (R13), Y5
+	VMULPS       Y3, Y5, Y6
+	VMULPS       Y3, Y4, Y3
+	VFMSUB213PS  Y6, Y2, Y4
+	VFMADD213PS  Y3, Y2, Y5
+	VMOVUPS      Y4, (R11)
+	VMOVUPS      Y5, (R13)
+	VMOVUPS      32(R8), Y4
+	VMOVUPS      32(R9), Y3
+	VMULPS       Y3, Y1, Y2
+	VMULPS       Y3, Y0, Y3
+	VFMSUB231PS  Y4, Y0, Y2
+	VFMADD231PS  Y4, Y1, Y3
+	VMOVUPS      32(R11), Y4
+	VMOVUPS      32(R13), Y5
+	VMULPS       Y3, Y5, Y6
+	VMULPS       Y3, Y4, Y3
+	VFMSUB213PS  Y6, Y2, Y4
+	VFMADD213PS  Y3, Y2, Y5
+	VMOVUPS      Y4, 32(R11)
+	VMOVUPS      Y5, 32(R13)
+	VMOVUPS      64(R8), Y4
+	VMOVUPS      64(R9), Y3
+	VMULPS       Y3, Y1, Y2
+	VMULPS       Y3, Y0, Y3
+	VFMSUB231PS  Y4, Y0, Y2
+	VFMADD231PS  Y4, Y1, Y3
+	VMOVUPS      (R11)(BX*1), Y4
+	VMOVUPS      (R13)(BX*1), Y5
+	VMULPS       Y3, Y5, Y6
+	VMULPS       Y3, Y4, Y3
+	VFMSUB213PS  Y6, Y2, Y4
+	VFMADD213PS  Y3, Y2, Y5
+	VMOVUPS      Y4, (R11)(BX*1)
+	VMOVUPS      Y5, (R13)(BX*1)
+	VMOVUPS      96(R8), Y4
+	VMOVUPS      96(R9), Y3
+	VMULPS       Y3, Y1, Y2
+	VMULPS       Y3, Y0, Y3
+	VFMSUB231PS  Y4, Y0, Y2
+	VFMADD231PS  Y4, Y1, Y3
+	VMOVUPS      32(R11)(BX*1), Y4
+	VMOVUPS      32(R13)(BX*1), Y5
+	VMULPS       Y3, Y5, Y6
+	VMULPS       Y3, Y4, Y3
+	VFMSUB213PS  Y6, Y2, Y4
+	VFMADD213PS  Y3, Y2, Y5
+	VMOVUPS      Y4, 32(R11)(BX*1)
+	VMOVUPS      Y5, 32(R13)(BX*1)
+	VMOVUPS      128(R8), Y4
+	VMOVUPS      128(R9), Y3
+	VMULPS       Y3, Y1, Y2
+	VMULPS       Y3, Y0, Y3
+	VFMSUB231PS  Y4, Y0, Y2
+	VFMADD231PS  Y4, Y1, Y3
+	VMOVUPS      (R11)(BX*2), Y4
+	VMOVUPS      (R13)(BX*2), Y5
+	VMULPS       Y3, Y5, Y6
+	VMULPS       Y3, Y4, Y3
+	VFMSUB213PS  Y6, Y2, Y4
+	VFMADD213PS  Y3, Y2, Y5
+	VMOVUPS      Y4, (R11)(BX*2)
+	VMOVUPS      Y5, (R13)(BX*2)
+	VMOVUPS      160(R8), Y4
+	VMOVUPS      160(R9), Y3
+	VMULPS       Y3, Y1, Y2
+	VMULPS       Y3, Y0, Y3
+	VFMSUB231PS  Y4, Y0, Y2
+	VFMADD231PS  Y4, Y1, Y3
+	VMOVUPS      32(R11)(BX*2), Y4
+	VMOVUPS      32(R13)(BX*2), Y5
+	VMULPS       Y3, Y5, Y6
+	VMULPS       Y3, Y4, Y3
+	VFMSUB213PS  Y6, Y2, Y4
+	VFMADD213PS  Y3, Y2, Y5
+	VMOVUPS      Y4, 32(R11)(BX*2)
+	VMOVUPS      Y5, 32(R13)(BX*2)
+	VMOVUPS      192(R8), Y4
+	VMOVUPS      192(R9), Y3
+	VMULPS       Y3, Y1, Y2
+	VMULPS       Y3, Y0, Y3
+	VFMSUB231PS  Y4, Y0, Y2
+	VFMADD231PS  Y4, Y1, Y3
+	VMOVUPS      (R12), Y4
+	VMOVUPS      (R14), Y5
+	VMULPS       Y3, Y5, Y6
+	VMULPS       Y3, Y4, Y3
+	VFMSUB213PS  Y6, Y2, Y4
+	VFMADD213PS  Y3, Y2, Y5
+	VMOVUPS      Y4, (R12)
+	VMOVUPS      Y5, (R14)
+	VMOVUPS      224(R8), Y4
+	VMOVUPS      224(R9), Y3
+	VMULPS       Y3, Y1, Y2
+	VMULPS       Y3, Y0, Y3
+	VFMSUB231PS  Y4, Y0, Y2
+	VFMADD231PS  Y4, Y1, Y3
+	VMOVUPS      32(R12), Y0
+	VMOVUPS      32(R14), Y1
+	VMULPS       Y3, Y1, Y4
+	VMULPS       Y3, Y0, Y3
+	VFMSUB213PS  Y4, Y2, Y0
+	VFMADD213PS  Y3, Y2, Y1
+	VMOVUPS      Y0, 32(R12)
+	VMOVUPS      Y1, 32(R14)
+	ADDQ         DX, AX
+	ADDQ         DX, CX
+	ADDQ         $+4, SI
+	ADDQ         $+4, DI
+	ADDQ         $+256, R8
+	ADDQ         $+256, R9
+	SUBQ         $+1, R10
+	CMPQ         R10, $+1
+	JGE          loop283
+
+done284:
+	VZEROUPPER
+	RET
+
 // func scoreF32AVX512(s *float32, q *float32, ldq int, k *byte, width int, m int, add int)
 // Requires: AVX, AVX512DQ, AVX512F
 TEXT ·scoreF32AVX512(SB), NOSPLIT, $0-56
@@ -10388,5 +10538,99 @@ loop305:
 	JGE          loop305
 
 done306:
+	VZEROUPPER
+	RET
+
+// func rotateAVX512(a *float32, b *float32, step int, panel int, c0 *float32, s0 *float32, cos *float32, sin *float32, pairs int)
+// Requires: AVX, AVX512F
+TEXT ·rotateAVX512(SB), NOSPLIT, $0-72
+	MOVQ a+0(FP), AX
+	MOVQ b+8(FP), CX
+	MOVQ step+16(FP), DX
+	MOVQ panel+24(FP), BX
+	MOVQ c0+32(FP), SI
+	MOVQ s0+40(FP), DI
+	MOVQ cos+48(FP), R8
+	MOVQ sin+56(FP), R9
+	MOVQ pairs+64(FP), R10
+	CMPQ R10, $+1
+	JLT  done308
+
+loop307:
+	VBROADCASTSS (SI), Z0
+	VBROADCASTSS (DI), Z1
+	MOVQ         AX, R11
+	LEAQ         (R11)(BX*2), R12
+	ADDQ         BX, R12
+	MOVQ         CX, R13
+	LEAQ         (R13)(BX*2), R14
+	ADDQ         BX, R14
+	VMOVUPS      (R8), Z4
+	VMOVUPS      (R9), Z3
+	VMULPS       Z3, Z1, Z2
+	VMULPS       Z3, Z0, Z3
+	VFMSUB231PS  Z4, Z0, Z2
+	VFMADD231PS  Z4, Z1, Z3
+	VMOVUPS      (R11), Z4
+	VMOVUPS      (R13), Z5
+	VMULPS       Z3, Z5, Z6
+	VMULPS       Z3, Z4, Z3
+	VFMSUB213PS  Z6, Z2, Z4
+	VFMADD213PS  Z3, Z2, Z5
+	VMOVUPS      Z4, (R11)
+	VMOVUPS      Z5, (R13)
+	VMOVUPS      64(R8), Z4
+	VMOVUPS      64(R9), Z3
+	VMULPS       Z3, Z1, Z2
+	VMULPS       Z3, Z0, Z3
+	VFMSUB231PS  Z4, Z0, Z2
+	VFMADD231PS  Z4, Z1, Z3
+	VMOVUPS      (R11)(BX*1), Z4
+	VMOVUPS      (R13)(BX*1), Z5
+	VMULPS       Z3, Z5, Z6
+	VMULPS       Z3, Z4, Z3
+	VFMSUB213PS  Z6, Z2, Z4
+	VFMADD213PS  Z3, Z2, Z5
+	VMOVUPS      Z4, (R11)(BX*1)
+	VMOVUPS      Z5, (R13)(BX*1)
+	VMOVUPS      128(R8), Z4
+	VMOVUPS      128(R9), Z3
+	VMULPS       Z3, Z1, Z2
+	VMULPS       Z3, Z0, Z3
+	VFMSUB231PS  Z4, Z0, Z2
+	VFMADD231PS  Z4, Z1, Z3
+	VMOVUPS      (R11)(BX*2), Z4
+	VMOVUPS      (R13)(BX*2), Z5
+	VMULPS       Z3, Z5, Z6
+	VMULPS       Z3, Z4, Z3
+	VFMSUB213PS  Z6, Z2, Z4
+	VFMADD213PS  Z3, Z2, Z5
+	VMOVUPS      Z4, (R11)(BX*2)
+	VMOVUPS      Z5, (R13)(BX*2)
+	VMOVUPS      192(R8), Z4
+	VMOVUPS      192(R9), Z3
+	VMULPS       Z3, Z1, Z2
+	VMULPS       Z3, Z0, Z3
+	VFMSUB231PS  Z4, Z0, Z2
+	VFMADD231PS  Z4, Z1, Z3
+	VMOVUPS      (R12), Z0
+	VMOVUPS      (R14), Z1
+	VMULPS       Z3, Z1, Z4
+	VMULPS       Z3, Z0, Z3
+	VFMSUB213PS  Z4, Z2, Z0
+	VFMADD213PS  Z3, Z2, Z1
+	VMOVUPS      Z0, (R12)
+	VMOVUPS      Z1, (R14)
+	ADDQ         DX, AX
+	ADDQ         DX, CX
+	ADDQ         $+4, SI
+	ADDQ         $+4, DI
+	ADDQ         $+256, R8
+	ADDQ         $+256, R9
+	SUBQ         $+1, R10
+	CMPQ         R10, $+1
+	JGE          loop307
+
+done308:
 	VZEROUPPER
 	RET

@@ -10,7 +10,7 @@ const (
 	vecAVX512
 )
 
-var vecLevel = detectVecLevel()
+var vecLevel = vecForm(min(level, int(vecAVX512)))
 
 // vecSpan is the most elements one assembly call takes, so that no call is long: assembly cannot be preempted.
 const vecSpan = 1 << 14

@@ -28,6 +28,7 @@ func genTile(c *build.Context) {
 		}
 		genSoftmax(v)
 		genToPanels(v)
+		genRotate(v)
 	})
 }
 
@@ -373,6 +374,47 @@ func genToPanels(v isa) {
 		}
 		v.advance(rows, 16)
 		v.ADDQ(operand.I32(256), panel)
+	})
+	v.end()
+}
+
+// genRotate: rows in panels, rotated in place. Lane j of panel g is row 16g+j of the tile; its angle is that of the tile's first row (c0, s0) plus its own (cos, sin).
+func genRotate(v isa) {
+	v.begin("rotate", "(a, b *float32, step, panel int, c0, s0, cos, sin *float32, pairs int)",
+		"rotate"+v.suffix()+" rotates pairs of columns a and b (step bytes from pair to pair, panel bytes from panel to panel) of a tile; cos and sin are [pairs][64].")
+	a, b, step, panel := v.ptr("a"), v.ptr("b"), v.ptr("step"), v.ptr("panel")
+	c0, s0, cos, sin, n := v.ptr("c0"), v.ptr("s0"), v.ptr("cos"), v.ptr("sin"), v.ptr("pairs")
+	v.loop(n, 1, func() {
+		bc, bs := v.r(), v.r()
+		v.VBROADCASTSS(mem(c0, 0), bc)
+		v.VBROADCASTSS(mem(s0, 0), bs)
+		pa, pb := v.rowPtrs(a, panel, 4), v.rowPtrs(b, panel, 4)
+		for g := range 4 {
+			for at := 0; at < 64; at += v.bytes() {
+				c, s, c1, s1 := v.r(), v.r(), v.r(), v.r()
+				v.VMOVUPS(mem(cos, 64*g+at), c1)
+				v.VMOVUPS(mem(sin, 64*g+at), s1)
+				v.VMULPS(s1, bs, c)
+				v.VMULPS(s1, bc, s)
+				v.VFMSUB231PS(c1, bc, c) // c0 cos - s0 sin
+				v.VFMADD231PS(c1, bs, s) // s0 cos + c0 sin
+				x, y, p, q := v.r(), v.r(), v.r(), v.r()
+				v.VMOVUPS(pa.at(g, at), x)
+				v.VMOVUPS(pb.at(g, at), y)
+				v.VMULPS(s, y, p)
+				v.VMULPS(s, x, q)
+				v.VFMSUB213PS(p, c, x)
+				v.VFMADD213PS(q, c, y)
+				v.VMOVUPS(x, pa.at(g, at))
+				v.VMOVUPS(y, pb.at(g, at))
+			}
+		}
+		v.ADDQ(step, a)
+		v.ADDQ(step, b)
+		v.ADDQ(operand.I32(4), c0)
+		v.ADDQ(operand.I32(4), s0)
+		v.ADDQ(operand.I32(256), cos)
+		v.ADDQ(operand.I32(256), sin)
 	})
 	v.end()
 }
