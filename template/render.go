@@ -79,13 +79,16 @@ func (r *renderer) charge(n int) {
 	}
 }
 
+// itemBytes is what one item of a list counts for: two words, the room a growing list holds in reserve, and a small value behind them.
+const itemBytes = 48
+
 // chargeItems counts a new list of n values, before it is made.
 func (r *renderer) chargeItems(n int) {
-	if n < 0 || n > r.limits.Output/16 {
-		r.overLimit("values in one list", int64(r.limits.Output/16))
+	if n < 0 || n > r.limits.Output/itemBytes {
+		r.overLimit("values in one list", int64(r.limits.Output/itemBytes))
 	}
 	r.step(n)
-	r.charge(16 * n)
+	r.charge(itemBytes * n)
 }
 
 // enter counts one level of macro calls, recursive loops or nested values; leave ends it.

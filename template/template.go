@@ -44,8 +44,9 @@ type Limits struct {
 	Depth  int   // nested macro calls, recursive loops and values inside values
 }
 
-// DefaultLimits are far above what published templates need on a full context: a long chat takes some 100,000 steps.
-var DefaultLimits = Limits{Steps: 20_000_000, Output: 64 << 20, Memory: 512 << 20, Depth: 200}
+// DefaultLimits are above what published templates need: a chat of 1,000 turns takes them up to 100,000 steps, one that looks at all turns for each of them (Gemma 4) 3 million. A hostile template ends within seconds, with a heap of
+// some hundred MB.
+var DefaultLimits = Limits{Steps: 20_000_000, Output: 32 << 20, Memory: 256 << 20, Depth: 200}
 
 // maxSource is the longest template accepted, in bytes; published ones stay below 64 KiB.
 const maxSource = 4 << 20
