@@ -2,8 +2,6 @@ package config
 
 // Cache facts: how many numbers one token leaves behind, by the design's formula.
 
-import "strings"
-
 // Stream is one named part of what a token leaves behind: Heads rows of Width numbers.
 type Stream struct {
 	Name         string
@@ -44,14 +42,3 @@ func (c *Config) CacheElementsPerToken() float64 {
 	}
 	return total
 }
-
-func contains(set []string, s string) bool {
-	for _, x := range set {
-		if x == s {
-			return true
-		}
-	}
-	return false
-}
-
-func list(set []string) string { return strings.Join(set, " ") }

@@ -73,6 +73,8 @@ func (c *Config) check(name string) error {
 		}
 		finite(at+"softmax scale", a.Scale)
 		finite(at+"softcap", a.Softcap)
+		finite(at+"query scale", a.QScale)
+		finite(at+"latent scale", a.KVScale)
 		if err != nil {
 			return err
 		}
@@ -109,7 +111,7 @@ func (r Rope) check() string {
 			return fmt.Sprintf("original_max_position_embeddings %d; must be above 1", r.Original)
 		}
 		for _, l := range [][]float64{r.Short, r.Long} {
-			if len(l) != r.Dim/2 {
+			if len(l) != 0 && len(l) != r.Dim/2 { // GGUF keeps the lists in tensors
 				return fmt.Sprintf("a list of %d factors; the model has %d frequencies", len(l), r.Dim/2)
 			}
 		}

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sort"
 
 	"github.com/lowkeylm/lowkey/fault"
 )
@@ -113,7 +112,7 @@ func Parse(data []byte, name string) (*Config, error) {
 		describe = p.research()
 	}
 	if describe == nil {
-		return nil, fault.New(fault.Unsupported, name+": model_type", p.c.ModelType, "known families: "+list(Families()), "use a model of one of these families")
+		return nil, fault.New(fault.Unsupported, name+": model_type", quote(p.c.ModelType), "known families: "+list(Families()), "use a model of one of these families")
 	}
 	p.shared()
 	describe(p)
@@ -132,8 +131,7 @@ func Families() []string {
 	for f := range families {
 		out = append(out, f)
 	}
-	sort.Strings(out)
-	return out
+	return sorted(out)
 }
 
 // both reads a field of the text model, or of its wrapper where the text model does not have it.
@@ -332,6 +330,9 @@ func (p *parser) rope(dim int, layerType string) Rope {
 		r.Factor, r.Original = s.positive("factor", float64(p.c.MaxPosition)/float64(original)), original
 		r.Short, r.Long = s.positives("short_factor"), s.positives("long_factor")
 		r.AttentionFactor = s.positive("attention_factor", 0)
+		if len(r.Short) == 0 || len(r.Long) == 0 {
+			s.fail("short_factor, long_factor", "missing", "longrope needs both lists")
+		}
 	case RopeAlpha:
 		r.Alpha = s.positive("alpha", 1)
 	}
