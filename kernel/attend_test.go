@@ -1,0 +1,213 @@
+package kernel
+
+import (
+	"fmt"
+	"math"
+	"testing"
+)
+
+// The numbers of rows are chosen so that a batch of ten queries crosses a tile, and one of them a chunk.
+//
+// attendCase is a layer's shape for the tests below: planes, slices and options, over random rows.
+type attendCase struct {
+	name string
+	a    Attention
+	rows int
+}
+
+func attendCases() []attendCase {
+	freq := make([]float64, 16)
+	for i := range freq {
+		freq[i] = math.Pow(10000, -float64(i)/16)
+	}
+	gqa := func(kc, vc Codec, order Order, opt func(a *Attention)) Attention {
+		a := Attention{Groups: 2, PerGroup: 3, Scale: 0.2,
+			Planes: []Plane{{Codec: kc, Order: order, Heads: 2, Width: 64}, {Codec: vc, Heads: 2, Width: 48}},
+			Keys:   []Slice{{Plane: 0, To: 64}}, Values: []Slice{{Plane: 1, To: 48}}}
+		if opt != nil {
+			opt(&a)
+		}
+		return a
+	}
+	latent := Attention{Groups: 1, PerGroup: 5, Scale: 0.1,
+		Planes: []Plane{{Codec: CodecBF16, Heads: 1, Width: 96}, {Codec: CodecF16, Order: Panels, Heads: 1, Width: 32}},
+		Keys:   []Slice{{Plane: 0, To: 96}, {Plane: 1, To: 32}}, Values: []Slice{{Plane: 0, To: 96}}}
+	rotated := Attention{Groups: 2, PerGroup: 2, Scale: 0.2, Rotation: NewRotation(freq, false),
+		Planes: []Plane{{Codec: CodecQ8, Heads: 1, Width: 64}, {Codec: CodecF32, Heads: 2, Width: 20}},
+		Keys:   []Slice{{Plane: 0, From: 32, To: 64, Shared: true, Rotate: true}, {Plane: 1, To: 20}},
+		Values: []Slice{{Plane: 0, To: 32, Shared: true}, {Plane: 1, From: 4, To: 20}}}
+	return []attendCase{
+		{"f32 panels", gqa(CodecF32, CodecF32, Panels, nil), 645},
+		{"f16 rows", gqa(CodecF16, CodecF16, Rows, nil), 133},
+		{"bf16 panels, window", gqa(CodecBF16, CodecF16, Panels, func(a *Attention) { a.Window = 90 }), 1157},
+		{"q8 panels, softcap", gqa(CodecQ8, CodecQ8, Panels, func(a *Attention) { a.Softcap = 2 }), 581},
+		{"q4 panels, sinks", gqa(CodecQ4, CodecQ4, Panels, func(a *Attention) { a.Sinks = []float32{0, 1, -1, 5, 2, -30} }), 261},
+		{"q8 int8", gqa(CodecQ8, CodecQ8, Panels, func(a *Attention) { a.Int8 = true }), 581},
+		{"q4 int8", gqa(CodecQ4, CodecF16, Panels, func(a *Attention) { a.Int8 = true }), 581},
+		{"latent", latent, 1029},
+		{"rotated and tied", rotated, 581},
+		{"many heads", func() Attention {
+			a := gqa(CodecF16, CodecF32, Panels, nil)
+			a.PerGroup = 60 // more than one block of rows
+			return a
+		}(), 130},
+	}
+}
+
+// fill lays the planes out in pages and writes random rows.
+func (c *attendCase) fill(seed uint64) Span {
+	const pageRows = 128
+	size := 0
+	for i := range c.a.Planes {
+		p := &c.a.Planes[i]
+		p.PageRows, p.Offset = pageRows, size
+		size += (p.Bytes() + PageUnit - 1) / PageUnit * PageUnit
+	}
+	pages := (c.rows + pageRows - 1) / pageRows
+	s := Span{Arena: make([]byte, pages*size), PageBytes: size, Rows: c.rows, N: 1}
+	for i := range s.Arena {
+		s.Arena[i] = 0x7b // not zero: nothing past the last row may count
+	}
+	for i := 0; i < pages; i++ {
+		s.Pages = append(s.Pages, uint32((pages-1-i)*size/PageUnit)) // not in order
+	}
+	r, code := testRand(seed), make([]byte, 4096)
+	for row := 0; row < c.rows; row++ {
+		for i := range c.a.Planes {
+			p := &c.a.Planes[i]
+			p.Put(s.page(row, p), row%pageRows, randVec(r, p.Heads*p.Width, 1), code)
+		}
+	}
+	return s
+}
+
+// naive is softmax(q Kᵀ) V in float64 over the decoded rows.
+func (c *attendCase) naive(s Span, q []float32) []float64 {
+	a := &c.a
+	heads, kw, vw := a.Groups*a.PerGroup, a.KeyWidth(), a.ValueWidth()
+	column := func(row, group int, sl Slice) []float64 {
+		p := &a.Planes[sl.Plane]
+		code, x := make([]byte, RowBytes(p.Codec, p.Width)), make([]float32, p.Width)
+		p.Code(code, s.page(row, p), row%p.PageRows, headOf(sl, group))
+		DecodeRow(p.Codec, x, code)
+		y := widen(x[sl.From:sl.To])
+		if sl.Rotate {
+			for i, f := range a.Rotation.freq {
+				u, v, half := y[i], y[i+len(y)/2], len(y)/2
+				sin, cos := math.Sincos(f * float64(row))
+				y[i], y[i+half] = u*cos-v*sin, u*sin+v*cos
+			}
+		}
+		return y
+	}
+	out := make([]float64, s.N*heads*vw)
+	for g := 0; g < a.Groups; g++ {
+		var keys, values [][]float64
+		for row := 0; row < s.Rows; row++ {
+			var k, v []float64
+			for _, sl := range a.Keys {
+				k = append(k, column(row, g, sl)...)
+			}
+			for _, sl := range a.Values {
+				v = append(v, column(row, g, sl)...)
+			}
+			keys, values = append(keys, k), append(values, v)
+		}
+		for i := 0; i < s.N; i++ {
+			for h := g * a.PerGroup; h < (g+1)*a.PerGroup; h++ {
+				last := s.Rows - s.N + i
+				first := 0
+				if a.Window > 0 {
+					first = max(0, last+1-a.Window)
+				}
+				x, o := q[(i*heads+h)*kw:][:kw], out[(i*heads+h)*vw:][:vw]
+				scores, top := make([]float64, s.Rows), math.Inf(-1)
+				for row := first; row <= last; row++ {
+					for d, v := range x {
+						scores[row] += float64(v) * float64(a.Scale) * keys[row][d]
+					}
+					if a.Softcap > 0 {
+						scores[row] = float64(a.Softcap) * math.Tanh(scores[row]/float64(a.Softcap))
+					}
+					top = max(top, scores[row])
+				}
+				sum := 0.0
+				if a.Sinks != nil {
+					sum = math.Exp(float64(a.Sinks[h]) - top)
+				}
+				for row := first; row <= last; row++ {
+					p := math.Exp(scores[row] - top)
+					sum += p
+					for d, v := range values[row] {
+						o[d] += p * v
+					}
+				}
+				for d := range o {
+					o[d] /= sum
+				}
+			}
+		}
+	}
+	return out
+}
+
+func TestAttend(t *testing.T) {
+	wanted := map[string][]float64{}
+	eachLevel(t, func(t *testing.T) {
+		for i, c := range attendCases() {
+			s := c.fill(uint64(40 + i))
+			s.N = 10
+			heads, kw, vw := c.a.Groups*c.a.PerGroup, c.a.KeyWidth(), c.a.ValueWidth()
+			q := randVec(testRand(uint64(i)), s.N*heads*kw, 1)
+			serial, pool := NewAttender(nil), NewPool(3)
+			threaded := NewAttender(pool)
+			batch := make([]float32, s.N*heads*vw)
+			serial.Run(&c.a, batch, q, []Span{s})
+
+			abs := 2e-5
+			if c.a.Int8 { // int8 queries are an approximation: a step of 1/254 of the largest
+				abs = 2e-2
+			}
+			if wanted[c.name] == nil {
+				wanted[c.name] = c.naive(s, q)
+			}
+			near(t, c.name, batch, wanted[c.name], 0, abs)
+
+			again := make([]float32, len(batch))
+			threaded.Run(&c.a, again, q, []Span{s})
+			sameBits(t, c.name+", three threads", again, batch)
+
+			// One query at a time, the two spans of one call, on one thread and on three (where chunks run side by side).
+			for _, i := range []int{0, 3, 9} {
+				one := s
+				one.N, one.Rows = 1, s.Rows-s.N+i+1
+				for name, t2 := range map[string]*Attender{"serial": serial, "threaded": threaded} {
+					got := make([]float32, 2*heads*vw)
+					first := one
+					first.Rows, first.Q0 = 1, 1
+					pair := append(append([]float32(nil), q[i*heads*kw:][:heads*kw]...), q[:heads*kw]...)
+					t2.Run(&c.a, got, pair, []Span{one, first})
+					sameBits(t, fmt.Sprintf("%s, query %d alone, %s", c.name, i, name), got[:heads*vw], batch[i*heads*vw:][:heads*vw])
+				}
+			}
+			pool.Close()
+		}
+	})
+}
+
+// A step allocates nothing once its scratch has grown.
+func TestAttendNoAllocation(t *testing.T) {
+	for i, c := range attendCases() {
+		s := c.fill(uint64(i))
+		heads := c.a.Groups * c.a.PerGroup
+		q, out := randVec(testRand(1), heads*c.a.KeyWidth(), 1), make([]float32, heads*c.a.ValueWidth())
+		at, spans := NewAttender(nil), []Span{s}
+		at.Run(&c.a, out, q, spans)
+		if vecLevel == vecPlain {
+			return // the references allocate
+		}
+		if n := testing.AllocsPerRun(3, func() { at.Run(&c.a, out, q, spans) }); n > 0 {
+			t.Errorf("%s: %v allocations a step", c.name, n)
+		}
+	}
+}
