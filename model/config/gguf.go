@@ -123,7 +123,7 @@ func (g *ggufParser) positive(key string, def float64) float64 {
 		}
 		v = float64(u)
 	}
-	if !(v > 0 && v <= maxFloat) {
+	if !(v >= minFloat && v <= maxFloat) {
 		g.fail(key, fmt.Sprint(v), fmt.Sprintf("must be above 0 and at most %g", maxFloat))
 		return def
 	}

@@ -22,6 +22,7 @@ const (
 	maxTokens  = 1 << 40 // context lengths and windows
 	maxExperts = 1 << 16
 	maxFloat   = 1e30
+	minFloat   = 1e-30 // of a number that must be above zero: it may be divided by
 )
 
 type reader struct {
@@ -128,7 +129,7 @@ func (r *reader) float(key string, def float64) float64 {
 // positive is float for a number above zero.
 func (r *reader) positive(key string, def float64) float64 {
 	f := r.float(key, def)
-	if r.has(key) && !(f > 0) {
+	if r.has(key) && !(f >= minFloat) {
 		r.fail(key, string(r.fields[key]), "must be above 0")
 		return def
 	}
@@ -225,7 +226,7 @@ func (r *reader) positives(key string) []float64 {
 	for i, raw := range r.list(key) {
 		at := fmt.Sprintf("%s[%d]", key, i)
 		f, ok := r.number(at, raw)
-		if ok && !(f > 0) {
+		if ok && !(f >= minFloat) {
 			r.fail(at, string(raw), "must be above 0")
 			ok = false
 		}

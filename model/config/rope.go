@@ -140,7 +140,7 @@ func (r Rope) longFactor() float64 {
 // Errors: BadFile if the count or a value does not fit, Unsupported if the metadata scale the frequencies too.
 func (c *Config) SetRopeFactors(divisors []float64) error {
 	for i, d := range divisors {
-		if !(d > 0 && d <= maxFloat) {
+		if !(d >= minFloat && d <= maxFloat) {
 			return fault.New(fault.BadFile, fmt.Sprintf("rope factor %d", i), fmt.Sprint(d), "must be positive", "")
 		}
 	}

@@ -1,0 +1,183 @@
+package config
+
+import (
+	"math"
+	"testing"
+)
+
+// One fact or more of each family that its config.json does not state in so many words.
+func TestGoldenFacts(t *testing.T) {
+	found := map[string]*Config{}
+	for _, folder := range goldenModels(t) {
+		c, err := FromFolder(folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// folders of one family differ in structure, so facts are asked by structure and not by folder
+		key := c.ModelType
+		if l := c.Layers[0].Attention; l.Rope.Kind != RopeDefault && l.Rope.Kind != "" {
+			key += " " + l.Rope.Kind
+		}
+		found[key] = c
+	}
+	layer := func(key string, i int) *Layer {
+		c := found[key]
+		if c == nil || i >= len(c.Layers) {
+			t.Fatalf("no golden model %q with layer %d", key, i)
+		}
+		return &c.Layers[i]
+	}
+	check := func(what string, ok bool) {
+		t.Helper()
+		if !ok {
+			t.Error(what)
+		}
+	}
+	g := found["gemma3_text"]
+	slide, full := layer("gemma3_text", 0).Attention, layer("gemma3_text", 1).Attention
+	check("gemma 3: norms, tie, activation", g.Norm.PlusOne && g.SandwichNorms && g.TieEmbeddings && g.Layers[0].MLP.Activation == GELUTanh && slide.QKNorm == NormHead && slide.QKNormEps == 0.002)
+	check("gemma 3: windows", slide.Window == 7 && full.Window == 0)
+	check("gemma 3: ropes", slide.Rope.Base == 300 && slide.Rope.Kind == RopeDefault && full.Rope.Base == 40000 && full.Rope.Kind == RopeLinear && full.Rope.Factor == 2)
+	near(t, "gemma 3 scale", full.Scale, 1/math.Sqrt(20))
+	near(t, "gemma 3 embedding scale", g.EmbedScale, math.Sqrt(48))
+
+	a := layer("gemma2", 0).Attention
+	check("gemma 2: caps, no norm of heads", a.Softcap == 2.5 && found["gemma2"].FinalSoftcap == 4 && a.QKNorm == NormNone && a.Window == 7 && layer("gemma2", 1).Attention.Window == 0)
+
+	n := found["gemma3n_text"]
+	check("gemma 3n: sharing", layer("gemma3n_text", 3).Attention.SharesWith == 2 && layer("gemma3n_text", 4).Attention.SharesWith == 1 && n.Layers[2].Attention.SharesWith == -1)
+	check("gemma 3n: scale, caps, norms", n.Layers[0].Attention.Scale == 1 && n.Layers[0].Attention.VNorm && !n.Norm.PlusOne && n.FinalSoftcap == 30)
+
+	m := found["minicpm3"]
+	near(t, "minicpm3 embedding", m.EmbedScale, 3)
+	near(t, "minicpm3 residual", m.ResidualScale, 1.4/math.Sqrt2)
+	near(t, "minicpm3 logits", m.LogitScale, 30.0/44)
+	check("minicpm3: half-split MLA", m.Layers[0].Attention.Rope.Layout == Half && m.Layers[0].Attention.LatentNormEps == 1e-6 && m.Norm.Eps == 0.002)
+
+	a = layer("deepseek_v3 yarn", 0).Attention
+	mscale := 0.1*math.Log(4) + 1
+	near(t, "deepseek_v3 scale with yarn", a.Scale, mscale*mscale/math.Sqrt(26))
+	check("deepseek_v3: pairs, one latent", a.Rope.Layout == Pairs && a.KVHeads == 1 && a.QRank == 26)
+	a = layer("deepseek_v2", 0).Attention
+	check("deepseek_v2: no query bottleneck", a.QRank == 0 && a.Rope.Layout == Pairs)
+
+	gr := found["granite"]
+	check("granite: scales", gr.EmbedScale == 5 && gr.ResidualScale == 0.4 && gr.LogitScale == 1.0/3 && gr.Layers[0].Attention.Scale == 0.17)
+	check("smollm3: every second layer rotates", layer("smollm3", 0).Attention.Rope.Dim == 12 && layer("smollm3", 1).Attention.Rope.Dim == 0)
+	check("olmo2: norms after, flat norms of heads", found["olmo2"].PostNormOnly && layer("olmo2", 0).Attention.QKNorm == NormFlat)
+	check("hunyuan: norms after rope", layer("hunyuan_v1_dense", 0).Attention.NormAfterRope && layer("hunyuan_v1_dense alpha", 0).Attention.Rope.Alpha == 50)
+	check("starcoder2: layer norm, plain MLP", found["starcoder2"].Norm.Kind == LayerNorm && layer("starcoder2", 0).MLP.Kind == Plain && layer("starcoder2", 0).MLP.Activation == GELUTanh && layer("starcoder2", 1).Attention.Window == 8)
+	check("gpt_neox: exact GELU, partial rope", layer("gpt_neox", 0).MLP.Activation == GELU && layer("gpt_neox", 0).Attention.Rope.Dim < layer("gpt_neox", 0).Attention.HeadDim)
+	check("gpt_oss: sinks, bias, alternating windows, yarn not rounded", layer("gpt_oss yarn", 0).Attention.Sinks && layer("gpt_oss yarn", 0).Attention.Rope.NoTruncate && layer("gpt_oss yarn", 0).Attention.Window == 7 && layer("gpt_oss yarn", 1).Attention.Window == 0)
+	check("glm4_moe_lite: dense, then mixtures with a shared expert", !layer("glm4_moe_lite", 0).MLP.MoE() && layer("glm4_moe_lite", 1).MLP.SharedIntermediate == 16)
+	check("qwen2: bias on q, k, v alone", layer("qwen2", 0).Attention.QKVBias && !layer("qwen2", 0).Attention.OutBias)
+	check("qwen3: explicit head width", layer("qwen3", 0).Attention.HeadDim == 14 && layer("qwen3", 0).Attention.QKNorm == NormHead)
+	check("zaya: half the head rotates, two convolutions", layer("zaya", 0).Attention.Rope.Dim == 6 && layer("zaya", 0).Attention.Design == CCA && layer("zaya", 0).Attention.Rope.Base == 5000)
+	check("real_format: stop tokens", len(found["llama llama3"].EOS) > 0)
+
+	near(t, "mlra query scale", layer("mlra_mla", 0).Attention.QScale, math.Sqrt(44.0/26))
+	near(t, "mlra latent scale", layer("mlra_mla", 0).Attention.KVScale, math.Sqrt(44.0/20))
+	check("mlra: latents and branches", layer("mlra_mlra_2", 0).Attention.Branches == 2 && layer("mlra_mlra_2", 0).Attention.Latents == 4 && layer("mlra_gla_2", 0).Attention.Design == GLA)
+	check("mlra: designs", layer("mlra_mha", 0).Attention.Design == MHA && layer("mlra_mqa", 0).Attention.Design == MQA && layer("mlra_gqa", 0).Attention.KVHeads == 2 && layer("mlra_mfa", 0).Attention.QRank == 26)
+	check("mlra: source", found["mlra_mla"].Source == "SongtaoLiu0823/MLRA" && found["qwen3"].Source == "")
+	check("t6: sign and weightless norms", layer("t6_tpa", 0).Attention.Rope.Sign == -1 && found["t6_tpa"].Norm.Weightless && layer("t6_tpa_bf16rope", 0).Attention.Rope.BF16Table && layer("t6_tpa_groupnorm", 0).Attention.OutNorm && layer("t6_tpa_kvonly", 0).Attention.QRank == 0)
+	check("mtla: rows of several tokens", layer("llama-mtla", 0).Attention.RowTokens == 2 && layer("llama-mtla", 0).Attention.Rope.Layout == Half && layer("mtla_attention", 0).Attention.Rope.Layout == Pairs)
+}
+
+// The maps of layers that share caches, and windows by an "s".
+func TestLayerMaps(t *testing.T) {
+	parse := func(layers int, entries string) *Config {
+		c, err := Parse([]byte(`{"model_type":"lckv-llama","source":"x","hidden_size":36,"intermediate_size":58,"num_attention_heads":3,"num_key_value_heads":1,"vocab_size":61,
+			"sliding_window":6,"num_hidden_layers":`+string(rune('0'+layers))+`,"layer_types":"`+entries+`"}`), "map")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	c := parse(4, "0s_1s_2_2")
+	if c.Layers[0].Attention.Window != 6 || c.Layers[2].Attention.Window != 0 || c.Layers[3].Attention.SharesWith != 2 || c.Layers[3].Attention.Strict || c.Layers[2].Attention.SharesWith != -1 {
+		t.Errorf("0s_1s_2_2: %+v", c.Layers)
+	}
+	if got := c.CacheElementsPerToken(); got != 3*2*12 {
+		t.Errorf("%g numbers a token, want those of three layers", got)
+	}
+	c = parse(4, "1_1_3_3")
+	if a := c.Layers[0].Attention; a.SharesWith != 1 || !a.Strict || c.Layers[1].Attention.SharesWith != -1 {
+		t.Errorf("1_1_3_3: %+v", c.Layers)
+	}
+}
+
+// The old forms: a Gemma 3 of 2025 nested in its wrapper with class defaults left out, and MiniCPM3 and Qwen2 as published.
+func TestPublishedForms(t *testing.T) {
+	c, err := Parse([]byte(`{"architectures":["Gemma3ForConditionalGeneration"],"eos_token_id":[1,106],"model_type":"gemma3","torch_dtype":"bfloat16","vision_config":{"hidden_size":1152},
+		"text_config":{"hidden_size":2560,"intermediate_size":10240,"model_type":"gemma3_text","num_hidden_layers":34,"rope_scaling":{"factor":8.0,"rope_type":"linear"},"sliding_window":1024}}`), "gemma")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := c.Layers[0].Attention, c.Layers[5].Attention
+	if c.Wrapper != "gemma3" || c.Vocab != 262208 || c.MaxPosition != 131072 || len(c.EOS) != 2 || !c.TieEmbeddings || c.DType != "bfloat16" || a.Heads != 8 || a.KVHeads != 4 || a.HeadDim != 256 {
+		t.Errorf("gemma 3: %+v %+v", c, a)
+	}
+	if a.Window != 1024 || a.Rope.Base != 10000 || a.Rope.Kind != RopeDefault || b.Window != 0 || b.Rope.Base != 1e6 || b.Rope.Kind != RopeLinear || b.Rope.Factor != 8 || a.Scale != 1.0/16 {
+		t.Errorf("gemma 3 layers: %+v %+v", a, b)
+	}
+	c, err = Parse([]byte(`{"model_type":"qwen2","hidden_size":896,"intermediate_size":4864,"max_position_embeddings":32768,"max_window_layers":21,"num_attention_heads":14,"num_hidden_layers":24,
+		"num_key_value_heads":2,"rms_norm_eps":1e-06,"rope_theta":1000000.0,"sliding_window":32768,"tie_word_embeddings":true,"torch_dtype":"bfloat16","use_sliding_window":false,"vocab_size":151936}`), "qwen")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := c.Layers[23].Attention; a.Window != 0 || a.HeadDim != 64 || a.Rope.Base != 1e6 || !c.TieEmbeddings || !a.QKVBias {
+		t.Errorf("qwen2: %+v", a)
+	}
+	c, err = Parse([]byte(`{"model_type":"minicpm3","hidden_size":2560,"intermediate_size":6400,"num_attention_heads":40,"num_hidden_layers":62,"num_key_value_heads":40,"qk_nope_head_dim":64,"qk_rope_head_dim":4,
+		"q_lora_rank":768,"kv_lora_rank":256,"max_position_embeddings":32768,"rms_norm_eps":1e-05,"scale_emb":12,"scale_depth":1.4,"dim_model_base":256,"vocab_size":73448,"eos_token_id":[2,73440],
+		"rope_scaling":{"type":"longrope","long_factor":[1.5,2.5],"short_factor":[1.25,2],"original_max_position_embeddings":32768}}`), "minicpm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inv, factor, err := c.Layers[0].Attention.Rope.Frequencies(32768)
+	if err != nil || factor != 1 || inv[0] != 0.8 || inv[1] != 0.005 {
+		t.Errorf("minicpm3 rope: %v %v %v", inv, factor, err)
+	}
+	if a := c.Layers[0].Attention; a.ValueDim != 64 || c.LogitScale != 0.1 {
+		t.Errorf("minicpm3: %+v", a)
+	}
+}
+
+// lowkey's own form, by design.
+func TestNative(t *testing.T) {
+	base := `{"model_type":"lowkey","hidden_size":48,"intermediate_size":64,"num_hidden_layers":2,"num_attention_heads":6,"vocab_size":61,`
+	for _, k := range []struct {
+		fields string
+		design string
+		kv     int
+		cached float64 // numbers a token, both layers
+	}{
+		{`"attention":"mha"`, MHA, 6, 2 * 2 * 48},
+		{`"attention":"gqa","num_key_value_heads":2,"qk_norm":true`, GQA, 2, 2 * 2 * 16},
+		{`"attention":"mqa"`, MQA, 1, 2 * 2 * 8},
+		{`"attention":"mfa","head_dim":16,"q_lora_rank":20`, MFA, 1, 2 * 32},
+		{`"attention":"mfa-kr","head_dim":16`, MFAKR, 1, 2 * 16},
+		{`"attention":"mla","kv_lora_rank":20,"qk_nope_head_dim":12,"qk_rope_head_dim":6`, MLA, 1, 2 * 26},
+	} {
+		c, err := Parse([]byte(base+k.fields+"}"), "own")
+		if err != nil {
+			t.Errorf("%s: %v", k.fields, err)
+			continue
+		}
+		a := c.Layers[1].Attention
+		if a.Design != k.design || a.KVHeads != k.kv || c.CacheElementsPerToken() != k.cached {
+			t.Errorf("%s: %s, %d kv heads, %g numbers", k.fields, a.Design, a.KVHeads, c.CacheElementsPerToken())
+		}
+		if err := c.Runnable(); err != nil {
+			t.Errorf("%s: %v", k.fields, err)
+		}
+	}
+	c, err := Parse([]byte(base+`"attention":"mfa-kr","head_dim":16}`), "own")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := c.Layers[0].Attention; a.QRank != 16 || !a.QNorm || a.Scale != 0.25 {
+		t.Errorf("mfa-kr defaults: %+v", a)
+	}
+}
