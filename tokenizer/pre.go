@@ -22,7 +22,7 @@ type preRule struct {
 const (
 	patGPT2 = `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)`
 
-	patContraction = `(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])`
+	patContraction = `(?i:'s|'t|'re|'ve|'m|'ll|'d)`
 	patSpaces      = `|\s*[\r\n]+|\s+(?!\S)|\s+`
 	patQwen2       = patContraction + `|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*` + patSpaces
 	patLlama3      = patContraction + `|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*` + patSpaces
@@ -35,10 +35,21 @@ const (
 	patCJK         = `[一-龥぀-ゟ゠-ヿ]+`
 	patDeepSeek3   = "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*" + patSpaces
 	patSpark       = "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+|[\\r\\n]|\\s+(?!\\S)|\\s+"
-	patLatin       = `\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+`
-	patAsian       = `[一-龥ࠀ-一가-퟿]+`
-	patFromRight   = `\d{1,3}(?=(?:\d{3})*\b)`
-	patLines       = `[^\n]+|[\n]+`
+	// The cased letters of the world. Escaped, because some of these characters do not survive normalising editors.
+	patLatin = "\\s?[A-Za-z\u00b5\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u01ba\u01bc-\u01bf\u01c4-\u0293\u0295-\u02af\u0370" +
+		"-\u0373\u0376\u0377\u037b-\u037d\u037f\u0386\u0388-\u038a\u038c\u038e-\u03a1\u03a3-\u03f5\u03f7-\u0481" +
+		"\u048a-\u052f\u0531-\u0556\u10a0-\u10c5\u13a0-\u13f5\u13f8-\u13fd\u1c90-\u1cba\u1cbd-\u1cbf\u1d00-\u1d2b" +
+		"\u1d6b-\u1d77\u1d79-\u1d9a\u1e00-\u1f15\u1f18-\u1f1d\u1f20-\u1f45\u1f48-\u1f4d\u1f50-\u1f57\u1f59\u1f5b" +
+		"\u1f5d\u1f5f-\u1f7d\u1f80-\u1fb4\u1fb6-\u1fbc\u1fbe\u1fc2-\u1fc4\u1fc6-\u1fcc\u1fd0-\u1fd3\u1fd6-\u1fdb" +
+		"\u1fe0-\u1fec\u1ff2-\u1ff4\u1ff6-\u1ffc\u2102\u2107\u210a-\u2113\u2115\u2119-\u211d\u2124\u2126\u2128" +
+		"\u212a-\u212d\u212f-\u2134\u2139\u213c-\u213f\u2145-\u2149\u214e\u2183\u2184\u2c00-\u2c7b\u2c7e-\u2ce4" +
+		"\u2ceb-\u2cee\u2cf2\u2cf3\ua640-\ua66d\ua680-\ua69b\ua722-\ua76f\ua771-\ua787\ua78b-\ua78e\uab70-\uabbf" +
+		"\ufb00-\ufb06\ufb13-\ufb17\uff21-\uff3a\uff41-\uff5a\U00010400-\U0001044f\U000104b0-\U000104d3\U000104d8" +
+		"-\U000104fb\U00010c80-\U00010cb2\U00010cc0-\U00010cf2\U000118a0-\U000118df\U0001e900-\U0001e943]+"
+	patAsian     = `[一-龥ࠀ-一가-퟿]+`
+	patFromRight = `\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))`
+	patWordRight = `\d{1,3}(?=(?:\d{3})*\b)`
+	patLines     = `[^\n]+|[\n]+`
 )
 
 var (
@@ -50,10 +61,10 @@ var (
 	rulesGPT4o   = preRule{patterns: []string{patGPT4o}}
 	rulesDS3     = preRule{patterns: []string{`\p{N}{1,3}`, patCJK, patDeepSeek3}}
 	rulesBloom   = preRule{patterns: []string{` ?[^(\s|.,!?…。，、।۔،)]+`}}
-	rulesBailing = preRule{patterns: []string{`'(?:[sSdDmMtT]|[lL][lL]|[vV][eE]|[rR][eE])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+`}}
+	rulesBailing = preRule{patterns: []string{`'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+`}}
 	rulesRaw     = preRule{patterns: []string{patLines}, raw: true}
 	rulesGemma4  = preRule{patterns: []string{patLines}, raw: true, lines: true, addBOS: true}
-	rulesAya     = preRule{patterns: []string{patFromRight, patGPT4o}}
+	rulesAya     = preRule{patterns: []string{patWordRight, patGPT4o}}
 )
 
 // preRules by name. Sources: the tokenizer.json of each model family.
@@ -102,6 +113,8 @@ var preRules = map[string]preRule{
 	"chameleon": {patterns: []string{`<sentinel:[0-9]+>`, `(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z`, `([\t\n]|    |  )`, `\p{N}`,
 		"[\\p{P}!-/:-@\\[-`{-~]", patGPT2}, addBOS: true},
 
+	"afmoe": {patterns: []string{patFromRight, `[一-鿿㐀-䶿豈-\x{faff}぀-ゟ゠-ヿ･-ﾟ⼀-\x{2fdf}\x{e40}-\x{e7f}\x{e80}-\x{eff}ក-៿က-႟ꩠ-ꩿ\x{a9e0}-\x{a9ff}가-\x{d7af}ᄀ-ᇿ]+`, patDeepSeek3}},
+
 	"gemma4": rulesGemma4, "granite-embed-multi-311m": rulesGemma4, "sarvam-moe": rulesRaw,
 }
 
@@ -115,19 +128,32 @@ func splitterFor(pattern string) (splitter, error) {
 		return newlineSplitter{}, nil
 	case patFromRight:
 		return runSplitter{class: cNumber, max: 3, fromRight: true}, nil
+	case patWordRight:
+		return runSplitter{class: cDigit, max: 3, fromRight: true, wordEnd: true}, nil
 	}
 	if o, ok := runPatterns[pattern]; ok {
 		return o, nil
 	}
 	p := pattern
-	p = strings.Replace(p, `(?i:'s|'t|'re|'ve|'m|'ll|'d)`, patContraction, 1)
-	p = strings.Replace(p, `'(?:[sSdDmMtT]|[lL][lL]|[vV][eE]|[rR][eE])`, patContraction, 1)
-	p = strings.Replace(p, `'(?i:[sdmt]|ll|ve|re)`, patContraction, 1)
+	for _, same := range sameContractions {
+		p = strings.Replace(p, same, patContraction, 1)
+	}
 	if o, ok := llama3Patterns[p]; ok {
 		return o, nil
 	}
-	return newRegexSplitter(pattern, isolated, false)
+	return generalSplitter(pattern, isolated, false)
 }
+
+// generalSplitter does any pattern: compiled to functions if possible, else through the regular expression engine.
+func generalSplitter(pattern string, how behavior, invert bool) (splitter, error) {
+	if p, ok := compilePattern(pattern); ok {
+		return &patternSplitter{pattern: p, how: how, invert: invert}, nil
+	}
+	return newRegexSplitter(pattern, how, invert)
+}
+
+// sameContractions are other spellings of patContraction.
+var sameContractions = []string{`'(?i:[sdmt]|ll|ve|re)`}
 
 var runPatterns = map[string]runSplitter{
 	`\p{N}`: {class: cNumber, max: 1}, `\p{N}{1}`: {class: cNumber, max: 1}, `\p{N}{1,3}`: {class: cNumber, max: 3}, `\p{N}+`: {class: cNumber},

@@ -10,17 +10,21 @@ import (
 )
 
 // class is a set of properties of one code point.
-type class uint8
+type class uint16
 
 const (
-	cLetter class = 1 << iota // \p{L}
-	cNumber                   // \p{N}
-	cSpace                    // \s (White_Space)
-	cMark                     // \p{M}
-	cPunct                    // \p{P}
-	cSymbol                   // \p{S}
-	cUpper                    // \p{Lu} or \p{Lt}
-	cLower                    // \p{Ll}
+	cLetter    class = 1 << iota // \p{L}
+	cNumber                      // \p{N}
+	cSpace                       // \s (White_Space)
+	cMark                        // \p{M}
+	cPunct                       // \p{P}
+	cSymbol                      // \p{S}
+	cUpper                       // \p{Lu} or \p{Lt}
+	cLower                       // \p{Ll}
+	cCaseless                    // \p{Lm} or \p{Lo}
+	cDigit                       // \p{Nd}, \d
+	cHan                         // \p{Han}
+	cConnector                   // \p{Pc}
 )
 
 // tableRunes covers the Basic and the Supplementary Multilingual Plane (emoji); rarer planes go through the range tables.
@@ -49,9 +53,10 @@ var classRanges = []struct {
 }{
 	{unicode.L, cLetter}, {unicode.N, cNumber}, {unicode.White_Space, cSpace}, {unicode.M, cMark},
 	{unicode.P, cPunct}, {unicode.S, cSymbol}, {unicode.Lu, cUpper}, {unicode.Lt, cUpper}, {unicode.Ll, cLower},
+	{unicode.Lm, cCaseless}, {unicode.Lo, cCaseless}, {unicode.Nd, cDigit}, {unicode.Han, cHan}, {unicode.Pc, cConnector},
 }
 
-// classOf gives the class of r by the table; r may be any int32.
+// of gives the class of r, which may be any int32.
 func (c *classes) of(r rune) class {
 	if uint32(r) < tableRunes {
 		return c[r]
@@ -73,7 +78,7 @@ func (c *classes) at(s string, i int) (class, int) {
 	if b := s[i]; b < utf8.RuneSelf {
 		return c[b], 1
 	}
-	r, n := utf8.DecodeRuneInString(s[i:])
+	r, n := decode(s, i)
 	return c.of(r), n
 }
 

@@ -92,6 +92,11 @@ func contraction(s string, anyCase bool) int {
 	switch a {
 	case 's', 't', 'm', 'd':
 		return 2
+	case 0xc5 | 0x20:
+		// The long s is an s when case does not count.
+		if anyCase && s[1] == 0xc5 && len(s) > 2 && s[2] == 0xbf {
+			return 3
+		}
 	case 'r', 'v':
 		if b == 'e' {
 			return 3
@@ -218,6 +223,7 @@ type runSplitter struct {
 	class     class
 	max       int
 	fromRight bool // a short group comes first: 1234567 -> 1 234 567
+	wordEnd   bool // with fromRight: only a run that ends a word is cut, others belong to what lies between
 }
 
 func (o runSplitter) split(ends []int, s string) []int {
@@ -229,22 +235,26 @@ func (o runSplitter) split(ends []int, s string) []int {
 			i += n
 			continue
 		}
-		if i > start {
-			ends = append(ends, i)
-		}
 		first := o.max
 		if o.fromRight {
-			count := 0
-			for j := i; j < len(s); count++ {
+			count, j := 0, i
+			for ; j < len(s); count++ {
 				cl, n := t.at(s, j)
 				if cl&o.class == 0 {
 					break
 				}
 				j += n
 			}
+			if o.wordEnd && startsInWord(s[j:]) {
+				i = j
+				continue
+			}
 			if first = count % o.max; first == 0 {
 				first = o.max
 			}
+		}
+		if i > start {
+			ends = append(ends, i)
 		}
 		limit := first
 		for k := 0; i < len(s); k++ {

@@ -1,0 +1,97 @@
+package tokenizer
+
+import (
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Texts written for these benchmarks, one sample of running prose a script. A sample is cut into sentences and words, which
+// are dealt anew, so that long texts do not repeat whole lines.
+var samples = map[string]string{
+	"english":  `The harbour was quiet when the first boats came in, and the old man on the quay counted them as he did every morning. Twelve had gone out; eleven came back before noon. He asked nobody about the twelfth, because he knew what they would say: that the engine had failed again, that the nets were heavy, that Peter never hurried. By three o'clock the wind had turned and the water looked like hammered tin. "He'll be here before dark," said the woman who sold coffee from the little van. In 1987 the same thing had happened, and then it took 2 days, 14 hours and 6 minutes; people still talk about it. Don't ask me why we'd remember the numbers.`,
+	"russian":  `Утром в гавани было тихо, и старик на причале, как всегда, считал возвращающиеся лодки. Двенадцать ушли ночью, одиннадцать вернулись до полудня. Он никого не спрашивал о двенадцатой, потому что знал ответ: снова отказал мотор, сети были тяжёлыми, а Пётр никогда не торопится. К трём часам ветер переменился, и вода стала похожа на кованую жесть. «До темноты придёт», — сказала женщина, продававшая кофе из маленького фургона. В 1987 году случилось то же самое, и тогда ждали двое суток.`,
+	"chinese":  `清晨的港口十分安静，码头上的老人像往常一样数着归来的渔船。昨夜出去了十二条，中午之前回来了十一条。他没有向任何人打听第十二条，因为他知道大家会怎么说：发动机又坏了，渔网太沉，彼得从来不着急。下午三点，风向变了，水面看上去像锤打过的锡板。“天黑以前他会回来的。”在小货车里卖咖啡的女人说。一九八七年也发生过同样的事情，那一次人们等了两天两夜，至今还有人提起。`,
+	"japanese": `朝の港は静かで、桟橋の老人はいつものように帰ってくる舟を数えていた。夜のうちに十二艘が出て、昼までに十一艘が戻った。残りの一艘のことは誰にも尋ねなかった。エンジンがまた止まったのだろう、網が重かったのだろう、ピーターは決して急がないのだから。三時になると風向きが変わり、水面は打ち延ばしたブリキのように見えた。「暗くなる前に来るわよ」と小さなトラックでコーヒーを売る女が言った。`,
+	"arabic":   `كان الميناء هادئا في الصباح، وكان الرجل العجوز على الرصيف يعد القوارب العائدة كما يفعل كل يوم. خرج اثنا عشر قاربا في الليل وعاد أحد عشر قبل الظهر. لم يسأل أحدا عن القارب الأخير لأنه يعرف ما سيقولون: تعطل المحرك مرة أخرى، والشباك ثقيلة، وبطرس لا يستعجل أبدا. وعند الساعة الثالثة تغير اتجاه الريح وصار الماء يشبه الصفيح المطروق.`,
+	"code":     "func (t *Table) put(key uint64, value int32) error {\n\tif t.n >= len(t.slots)*3/4 {\n\t\tif err := t.grow(2 * len(t.slots)); err != nil {\n\t\t\treturn fmt.Errorf(\"put %d: %w\", key, err)\n\t\t}\n\t}\n\tfor i := hash(key) & t.mask; ; i = (i + 1) & t.mask {\n\t\tswitch t.slots[i].key {\n\t\tcase 0, key: // free, or ours\n\t\t\tt.slots[i] = slot{key: key, value: value}\n\t\t\treturn nil\n\t\t}\n\t}\n}\n\n// next_power rounds up: 5 -> 8, 1000 -> 1024.\nstatic inline size_t next_power(size_t x) {\n    return x <= 1 ? 1 : 1ULL << (64 - __builtin_clzll(x - 1));\n}\n",
+}
+
+// textOf makes about size bytes of a script: words of its sample in random order and of random grouping, seeded.
+func textOf(script string, size int) string {
+	rng := rand.New(rand.NewPCG(1, 2))
+	s := samples[script]
+	var units []string
+	if script == "chinese" || script == "japanese" {
+		runes := []rune(s)
+		for i := 0; i < len(runes); {
+			n := min(1+rng.IntN(4), len(runes)-i)
+			units = append(units, string(runes[i:i+n]))
+			i += n
+		}
+	} else {
+		units = strings.SplitAfter(s, " ")
+	}
+	var b strings.Builder
+	for b.Len() < size {
+		b.WriteString(units[rng.IntN(len(units))])
+	}
+	return b.String()
+}
+
+var scripts = []string{"english", "russian", "chinese", "japanese", "arabic", "code"}
+
+// processorTime is the time the process has used, where the system tells.
+var processorTime = func() time.Duration { return 0 }
+
+func benchmarkEncode(b *testing.B, tok *Tokenizer) {
+	for _, script := range scripts {
+		text := textOf(script, 1<<20)
+		b.Run(script, func(b *testing.B) {
+			b.SetBytes(int64(len(text)))
+			var ids []int32
+			before := processorTime()
+			rounds := 0
+			for b.Loop() {
+				ids = tok.AppendEncode(ids[:0], text, EncodeOptions{})
+				rounds++
+			}
+			b.ReportMetric(float64(len(text))/float64(len(ids)), "bytes/token")
+			if spent := processorTime() - before; spent > 0 {
+				b.ReportMetric(float64(len(text))*float64(rounds)/spent.Seconds()/1e6, "MB/cpu-s")
+			}
+		})
+	}
+}
+
+func benchTokenizer(b *testing.B, path string) *Tokenizer {
+	b.Helper()
+	if _, err := os.Stat(path); err != nil {
+		b.Skipf("%s is not there", filepath.Base(path))
+	}
+	tok, err := loadGGUF(b, path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return tok
+}
+
+// BenchmarkEncode measures MB/s of every vocabulary at hand, a megabyte of each script.
+func BenchmarkEncode(b *testing.B) {
+	for _, name := range []string{"SmolLM2-135M-Instruct.Q4_1.gguf", "gemma-3-270m-q4_k_m.gguf"} {
+		b.Run(strings.Split(name, "-")[0], func(b *testing.B) {
+			benchmarkEncode(b, benchTokenizer(b, filepath.Join(cacheFolder(b), name)))
+		})
+	}
+	files, _ := filepath.Glob(filepath.Join(vocabFolder(b), "ggml-vocab-*.gguf"))
+	for _, file := range files {
+		if _, err := os.Stat(file + ".inp"); err != nil || strings.Contains(file, "bert") {
+			continue
+		}
+		name := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(file), "ggml-vocab-"), ".gguf")
+		b.Run(name, func(b *testing.B) { benchmarkEncode(b, benchTokenizer(b, file)) })
+	}
+}
