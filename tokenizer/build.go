@@ -18,12 +18,7 @@ func (m *mergeModel) build(merges mergeSource) error {
 	}
 	m.fillIDs()
 	if !m.byteLevel {
-		m.adjacent = new(pairFilter)
-		for id, text := range v.text {
-			if inModel(v.kind[id]) {
-				m.adjacent.add(text)
-			}
-		}
+		m.adjacent = m.newAdjacency()
 	}
 	if merges != nil {
 		if err := m.fillPairs(merges); err != nil {

@@ -62,7 +62,8 @@ func (c *wordCache) put(slot int, hash uint64, word string, ids []int32) {
 // scratch is the working memory of one call of Encode.
 type scratch struct {
 	sym   symbols
-	cache wordCache
+	words wordCache // whole words
+	parts wordCache // parts of words
 	ends  []int
 	lat   lattice
 }

@@ -7,6 +7,7 @@ package tokenizer
 import (
 	"math"
 	"math/bits"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -31,8 +32,9 @@ type mergeModel struct {
 	fallback  bool             // characters that are no token become byte tokens
 	ascii     [128]int32       // the token of an ASCII character where symbols are characters
 	unk       int32
-	adjacent  *pairFilter // which characters stand side by side in a token; nil in byte-level BPE
-	bytePairs []uint64    // pairs.get of the symbols of two bytes, at first<<8 | second; byte-level only
+	adjacent  *adjacency // which characters stand side by side in a token; byte-level: made when first needed
+	once      sync.Once
+	bytePairs []uint64 // pairs.get of the symbols of two bytes, at first<<8 | second; byte-level only
 }
 
 // symbols is the working state of one word: parallel arrays by position.
@@ -46,52 +48,75 @@ type symbols struct {
 }
 
 func (m *mergeModel) encode(sc *scratch, out []int32, text string) []int32 {
-	if m.adjacent == nil {
-		return m.encodeWord(sc, out, text)
-	}
-	// No merge ever crosses a boundary whose two characters stand side by side in no token: cutting there changes nothing,
-	// and leaves short words which the cache knows.
-	start := 0
-	before := rune(-1)
-	for i := 0; i < len(text); {
-		r, n := rune(text[i]), 1
-		if r >= utf8.RuneSelf {
-			r, n = utf8.DecodeRuneInString(text[i:])
+	if m.byteLevel {
+		if len(text) == 1 {
+			if id := m.bytes[text[0]]; uint32(id) < uint32(len(m.voc.text)) {
+				return append(out, id)
+			}
 		}
-		if i > start && !m.adjacent.has(before, r) {
-			out = m.encodeWord(sc, out, text[start:i])
+		if len(text) <= maxWhole || isASCII(text) {
+			return m.encodeWord(sc, &sc.words, out, text, m.whole)
+		}
+		if m.whole {
+			if id, ok := m.voc.id(text); ok {
+				return append(out, id)
+			}
+		}
+		return m.encodeParts(sc, out, text, m.byteAdjacent())
+	}
+	return m.encodeParts(sc, out, text, m.adjacent)
+}
+
+// maxWhole is the length in bytes up to which a byte-level word goes to the cache as it is: longer ones seldom come twice.
+const maxWhole = 24
+
+// encodeParts cuts a text where two characters meet that stand side by side in no token. No merge ever crosses such a place,
+// so cutting there changes nothing, and leaves short words which the cache knows.
+func (m *mergeModel) encodeParts(sc *scratch, out []int32, text string, side *adjacency) []int32 {
+	start, last := 0, -1
+	var before uint32
+	for i := 0; i < len(text); {
+		char, n := packed(text, i)
+		if last >= 0 && !side.mayJoin(before, i-last, char, n) {
+			out = m.encodeWord(sc, &sc.parts, out, text[start:i], false)
 			start = i
 		}
-		before = r
+		before, last = char, i
 		i += n
 	}
 	if start < len(text) {
-		out = m.encodeWord(sc, out, text[start:])
+		out = m.encodeWord(sc, &sc.parts, out, text[start:], false)
 	}
 	return out
 }
 
-func (m *mergeModel) encodeWord(sc *scratch, out []int32, word string) []int32 {
-	if len(word) == 1 && m.byteLevel {
-		if id := m.bytes[word[0]]; uint32(id) < uint32(len(m.voc.text)) {
-			return append(out, id)
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
 		}
 	}
+	return true
+}
+
+// encodeWord looks a word up among those that came before, else merges it. whole says that a word which is a token is taken as
+// it is; it must be the same for all words of one cache.
+func (m *mergeModel) encodeWord(sc *scratch, cache *wordCache, out []int32, word string, whole bool) []int32 {
 	if len(word) > maxCached {
-		return m.mergeWord(&sc.sym, out, word)
+		return m.mergeWord(&sc.sym, out, word, whole)
 	}
-	slot, hash, ids := sc.cache.find(word)
+	slot, hash, ids := cache.find(word)
 	if ids != nil {
 		return append(out, ids...)
 	}
 	from := len(out)
-	out = m.mergeWord(&sc.sym, out, word)
-	sc.cache.put(slot, hash, word, out[from:])
+	out = m.mergeWord(&sc.sym, out, word, whole)
+	cache.put(slot, hash, word, out[from:])
 	return out
 }
 
-func (m *mergeModel) mergeWord(s *symbols, out []int32, word string) []int32 {
-	if m.whole {
+func (m *mergeModel) mergeWord(s *symbols, out []int32, word string, whole bool) []int32 {
+	if whole {
 		if id, ok := m.voc.id(word); ok {
 			return append(out, id)
 		}
@@ -386,29 +411,4 @@ func (t *pairTable) get(left, right int32) uint64 {
 			return t.slots[i].value
 		}
 	}
-}
-
-// pairFilter remembers which two characters stand side by side in some token. It may say yes wrongly, never no.
-type pairFilter struct {
-	bits [1 << 14]uint64 // 2^20 bits
-}
-
-func filterBit(a, b rune) uint32 {
-	return (uint32(a)*0x9e3779b1 ^ uint32(b)*0x85ebca77) * 0xc2b2ae3d >> 12
-}
-
-func (f *pairFilter) add(text string) {
-	before := rune(-1)
-	for _, r := range text {
-		if before >= 0 {
-			h := filterBit(before, r)
-			f.bits[h>>6] |= 1 << (h & 63)
-		}
-		before = r
-	}
-}
-
-func (f *pairFilter) has(a, b rune) bool {
-	h := filterBit(a, b)
-	return f.bits[h>>6]>>(h&63)&1 != 0
 }
