@@ -21,6 +21,7 @@ const (
 	TileRows  = 64  // keys per softmax tile
 	ChunkRows = 512 // keys per merged part
 	blockRows = 48  // most query rows (tokens x heads of a group) that share a tile
+	fewRows   = 12  // up to so many, reading 16-bit keys and values again for each few rows costs less than expanding them
 	waveParts = 8   // chunks whose parts are held at once when one query's chunks run side by side
 )
 
@@ -320,8 +321,7 @@ func (w *tileScratch) attendChunk(t *Attender, it *attendItem, c int, p *partial
 		scaleRows(p.o, vw, w.alpha, rows)
 		at = 0
 		for _, v := range a.Values {
-			x, ld := w.rows(a, span, it.group, v, r, n)
-			accumulatePV(p.o[at:], vw, w.s, TileRows, x, ld, rows, n, v.To-v.From)
+			w.mix(a, span, it.group, v, p.o[at:], rows, r, n)
 			at += v.To - v.From
 		}
 	}
@@ -354,7 +354,7 @@ func (w *tileScratch) score(a *Attention, span *Span, group int, k Slice, at, ro
 		head := p.Head(span.page(r, p), headOf(k, group))
 		tile := head[(r%p.PageRows)*RowBytes(p.Codec, p.Width):][:TileRows*RowBytes(p.Codec, p.Width)]
 		switch {
-		case p.Codec <= CodecBF16:
+		case p.Codec == CodecF32 || p.Codec <= CodecBF16 && rows <= fewRows:
 			scorePanels(p.Codec, w.s, w.q[at:], kw, tile, rows, p.Width, add)
 		case a.Int8 && len(a.Keys) == 1:
 			scorePanelsInt8(p.Codec, w.s, &w.q8, tile, rows, p.Width)
@@ -374,6 +374,20 @@ func (w *tileScratch) score(a *Attention, span *Span, group int, k Slice, at, ro
 		toPanels(w.panel, x, ld, n, kwidth)
 	}
 	scoreF32(w.s, w.q[at:], kw, w.panel, rows, kwidth, add)
+}
+
+// mix adds the values of rows r .. r+n, weighted by the scores, to o. Few query rows read 16-bit values as they lie; many, or a plane that is expanded already, read float32.
+func (w *tileScratch) mix(a *Attention, span *Span, group int, v Slice, o []float32, rows, r, n int) {
+	p, vw, wide := &a.Planes[v.Plane], a.ValueWidth(), v.To-v.From
+	if w.rawKey != v.Plane && (p.Codec == CodecF32 || rows <= fewRows) {
+		size := RowBytes(p.Codec, p.Width)
+		from := p.Head(span.page(r, p), headOf(v, group))[(r%p.PageRows)*size+RowBytes(p.Codec, v.From):]
+		if pvRowsFast(p.Codec, o, vw, w.s, TileRows, from, size, rows, n, wide) {
+			return
+		}
+	}
+	x, ld := w.rows(a, span, group, v, r, n)
+	accumulatePV(o, vw, w.s, TileRows, x, ld, rows, n, wide)
 }
 
 // rows returns columns [From, To) of rows r .. r+n in f32 and the distance between rows.

@@ -154,3 +154,26 @@ func rotateFast(panel []float32, a, b, step, width int, c0, s0, cos, sin []float
 	}
 	return true
 }
+
+// pvRowsFast mixes values as they lie in a page, size bytes from row to row, if the codec and the width allow.
+func pvRowsFast(c Codec, o []float32, ldo int, p []float32, ldp int, v []byte, size, m, n, width int) bool {
+	if vecLevel == vecPlain || c > CodecBF16 || width == 0 || width%16 != 0 || m == 0 || n == 0 {
+		return false
+	}
+	_, _, _ = o[(m-1)*ldo+width-1], p[(m-1)*ldp+n-1], v[(n-1)*size+RowBytes(c, width)-1]
+	switch wide := vecLevel == vecAVX512; {
+	case c == CodecF32 && wide:
+		pvF32AVX512(&o[0], ldo, &p[0], ldp, &v[0], size, m, n, width)
+	case c == CodecF32:
+		pvF32AVX2(&o[0], ldo, &p[0], ldp, &v[0], size, m, n, width)
+	case c == CodecF16 && wide:
+		pvF16AVX512(&o[0], ldo, &p[0], ldp, &v[0], size, m, n, width)
+	case c == CodecF16:
+		pvF16AVX2(&o[0], ldo, &p[0], ldp, &v[0], size, m, n, width)
+	case wide:
+		pvBF16AVX512(&o[0], ldo, &p[0], ldp, &v[0], size, m, n, width)
+	default:
+		pvBF16AVX2(&o[0], ldo, &p[0], ldp, &v[0], size, m, n, width)
+	}
+	return true
+}
