@@ -38,10 +38,13 @@ func Open(path string) (*Model, error) {
 	if file {
 		err = m.openGGUF(path)
 	} else {
-		err = m.openFolder(path)
+		err = m.readConfig(path)
 	}
 	if err == nil {
 		err = m.Config.Runnable()
+	}
+	if err == nil && !file {
+		err = m.openFolder(path)
 	}
 	if err == nil {
 		err = m.build()
@@ -71,17 +74,17 @@ func (m *Model) openGGUF(path string) error {
 	return ggufSource{f}.checkFormats()
 }
 
+func (m *Model) readConfig(path string) (err error) {
+	m.Config, err = config.FromFolder(path)
+	return err
+}
+
 func (m *Model) openFolder(path string) error {
-	c, err := config.FromFolder(path)
-	if err != nil {
-		return err
-	}
-	m.Config = c
 	f, err := safetensors.OpenFolder(path)
 	if err != nil {
 		return err
 	}
-	m.src, m.names = folderSource{f}, folderNames(c)
+	m.src, m.names = folderSource{f}, folderNames(m.Config)
 	return nil
 }
 

@@ -1,0 +1,241 @@
+package model
+
+// What an engine will take, before anything is allocated: its packed weights to the byte, its scratch as an upper bound. Both follow the code that allocates
+// (Engine.load, the designs' Bind and Step) and are held to it by tests on every design. Reads sizes and shapes only, never a weight.
+
+import (
+	"fmt"
+	"runtime"
+
+	"github.com/lowkeylm/lowkey/attention"
+	"github.com/lowkeylm/lowkey/fault"
+	"github.com/lowkeylm/lowkey/kernel"
+	"github.com/lowkeylm/lowkey/model/config"
+	"github.com/lowkeylm/lowkey/tensor"
+)
+
+// WeightBytes is what Engine.WeightBytes will be once m is loaded with opt (of which Arith and Weights count): all packed matrices, matrices folded at load included,
+// and the norms. A tensor that is missing or of another shape than the configuration asks for is a *fault.Error of kind BadFile.
+func WeightBytes(m *Model, opt Options) (int64, error) {
+	c := m.Config
+	n := &counter{packer: &tensor.Packer{Arith: opt.Arith, To: opt.Weights}}
+	head, tied, err := m.lmHead()
+	if err != nil {
+		return 0, err
+	}
+	n.weight("lm_head", head, true, c.Vocab, c.Hidden)
+	if !tied {
+		w, ok := m.topWeight("embed", ".weight")
+		n.weight("embed", w, ok, c.Vocab, c.Hidden)
+	}
+	n.norm(c, "norm", func(suffix string) (tensor.Weight, bool) { return m.topWeight("norm", suffix) })
+	for i := range c.Layers {
+		n.layer(m, i)
+		if n.err != nil {
+			return 0, fmt.Errorf("layer %d: %w", i, n.err)
+		}
+	}
+	return n.bytes, n.err
+}
+
+// counter adds up bytes and keeps the first error.
+type counter struct {
+	packer *tensor.Packer
+	bytes  int64
+	err    error
+}
+
+func (n *counter) add(bytes int64, err error) {
+	if n.err == nil {
+		n.bytes, n.err = n.bytes+bytes, err
+	}
+}
+
+// weight counts a matrix that is packed from the file.
+func (n *counter) weight(name string, w tensor.Weight, ok bool, out, in int) {
+	if n.err != nil {
+		return
+	}
+	if !ok {
+		n.err = fault.New(fault.BadFile, "tensor "+name, "missing", "", "")
+	} else if n.err = w.Check(out, in); n.err == nil {
+		n.add(n.packer.LinearBytes(w))
+	}
+}
+
+// folded counts a matrix that is made at load, in f32.
+func (n *counter) folded(rows, cols int) {
+	n.add(kernel.PackedBytes(kernel.F32, rows, cols, n.packer.Arith))
+}
+
+func (n *counter) vector(width int) { n.add(4*int64(width), nil) }
+
+func (n *counter) norm(c *config.Config, name string, get func(suffix string) (tensor.Weight, bool)) {
+	if c.Norm.Weightless {
+		return
+	}
+	if _, ok := get(".weight"); !ok {
+		n.add(0, fault.New(fault.BadFile, "tensor "+name, "missing", "", ""))
+		return
+	}
+	n.vector(c.Hidden)
+	if _, ok := get(".bias"); ok {
+		n.vector(c.Hidden)
+	}
+}
+
+func (n *counter) layer(m *Model, i int) {
+	c := m.Config
+	lw := layerWeights{m.src, m.names, i, ""}
+	norm := func(name string) {
+		n.norm(c, name, func(suffix string) (tensor.Weight, bool) {
+			if suffix == ".weight" {
+				return lw.Get(name)
+			}
+			return lw.Get(name + suffix)
+		})
+	}
+	if !c.PostNormOnly {
+		norm("attn_norm")
+		norm("mlp_norm")
+	}
+	if c.SandwichNorms || c.PostNormOnly {
+		norm("attn_post_norm")
+		norm("mlp_post_norm")
+	}
+	matrix := func(name string, out, in int) {
+		w, ok := lw.Get(name)
+		n.weight(name, w, ok, out, in)
+	}
+	n.attention(m.designs[i], func(name string, out, in int) { matrix("attn."+name, out, in) })
+	f := &c.Layers[i].MLP
+	if f.Kind == config.NoMLP {
+		return
+	}
+	if f.Kind != config.Plain {
+		matrix("mlp.gate", f.Intermediate, c.Hidden)
+	}
+	matrix("mlp.up", f.Intermediate, c.Hidden)
+	matrix("mlp.down", c.Hidden, f.Intermediate)
+}
+
+// attention follows each design's Bind.
+func (n *counter) attention(d attention.Design, matrix func(name string, out, in int)) {
+	query := func(a attention.MFA) {
+		matrix("q_a", a.QRank, a.Hidden)
+		if a.Norm {
+			n.vector(a.QRank)
+		}
+		matrix("q_b", a.Heads*a.HeadDim, a.QRank)
+		matrix("k", a.HeadDim, a.Hidden)
+	}
+	switch a := d.(type) {
+	case attention.GQA:
+		matrix("q", a.Heads*a.HeadDim, a.Hidden)
+		matrix("k", a.KVHeads*a.HeadDim, a.Hidden)
+		matrix("v", a.KVHeads*a.ValueDim, a.Hidden)
+		matrix("o", a.Hidden, a.Heads*a.ValueDim)
+		switch {
+		case a.QKNorm && a.NormWhole:
+			n.vector(a.Heads * a.HeadDim)
+			n.vector(a.KVHeads * a.HeadDim)
+		case a.QKNorm:
+			n.vector(2 * a.HeadDim)
+		}
+	case attention.MLA:
+		if a.QRank > 0 {
+			matrix("q_a", a.QRank, a.Hidden)
+			n.vector(a.QRank)
+			matrix("q_b", a.Heads*(a.Nope+a.RopeDim), a.QRank)
+		} else {
+			matrix("q", a.Heads*(a.Nope+a.RopeDim), a.Hidden)
+		}
+		matrix("kv_a", a.KVRank+a.RopeDim, a.Hidden)
+		n.vector(a.KVRank)
+		for h := 0; h < a.Heads; h++ { // kv_b, cut by head
+			n.folded(a.KVRank, a.Nope)
+			n.folded(a.ValueDim, a.KVRank)
+		}
+		matrix("o", a.Hidden, a.Heads*a.ValueDim)
+	case attention.MFA:
+		query(a)
+		matrix("v", a.HeadDim, a.Hidden)
+		matrix("o", a.Hidden, a.Heads*a.HeadDim)
+	case attention.MFAKR:
+		query(a.MFA)
+		n.folded(a.Hidden, a.Heads*a.HeadDim) // o with the value's matrix in it
+	default:
+		n.add(0, fault.New(fault.Unsupported, "attention design", fmt.Sprintf("%T", d), "its weights cannot be counted", ""))
+	}
+}
+
+// logitRows bounds the sequences of one step whose last logits ScratchBytes counts.
+const logitRows = 16
+
+// ScratchBytes bounds the working memory of steps of up to `tokens` tokens, of up to 16 sequences, that want each sequence's last logits (Feed.All wants more: a row of
+// vocabulary for every token). It counts the workspace's slabs with the ends they may leave unused, the int8 copy of inputs, and the attention scratch of each thread.
+func ScratchBytes(c *config.Config, tokens int) int64 {
+	t := int64(max(1, tokens))
+	var attend, widest, block int64 // floats: scratch of one thread; the widest input of a product, a token; the most that a layer's half holds, a token
+	for i := range c.Layers {
+		a, f := &c.Layers[i].Attention, &c.Layers[i].MLP
+		q, out, floats, in := attentionFloats(a)
+		mlp := int64(f.Intermediate)
+		if f.Kind != config.Plain {
+			mlp *= 2
+		}
+		block = max(block, 3*int64(c.Hidden)+floats, 3*int64(c.Hidden)+mlp)
+		widest = max(widest, int64(c.Hidden), int64(f.Intermediate), in)
+		attend = max(attend, attendFloats(a, q, out))
+	}
+	logits := min(t, logitRows)
+	floats := t*int64(c.Hidden) + max(t*block, logits*(2*int64(c.Hidden)+int64(c.Vocab)))
+	floats += 64 * 16                // a buffer begins at a multiple of 16 floats
+	slabs := 2*floats + slabFloats   // a slab's unused end is shorter than the buffer that went elsewhere
+	input := t*widest + t*widest/2   // bytes: codes, and four numbers for each 32
+	input += input / 2               // room that a growing slice leaves
+	angles := 4 * t * maxRope(c) * 4 // cosines and sines, two tables in a model, and their growth
+	threads := int64(runtime.GOMAXPROCS(0))
+	return 4*(slabs+threads*attend+2*angles) + input
+}
+
+// slabFloats is the least size of a workspace's slab.
+const slabFloats = 1 << 20
+
+// attentionFloats follows each design's Step: the widths of all queries and of all outputs, the floats that a token holds at most, the widest input of a product.
+func attentionFloats(a *config.Attention) (q, out, floats, in int64) {
+	n, kv := int64(a.Heads), int64(a.KVHeads)
+	q, out = n*int64(a.HeadDim), n*int64(a.ValueDim)
+	switch a.Design {
+	case config.MLA:
+		dn, dr, dv, r, rq := int64(a.Nope), int64(a.RopeDim), int64(a.ValueDim), int64(a.KVRank), int64(a.QRank)
+		q, out = n*(r+dr), n*r
+		down := 2*rq + n*(dn+dr) + 4*(r+dr) // bottleneck and its norm, queries, what is stored and turned copies of it
+		heads := n*dn + n*r + dn + r + n*dr // content slices, their products, one head at a time, rotary slices
+		floats = down + heads + 2*q + out + n*dv + r + dv
+		in = max(rq, dn, r, n*dv)
+	case config.MFA, config.MFAKR:
+		floats = 2*int64(a.QRank) + 4*int64(a.HeadDim) + 3*q + out
+		in = max(int64(a.QRank), out)
+	default:
+		k, v := kv*int64(a.HeadDim), kv*int64(a.ValueDim)
+		floats = 3*q + 3*k + 2*v + out // projections, their norms, turned copies
+		in = out
+	}
+	return q, out, floats, in
+}
+
+// attendFloats is a thread's share of the attention's scratch: a block of queries, scores, an expanded tile of keys, and the parts of chunks.
+func attendFloats(a *config.Attention, q, out int64) int64 {
+	const rows, parts = 48, 4 * 9 // query rows that share a tile; items a thread times chunks held at once
+	kw, vw := q/int64(a.Heads), out/int64(a.Heads)
+	return rows*(2*kw+kernel.TileRows+vw+8) + 2*kernel.TileRows*(kw+vw) + parts*rows*(vw+2)
+}
+
+func maxRope(c *config.Config) int64 {
+	n := 0
+	for i := range c.Layers {
+		n = max(n, c.Layers[i].Attention.Rope.Dim/2)
+	}
+	return int64(n)
+}

@@ -1,0 +1,198 @@
+package model
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/lowkeylm/lowkey/fault"
+	"github.com/lowkeylm/lowkey/format/safetensors"
+	"github.com/lowkeylm/lowkey/kernel"
+	"github.com/lowkeylm/lowkey/kvcache"
+	"github.com/lowkeylm/lowkey/tensor"
+)
+
+// goldenDir finds the reference outputs; the test is skipped where there are none.
+func goldenDir(t *testing.T) string {
+	t.Helper()
+	dir := os.Getenv("LOWKEY_GOLDEN")
+	if dir == "" {
+		dir = "../../shared/golden"
+		if _, err := os.Stat(dir); err != nil {
+			t.Skip("no reference outputs: set LOWKEY_GOLDEN")
+		}
+	}
+	if _, err := os.Stat(dir); err != nil {
+		t.Fatalf("LOWKEY_GOLDEN: %v", err)
+	}
+	return dir
+}
+
+// kinds that this version refuses, by model_type or attention design; a golden model of another kind must run.
+var refusedKinds = map[string]bool{
+	"gpt_oss": true, "gemma3n_text": true, "zaya": true, "mixtral": true, "qwen3_moe": true, "deepseek_v2 mixture": true, "deepseek_v3 mixture": true, "glm4_moe_lite": true,
+	"gpt_neox": true, "starcoder2": true, "tpa": true, "gta": true, "gla": true, "mlra": true, "mtla": true, "mka": true, "mka-fast": true, "cca": true, "cross-layer cache": true, "module": true,
+}
+
+// kind names what a configuration is, for the list above.
+func kind(m *Model) string {
+	c := m.Config
+	a := c.Layers[0].Attention
+	switch {
+	case c.Module:
+		return "module"
+	case refusedKinds[c.ModelType]:
+		return c.ModelType
+	case refusedKinds[a.Design]:
+		return a.Design
+	}
+	for i := range c.Layers {
+		if c.Layers[i].Attention.SharesWith >= 0 {
+			return "cross-layer cache"
+		}
+		if c.Layers[i].MLP.MoE() {
+			return c.ModelType + " mixture"
+		}
+	}
+	return c.ModelType
+}
+
+func TestGoldenModels(t *testing.T) {
+	dir := goldenDir(t)
+	configs, err := filepath.Glob(filepath.Join(dir, "models", "*", "config.json"))
+	if err != nil || len(configs) == 0 {
+		t.Fatalf("no models in %s", dir)
+	}
+	ran := map[string]int{}
+	for _, c := range configs {
+		folder := filepath.Dir(c)
+		t.Run(filepath.Base(folder), func(t *testing.T) {
+			m, err := Open(folder)
+			if fault.Is(err, fault.Unsupported) {
+				k := refusedKind(folder)
+				if !refusedKinds[k] {
+					t.Fatalf("kind %q should run: %v", k, err)
+				}
+				t.Skipf("kind %s: %v", k, err)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer m.Close()
+			goldenModel(t, m, folder)
+			ran[m.Config.Layers[0].Attention.Design]++
+		})
+	}
+	t.Logf("ran: %v", ran)
+}
+
+// refusedKind opens a folder only as far as its configuration.
+func refusedKind(folder string) string {
+	m := &Model{Path: folder}
+	if err := m.readConfig(folder); err != nil {
+		return err.Error()
+	}
+	return kind(m)
+}
+
+func goldenModel(t *testing.T, m *Model, folder string) {
+	f, err := safetensors.Open(filepath.Join(folder, "golden.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	floats := func(name string) []float32 {
+		x, ok := f.Tensor(name)
+		if !ok {
+			return nil
+		}
+		v, err := safetensors.Float32s(x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	for _, suffix := range []string{"", "_b"} {
+		x, ok := f.Tensor("input_ids" + suffix)
+		want := floats("logits" + suffix)
+		if !ok || want == nil {
+			if suffix == "" {
+				t.Fatal("no input_ids or logits")
+			}
+			continue
+		}
+		wide, err := safetensors.Int64s(x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids := make([]int32, len(wide))
+		for i, v := range wide {
+			ids[i] = int32(v)
+		}
+		top := peak(want)
+		o := tensor.NewEager32()
+		got := o.Values(m.Forward(o, ids, func(layer int, y tensor.Tensor) {
+			if ref := floats(fmt.Sprintf("attn_out_%d%s", layer, suffix)); ref != nil {
+				compare(t, fmt.Sprintf("Forward, attention output of layer %d", layer), o.Values(y), ref, 1e-4*peak(ref))
+			}
+		}))
+		compare(t, "Forward", got, want, 1e-4*top)
+		for _, chunk := range []int{1, 7, len(ids)} {
+			compare(t, fmt.Sprintf("cached step, chunks of %d", chunk), cachedLogits(t, m, ids, chunk, "f32"), want, 1e-4*top)
+		}
+	}
+}
+
+func peak(x []float32) float64 {
+	top := 0.0
+	for _, v := range x {
+		top = max(top, math.Abs(float64(v)))
+	}
+	return top
+}
+
+func compare(t *testing.T, what string, got []float64, want []float32, bound float64) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Errorf("%s: %d values, want %d", what, len(got), len(want))
+		return
+	}
+	worst, at := 0.0, 0
+	for i, v := range got {
+		if d := math.Abs(v - float64(want[i])); !(d <= worst) {
+			worst, at = d, i
+		}
+	}
+	if !(worst <= bound) {
+		t.Errorf("%s: element %d differs by %.3g (bound %.3g)", what, at, worst, bound)
+	}
+}
+
+func cachedLogits(t *testing.T, m *Model, ids []int32, chunk int, kv string) []float64 {
+	t.Helper()
+	spec, err := kvcache.ParseSpec(kv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := kernel.NewPool(2)
+	defer pool.Close()
+	e, err := NewEngine(m, Options{Pool: pool, Spec: spec, MaxRows: len(ids), Budget: 16 << 20}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	seq := e.Store.NewSequence("")
+	var out []float64
+	for at := 0; at < len(ids); at += chunk {
+		y, err := e.Step([]Feed{{Sequence: seq, Tokens: ids[at:min(at+chunk, len(ids))], All: true}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range y.Float32s() {
+			out = append(out, float64(v))
+		}
+	}
+	return out
+}

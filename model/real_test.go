@@ -1,0 +1,175 @@
+package model
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/lowkeylm/lowkey/format/safetensors"
+	"github.com/lowkeylm/lowkey/kernel"
+	"github.com/lowkeylm/lowkey/kvcache"
+)
+
+// cacheFile finds a published model in the cache folder; the test is skipped, saying why, where it is absent.
+func cacheFile(t testing.TB, name string) string {
+	dir := os.Getenv("LOWKEY_CACHE")
+	if dir == "" {
+		home, _ := os.UserHomeDir()
+		dir = filepath.Join(home, ".cache", "lowkey")
+	}
+	path := filepath.Join(dir, name)
+	if _, err := os.Stat(path); err != nil {
+		t.Skipf("no %s: run tools/fetch-models", path)
+	}
+	return path
+}
+
+// reference is what another implementation computed with a published file, weights expanded to float32.
+type reference struct {
+	File    string  `json:"model"`
+	Prompt  int     `json:"greedy_prompt_len"`
+	Greedy  []int32 `json:"greedy_continuation"`
+	MeanNLL float64 `json:"mean_nll_300"`
+	ids     []int32
+	at      []int64
+	logits  []float32
+	topIDs  []int64
+	vocab   int
+}
+
+func references(t *testing.T) map[string]*reference {
+	dir := goldenDir(t)
+	files, _ := filepath.Glob(filepath.Join(dir, "real", "*.json"))
+	out := map[string]*reference{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &reference{}
+		if err := json.Unmarshal(text, r); err != nil {
+			t.Fatal(err)
+		}
+		f, err := safetensors.Open(file[:len(file)-len(".json")] + ".safetensors")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ints := func(name string) []int64 {
+			x, _ := f.Tensor(name)
+			v, err := safetensors.Int64s(x)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return v
+		}
+		for _, v := range ints("input_ids") {
+			r.ids = append(r.ids, int32(v))
+		}
+		r.at, r.topIDs = ints("positions"), ints("top_ids")
+		x, _ := f.Tensor("logits")
+		if r.logits, err = safetensors.Float32s(x); err != nil {
+			t.Fatal(err)
+		}
+		r.vocab = x.Shape[1]
+		f.Close()
+		out[filepath.Base(file[:len(file)-len(".json")])] = r
+	}
+	if len(out) == 0 {
+		t.Fatalf("no real models in %s", dir)
+	}
+	return out
+}
+
+func openReal(t testing.TB, file, kv string, arith kernel.Arith, rows int) (*Engine, func()) {
+	m, err := Open(cacheFile(t, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, err := kvcache.ParseSpec(kv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := kernel.NewPool(2)
+	e, err := NewEngine(m, Options{Pool: pool, Arith: arith, Spec: spec, MaxRows: rows, Budget: 512 << 20}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e, func() { e.Close(); pool.Close(); m.Close() }
+}
+
+// With f32 activations and an f32 cache the logits are the reference's, its greedy continuation too.
+func TestRealExact(t *testing.T) {
+	for name, r := range references(t) {
+		t.Run(name, func(t *testing.T) {
+			e, done := openReal(t, r.File, "f32", kernel.ArithF32, 512)
+			defer done()
+			got, nll := realLogits(t, e, r)
+			if math.Abs(nll-r.MeanNLL) > 1e-4 {
+				t.Errorf("mean negative log-likelihood %.6f, want %.6f", nll, r.MeanNLL)
+			}
+			worst := 0.0
+			for i, v := range got {
+				worst = max(worst, math.Abs(float64(v-r.logits[i])))
+			}
+			top := peak(r.logits)
+			t.Logf("logits differ by at most %.3g, bound %.3g", worst, 1e-4*top)
+			if !(worst <= 1e-4*top) {
+				t.Errorf("logits differ by %.3g of %.3g", worst, top)
+			}
+			seq := e.Store.NewSequence("")
+			defer seq.Close()
+			next := r.ids[:r.Prompt]
+			var text []int32
+			for len(text) < len(r.Greedy) {
+				y, err := e.Step([]Feed{{Sequence: seq, Tokens: next}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				next = []int32{int32(kernel.ArgMax(y.Float32s()))}
+				text = append(text, next[0])
+			}
+			if fmt.Sprint(text) != fmt.Sprint(r.Greedy) {
+				t.Errorf("greedy continuation\n %v\nwant\n %v", text, r.Greedy)
+			}
+		})
+	}
+}
+
+// realLogits computes the logits at the reference's positions, and the mean negative log-likelihood of its tokens.
+func realLogits(t *testing.T, e *Engine, r *reference) ([]float32, float64) {
+	seq := e.Store.NewSequence("")
+	defer seq.Close()
+	out := make([]float32, len(r.logits))
+	nll := 0.0
+	for at := 0; at < len(r.ids); at += 100 {
+		n := min(100, len(r.ids)-at)
+		y, err := e.Step([]Feed{{Sequence: seq, Tokens: r.ids[at : at+n], All: true}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for j := 0; j < n; j++ {
+			row := y.Float32s()[j*r.vocab:][:r.vocab]
+			for i, p := range r.at {
+				if int(p) == at+j {
+					copy(out[i*r.vocab:], row)
+				}
+			}
+			if next := at + j + 1; next < len(r.ids) {
+				nll -= logProb(row, r.ids[next])
+			}
+		}
+	}
+	return out, nll / float64(len(r.ids)-1)
+}
+
+func logProb(row []float32, id int32) float64 {
+	top := float64(row[kernel.ArgMax(row)])
+	sum := 0.0
+	for _, v := range row {
+		sum += math.Exp(float64(v) - top)
+	}
+	return float64(row[id]) - top - math.Log(sum)
+}
