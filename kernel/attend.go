@@ -356,7 +356,7 @@ func (w *tileScratch) score(a *Attention, span *Span, group int, k Slice, at, ro
 		switch {
 		case p.Codec == CodecF32 || p.Codec <= CodecBF16 && rows <= fewRows:
 			scorePanels(p.Codec, w.s, w.q[at:], kw, tile, rows, p.Width, add)
-		case a.Int8 && len(a.Keys) == 1:
+		case a.Int8 && p.Codec >= CodecQ8 && len(a.Keys) == 1:
 			scorePanelsInt8(p.Codec, w.s, &w.q8, tile, rows, p.Width)
 		default:
 			w.panel = grow(w.panel, TileRows*p.Width)
