@@ -144,7 +144,7 @@ func expDiff(x, m float32) float32 {
 // tileScratch is what one worker needs for one tile.
 type tileScratch struct {
 	q      []float32 // [rows, key width], scaled
-	q8     Input     // the same in int8 blocks, one slice at a time
+	q8     int8Rows  // the same in int8 blocks, one slice at a time
 	s      []float32 // [rows, TileRows]
 	alpha  []float32 // [rows]
 	raw    []float32 // [TileRows, plane width]: the last expanded plane
@@ -282,8 +282,7 @@ func (w *tileScratch) load(t *Attender, it *attendItem) {
 		ScaleTo(w.q[i*kw:][:kw], src, a.Scale)
 	}
 	if a.Int8 && len(a.Keys) == 1 && a.Planes[a.Keys[0].Plane].Order == Panels {
-		w.q8.Set(nil, w.q, rows, kw)
-		w.q8.needInt8(nil)
+		w.q8.set(w.q, rows, kw)
 	}
 }
 

@@ -41,7 +41,7 @@ func scorePanels(c Codec, s, q []float32, ldq int, tile []byte, m, width int, ad
 }
 
 // scorePanelsInt8: s[i][j] in the integer order of MatMul, keys being the weight (q8 as Q8_0, q4 as Q4_0).
-func scorePanelsInt8(c Codec, s []float32, q *Input, tile []byte, m, width int) {
+func scorePanelsInt8(c Codec, s []float32, q *int8Rows, tile []byte, m, width int) {
 	if scoreInt8Fast(c, s, q.q, q.scale, q.sum, tile, m, width) {
 		return
 	}

@@ -209,3 +209,99 @@ func TestPool(t *testing.T) {
 		p.Close()
 	}
 }
+
+// Every level agrees with the plain reference to float rounding: the int8 forms and their integer sums are the same.
+func TestMatMulLevels(t *testing.T) {
+	rng := rand.New(rand.NewPCG(4, 4))
+	for _, f := range allFormats {
+		for _, size := range [][3]int{{1, 16, 256}, {2, 15, 256}, {7, 161, 768}, {8, 32, 512}, {29, 49, 1024}, {70, 17, 256}} {
+			m, n, k := size[0], size[1], size[2]
+			src, x := randomWeight(rng, f, n, k), randomInput(rng, m, k)
+			clear(x[k/2:][:32]) // a block of zeros, whose scale is 0
+			bytes, _ := PackedBytes(f, n, k, ArithInt8)
+			w, err := Pack(aligned(int(bytes)), f, n, k, src, ArithInt8, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want []float32
+			eachLevel(t, func(t *testing.T) {
+				const ld, guard = 200, 12345
+				y := make([]float32, m*ld)
+				for i := range y {
+					y[i] = guard
+				}
+				var in Input
+				in.Set(nil, x, m, k)
+				MatMul(nil, y, ld, &in, w)
+				if want == nil {
+					want = y
+				}
+				for i := range m {
+					for j := range ld {
+						got, ref := y[i*ld+j], want[i*ld+j]
+						if j >= n && got != guard {
+							t.Fatalf("%s %v: column %d of row %d was written", f, size, j, i)
+						}
+						if diff := math.Abs(float64(got - ref)); !(diff <= 4e-6*(math.Abs(float64(ref))+math.Sqrt(float64(k)))) {
+							t.Fatalf("%s %v: y[%d][%d] = %v, plain %v", f, size, i, j, got, ref)
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+// Quantised activations are the same at every level, to the bit.
+func TestQuantizeRow(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 5))
+	x := randomInput(rng, 1, 32*40)
+	for i := range x {
+		x[i] *= float32(math.Exp(float64(i/32)*5 - 120)) // down to subnormals
+	}
+	clear(x[64:96])
+	for i := range x[96:128] {
+		x[96+i] = float32(i) - 15.5 // ties
+	}
+	x[200], x[300], x[301] = float32(math.NaN()), float32(math.Inf(1)), 3
+	var want []actBlock
+	eachLevel(t, func(t *testing.T) {
+		got := make([]actBlock, 2*40)
+		quantizeRow(got, 2, x)
+		if want == nil {
+			want = got
+		}
+		for i, a := range got {
+			b := want[i]
+			if s := a.scale; !(s <= math.MaxFloat32) { // NaN or infinity: the scale carries it, codes are anything
+				if math.Float32bits(s)>>23 != math.Float32bits(b.scale)>>23 {
+					t.Fatalf("block %d: scale %v, plain %v", i, a.scale, b.scale)
+				}
+			} else if a != b {
+				t.Fatalf("block %d: %v, plain %v", i, a, b)
+			}
+		}
+	})
+}
+
+// Products allocate nothing once their buffers have grown.
+func TestMatMulAllocations(t *testing.T) {
+	rng := rand.New(rand.NewPCG(6, 6))
+	pool := NewPool(2)
+	defer pool.Close()
+	const m, n, k = 3, 40, 256
+	bytes, _ := PackedBytes(Q4_1, n, k, ArithInt8)
+	w, err := Pack(aligned(int(bytes)), Q4_1, n, k, randomWeight(rng, Q4_1, n, k), ArithInt8, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, y, z := randomInput(rng, m, k), make([]float32, m*n), make([]float32, m*n)
+	var in Input
+	if n := testing.AllocsPerRun(20, func() {
+		in.Set(pool, x, m, k)
+		MatMul(pool, y, n, &in, w)
+		MatMulMany(pool, &in, [][]float32{y, z}, []int{n, n}, []*Matrix{w, w})
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

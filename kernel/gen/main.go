@@ -25,6 +25,7 @@ var families = []family{
 	{"rows", genRows},
 	{"tile", genTile},
 	{"tile8", genTile8},
+	{"mm", genMM},
 }
 
 func main() {

@@ -1,0 +1,389 @@
+package main
+
+// Family mm: products of packed weights. This file: int8 activations by quantised weights with AVX-512 VNNI; mmavx2.go has the AVX2 form, mmf32.go the float one.
+//
+// The layout of panels is in kernel/matrix.go, of activations in kernel/matmul.go (actBlock), the order of sums in docs/design.md section 5. A tile of 1, 2, 4 or 8 rows
+// runs as many chains side by side and changes no bit.
+
+import (
+	"fmt"
+
+	"github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// weightFormat describes the int8 packing of a format.
+type weightFormat struct {
+	name   string
+	zero   int  // log2 of the zero point, -1 without
+	planes int  // of high bits over the nibbles; -1: codes are bytes
+	min    bool // a minimum for each block
+	super  bool // K-quant: 8 blocks share f16 scales, blocks have small integer ones
+	halves bool // the small scales are of 16 elements (q6_K)
+}
+
+var weightFormats = []weightFormat{
+	{name: "Q80", zero: 7, planes: -1},
+	{name: "Q40", zero: 3},
+	{name: "Q41", zero: -1, min: true},
+	{name: "Q50", zero: 4, planes: 1},
+	{name: "Q51", zero: -1, planes: 1, min: true},
+	{name: "Q4K", zero: -1, min: true, super: true},
+	{name: "Q5K", zero: -1, planes: 1, min: true, super: true},
+	{name: "Q6K", zero: 5, planes: 2, super: true, halves: true},
+}
+
+// codes, block and head are kernel.geometry in bytes.
+func (f weightFormat) codes() int {
+	if f.planes < 0 {
+		return 512
+	}
+	return 256 + 64*f.planes
+}
+
+func (f weightFormat) block() int {
+	n := f.codes() + 32
+	if f.min && !f.super {
+		n += 32
+	}
+	return n
+}
+
+func (f weightFormat) head() int {
+	switch {
+	case !f.super:
+		return 0
+	case f.min:
+		return 64
+	}
+	return 32
+}
+
+// actBlock in bytes: 32 codes, sa, smin, -sum, -low.
+const (
+	mmActSize  = 48
+	mmActScale = 32
+	mmActMin   = 36
+	mmActSum   = 40
+	mmActLow   = 44
+)
+
+var rowTiles = []int{1, 2, 4, 8}
+
+func genMM(c *build.Context) {
+	s := newShared()
+	v := newISA(c, true, s)
+	genQuantizeAVX512(v)
+	for _, f := range weightFormats {
+		for _, rows := range rowTiles {
+			genInt8VNNI(v, f, rows)
+		}
+	}
+}
+
+// int8Frame opens a product of n tiles and emits the walk over them; tile computes one from act and panel, which it may move.
+func int8Frame(v isa, f weightFormat, rows int, tile func(y, ld, act, panel reg.GPVirtual)) {
+	v.begin(fmt.Sprintf("mul%sx%d", f.name, rows), "(y *float32, ldy int, act, panel *byte, blocks, n, yStep, actStep, panelStep int)",
+		fmt.Sprintf("mul%sx%d%s multiplies n tiles of %d rows by panels, K being blocks of 32; the steps, in bytes, lead from one tile to the next.", f.name, rows, v.suffix(), rows))
+	y, ld, act0, panel0, n := v.ptr("y"), v.ptr("ldy"), v.ptr("act"), v.ptr("panel"), v.ptr("n")
+	v.SHLQ(operand.U8(2), ld)
+	v.loop(n, 1, func() {
+		act, panel := v.GP64(), v.GP64()
+		v.MOVQ(act0, act)
+		v.MOVQ(panel0, panel)
+		tile(y, ld, act, panel)
+		for _, s := range []struct {
+			name string
+			p    reg.GPVirtual
+		}{{"yStep", y}, {"actStep", act0}, {"panelStep", panel0}} {
+			b, err := v.Param(s.name).Resolve()
+			if err != nil {
+				panic(err)
+			}
+			v.ADDQ(b.Addr, s.p)
+		}
+	})
+	v.end()
+}
+
+// eachBlock walks the blocks of a tile: head at each superblock, body at each block with panel at its start.
+func eachBlock(v isa, f weightFormat, rows int, act, panel reg.GPVirtual, head, body func()) {
+	n := v.ptr("blocks")
+	one := func() {
+		body()
+		v.ADDQ(operand.I32(int32(rows*mmActSize)), act)
+		v.ADDQ(operand.I32(int32(f.block())), panel)
+	}
+	if !f.super {
+		v.loop(n, 1, one)
+		return
+	}
+	v.loop(n, 8, func() {
+		head()
+		v.ADDQ(operand.I32(int32(f.head())), panel)
+		inner := v.GP64()
+		v.MOVQ(operand.U32(8), inner)
+		v.loop(inner, 1, one)
+	})
+}
+
+// storeTile writes the accumulators to y and rows ld bytes apart.
+func storeTile(v isa, acc [][]reg.VecVirtual, y, ld reg.GPVirtual) {
+	p := v.GP64()
+	v.MOVQ(y, p)
+	for i := range acc {
+		for j := range acc[i] {
+			v.VMOVUPS(acc[i][j], mem(p, j*v.bytes()))
+		}
+		if i+1 < len(acc) {
+			v.ADDQ(ld, p)
+		}
+	}
+}
+
+// unpackVNNI loads the 4 codes of 16 rows that group g of 0..7 holds.
+type codesVNNI struct {
+	v         isa
+	f         weightFormat
+	panel     reg.GPVirtual
+	low       reg.VecVirtual   // 0x0f bytes
+	bit       []reg.VecVirtual // 0x10 and 0x20 bytes
+	raw       reg.VecVirtual   // the vector that holds groups x and 4+x
+	rawVector int
+}
+
+func newCodesVNNI(v isa, f weightFormat, panel reg.GPVirtual) *codesVNNI {
+	c := &codesVNNI{v: v, f: f, panel: panel, rawVector: -1}
+	if f.planes >= 0 {
+		c.low = v.r()
+		v.VPBROADCASTD(v.bitsMem(0x0f0f0f0f), c.low)
+	}
+	for i := range max(f.planes, 0) {
+		b := v.r()
+		v.VPBROADCASTD(v.bitsMem(0x10101010<<i), b)
+		c.bit = append(c.bit, b)
+	}
+	return c
+}
+
+// group returns the codes of dimensions 4g..4g+3.
+func (c *codesVNNI) group(g int) reg.VecVirtual {
+	v := c.v
+	x := v.r()
+	if c.f.planes < 0 {
+		v.VMOVDQU32(mem(c.panel, 64*g), x)
+		return x
+	}
+	if c.rawVector != g%4 {
+		c.raw, c.rawVector = v.r(), g%4
+		v.VMOVDQU32(mem(c.panel, 64*(g%4)), c.raw)
+	}
+	if g < 4 {
+		v.VPANDD(c.low, c.raw, x)
+	} else {
+		v.VPSRLD(operand.U8(4), c.raw, x)
+		v.VPANDD(c.low, x, x)
+	}
+	for i, b := range c.bit {
+		k := v.K()
+		v.KMOVQ(mem(c.panel, 256+64*i+8*g), k)
+		v.VPADDB(b, x, k, x)
+	}
+	return x
+}
+
+func genInt8VNNI(v isa, f weightFormat, rows int) {
+	int8Frame(v, f, rows, func(y, ld, act, panel reg.GPVirtual) {
+		codes := newCodesVNNI(v, f, panel)
+		acc := v.accs(rows, 1)
+		for i := range acc {
+			v.clear(acc[i][0])
+		}
+		at := func(row, disp int) operand.Mem { return mem(act, row*mmActSize+disp) }
+		dot := func(ints []reg.VecVirtual, g int) {
+			x := codes.group(g)
+			for i := range ints {
+				v.VPDPBUSD_BCST(at(i, 4*g), x, ints[i])
+			}
+		}
+		fresh := func() []reg.VecVirtual {
+			x := make([]reg.VecVirtual, rows)
+			for i := range x {
+				x[i] = v.r()
+			}
+			return x
+		}
+		var d, dmin reg.VecVirtual
+		small := func(disp int, signed bool) reg.VecVirtual { // 16 bytes as floats
+			x := v.r()
+			if signed {
+				v.VPMOVSXBD(mem(panel, disp), x)
+			} else {
+				v.VPMOVZXBD(mem(panel, disp), x)
+			}
+			v.VCVTDQ2PS(x, x)
+			return x
+		}
+		half := func(disp int) reg.VecVirtual {
+			x := v.r()
+			v.VCVTPH2PS(mem(panel, disp), x)
+			return x
+		}
+		eachBlock(v, f, rows, act, panel, func() {
+			d = half(0)
+			if f.min {
+				dmin = half(32)
+				v.VXORPS_BCST(v.bitsMem(1<<31), dmin, dmin)
+			}
+		}, func() {
+			codes.rawVector = -1
+			var product []reg.VecVirtual // float32(i) of each row
+			if f.halves {
+				ints := fresh()
+				for i := range ints {
+					v.VPSLLD_BCST(operand.U8(uint8(f.zero)), at(i, mmActLow), ints[i])
+				}
+				for g := range 4 {
+					dot(ints, g)
+				}
+				product = fresh()
+				scale := small(f.codes(), true)
+				for i := range ints {
+					v.VCVTDQ2PS(ints[i], product[i])
+					v.VMULPS(scale, product[i], product[i]) // exact: below 2^24, as is the sum
+				}
+				ints = fresh()
+				codes.rawVector = -1
+				for i := range ints {
+					t := v.r()
+					v.VPBROADCASTD(at(i, mmActSum), t)
+					v.VPSUBD_BCST(at(i, mmActLow), t, t)
+					v.VPSLLD(operand.U8(uint8(f.zero)), t, ints[i])
+				}
+				for g := 4; g < 8; g++ {
+					dot(ints, g)
+				}
+				scale = small(f.codes()+16, true)
+				for i := range ints {
+					v.VCVTDQ2PS(ints[i], ints[i])
+					v.VFMADD231PS(scale, ints[i], product[i])
+				}
+			} else {
+				product = fresh()
+				for i := range product {
+					if f.zero >= 0 {
+						v.VPSLLD_BCST(operand.U8(uint8(f.zero)), at(i, mmActSum), product[i])
+					} else {
+						v.clear(product[i])
+					}
+				}
+				order := []int{0, 4, 1, 5, 2, 6, 3, 7}
+				if f.planes < 0 {
+					order = []int{0, 1, 2, 3, 4, 5, 6, 7}
+				}
+				for _, g := range order {
+					dot(product, g)
+				}
+				for i := range product {
+					v.VCVTDQ2PS(product[i], product[i])
+				}
+				if f.super {
+					scale := small(f.codes(), false)
+					for i := range product {
+						v.VMULPS(scale, product[i], product[i]) // exact: below 2^24
+					}
+				}
+			}
+			scale := d
+			if !f.super {
+				scale = half(f.codes())
+			}
+			for i := range product {
+				t := v.r()
+				v.VMULPS_BCST(at(i, mmActScale), scale, t)
+				v.VFMADD231PS(t, product[i], acc[i][0])
+			}
+			if !f.min {
+				return
+			}
+			var least reg.VecVirtual
+			if f.super {
+				least = small(f.codes()+16, false)
+				v.VMULPS(dmin, least, least)
+			} else {
+				least = half(f.codes() + 32)
+			}
+			for i := range acc {
+				v.VFMADD231PS_BCST(at(i, mmActMin), least, acc[i][0])
+			}
+		})
+		storeTile(v, acc, y, ld)
+	})
+}
+
+// genQuantizeAVX512: one row of activations to actBlocks, step bytes from one to the next.
+func genQuantizeAVX512(v isa) {
+	v.begin("quantizeRow", "(dst *byte, step int, x *float32, blocks int)", "quantizeRow"+v.suffix()+" quantises a row of activations by blocks of 32.")
+	dst, step, x, n := v.ptr("dst"), v.ptr("step"), v.ptr("x"), v.ptr("blocks")
+	abs, ones, tiny := v.kBits(1<<31-1), v.r(), v.bitsMem(smallestNormal)
+	v.VPBROADCASTD(v.bitsMem(0x01010101), ones)
+	top127, one := v.k(127), v.k(1)
+	v.loop(n, 1, func() {
+		a, b, m, t := v.r(), v.r(), v.r(), v.r()
+		v.VMOVUPS(mem(x, 0), a)
+		v.VMOVUPS(mem(x, 64), b)
+		v.VPANDD(abs, a, m)
+		v.VPANDD(abs, b, t)
+		v.VPMAXUD(t, m, m) // of the bits: a NaN is the largest and stays
+		v.VSHUFF32X4(operand.U8(0x4e), m, m, t)
+		v.VPMAXUD(t, m, m)
+		v.VSHUFF32X4(operand.U8(0xb1), m, m, t)
+		v.VPMAXUD(t, m, m)
+		v.VPSHUFD(operand.U8(0x4e), m, t)
+		v.VPMAXUD(t, m, m)
+		v.VPSHUFD(operand.U8(0xb1), m, t)
+		v.VPMAXUD(t, m, m)
+		sa, inv, k := v.r(), v.r(), v.K()
+		v.VDIVPS(top127, m, sa)
+		v.VCMPPS_BCST(operand.U8(0x0d), tiny, sa, k) // sa >= smallest normal; false for NaN
+		v.VDIVPS_Z(sa, one, k, inv)
+		v.VMULPS(inv, a, a)
+		v.VMULPS(inv, b, b)
+		v.VCVTPS2DQ(a, a)
+		v.VCVTPS2DQ(b, b)
+		qa, qb, q, sum, u := v.XMM(), v.XMM(), v.YMM(), v.YMM(), v.YMM()
+		v.VPMOVSDB(a, qa)
+		v.VPMOVSDB(b, qb)
+		v.VINSERTI128(operand.U8(1), qb, qa.AsY(), q)
+		v.VMOVDQU(q, mem(dst, 0))
+		v.VPXOR(sum, sum, sum)
+		v.VPDPBUSD(q, ones.AsY(), sum)
+		v.VPSHUFD(operand.U8(0x4e), sum, u)
+		v.VPADDD(u, sum, sum)
+		v.VPSHUFD(operand.U8(0xb1), sum, u)
+		v.VPADDD(u, sum, sum) // low in the lower lane, high in the upper
+		finishActBlock(v, dst, sum, sa.AsX())
+		v.ADDQ(operand.I32(128), x)
+		v.ADDQ(step, dst)
+	})
+	v.end()
+}
+
+const smallestNormal = 0x00800000
+
+// finishActBlock writes sa, smin, -sum and -low; sums holds low in its lower lane and high in its upper.
+func finishActBlock(v isa, dst reg.GPVirtual, sums reg.VecVirtual, sa reg.Register) {
+	high, total, f, z := v.XMM(), v.XMM(), v.XMM(), v.XMM()
+	v.VEXTRACTI128(operand.U8(1), sums, high)
+	v.VPADDD(high, sums.AsX(), total)
+	v.VCVTDQ2PS(total, f)
+	v.VMULPS(sa, f, f)
+	v.VMOVSS(sa, mem(dst, mmActScale))
+	v.VMOVSS(f, mem(dst, mmActMin))
+	v.VPXOR(z, z, z)
+	v.VPSUBD(total, z, total)
+	v.VMOVD(total, mem(dst, mmActSum))
+	v.VPSUBD(sums.AsX(), z, z)
+	v.VMOVD(z, mem(dst, mmActLow))
+}

@@ -1,0 +1,88 @@
+package kernel
+
+// The way from products to their assembly: mulFast walks tiles of rows and panels in the order that keeps most in cache, in calls short enough not to hold up the scheduler.
+
+import "unsafe"
+
+// tileFunc multiplies n tiles of activations by panels; the steps, in bytes, lead from one tile to the next.
+type tileFunc func(y *float32, ldy int, act, panel *byte, blocks, n, yStep, actStep, panelStep int)
+
+// int8Tiles are the kernels of 1, 2, 4 and 8 rows.
+var int8TilesAVX512 = [...][4]tileFunc{
+	Q8_0: {mulQ80x1AVX512, mulQ80x2AVX512, mulQ80x4AVX512, mulQ80x8AVX512},
+	Q4_0: {mulQ40x1AVX512, mulQ40x2AVX512, mulQ40x4AVX512, mulQ40x8AVX512},
+	Q4_1: {mulQ41x1AVX512, mulQ41x2AVX512, mulQ41x4AVX512, mulQ41x8AVX512},
+	Q5_0: {mulQ50x1AVX512, mulQ50x2AVX512, mulQ50x4AVX512, mulQ50x8AVX512},
+	Q5_1: {mulQ51x1AVX512, mulQ51x2AVX512, mulQ51x4AVX512, mulQ51x8AVX512},
+	Q4_K: {mulQ4Kx1AVX512, mulQ4Kx2AVX512, mulQ4Kx4AVX512, mulQ4Kx8AVX512},
+	Q5_K: {mulQ5Kx1AVX512, mulQ5Kx2AVX512, mulQ5Kx4AVX512, mulQ5Kx8AVX512},
+	Q6_K: {mulQ6Kx1AVX512, mulQ6Kx2AVX512, mulQ6Kx4AVX512, mulQ6Kx8AVX512},
+}
+
+// quantizeRowFast writes to dst actBlocks, step bytes from one to the next.
+func quantizeRowFast(dst *byte, step int, x []float32) bool {
+	if vecLevel != vecAVX512 {
+		return false
+	}
+	quantizeRowAVX512(dst, step, &x[0], len(x)/32)
+	return true
+}
+
+// callBytes bounds the panel bytes that one call reads, counted once for each 8 rows: a call stays well below 100 us.
+const callBytes = 1 << 18
+
+// mulFast reports whether there is assembly for this product, and if so has computed it.
+func (w *Matrix) mulFast(y []float32, ldy int, in *Input, from, to, row, last int, edge *edgeTile) bool {
+	if vecLevel != vecAVX512 || !w.format.Quantised() {
+		return false
+	}
+	kernels := &int8TilesAVX512[w.format]
+	batch := max(1, callBytes/w.panel)
+	for p := from; p < to; {
+		n := min(batch, to-p)
+		cols := PanelRows
+		if (p+n)*PanelRows > w.N { // the last panel is not full: alone, by way of edge
+			if n--; n == 0 {
+				n, cols = 1, w.N-p*PanelRows
+			}
+		}
+		w.mulInt8(kernels, y, ldy, in, p, n, cols, row, last, edge)
+		p += n
+	}
+	return true
+}
+
+// mulInt8 computes n panels from p on; cols < 16 only for a single one.
+func (w *Matrix) mulInt8(kernels *[4]tileFunc, y []float32, ldy int, in *Input, p, n, cols, row, last int, edge *edgeTile) {
+	blocks := w.K / 32
+	batch := max(1, callBytes/w.panel)
+	for row < last {
+		first, rows := tileOf(in.m, row)
+		tiles := 1
+		if rows == rowTile {
+			tiles = min((last-first)/rowTile, batch)
+		}
+		act := (*byte)(unsafe.Pointer(&in.acts[first*blocks]))
+		f := kernels[log2(rows)]
+		switch {
+		case cols < PanelRows:
+			tiles = 1
+			f(&edge[0], PanelRows, act, &w.data[p*w.panel], blocks, 1, 0, 0, 0)
+			for i := range rows {
+				copy(y[(first+i)*ldy+p*PanelRows:][:cols], edge[i*PanelRows:])
+			}
+		case tiles == 1:
+			out := y[first*ldy+p*PanelRows:][:(rows-1)*ldy+n*PanelRows]
+			f(&out[0], ldy, act, &w.data[p*w.panel], blocks, n, 4*PanelRows, 0, w.panel)
+		default:
+			for i := range n {
+				out := y[first*ldy+(p+i)*PanelRows:][:(tiles*rowTile-1)*ldy+PanelRows]
+				f(&out[0], ldy, act, &w.data[(p+i)*w.panel], blocks, tiles, 4*rowTile*ldy, rowTile*blocks*actBytes, 0)
+			}
+		}
+		row = first + tiles*rows
+	}
+}
+
+// log2 of 1, 2, 4 or 8.
+func log2(n int) int { return n>>1 - n>>3 }
