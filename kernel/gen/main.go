@@ -25,7 +25,9 @@ var families = []family{
 	{"rows", genRows},
 	{"tile", genTile},
 	{"tile8", genTile8},
+	{"pv8", genPV8},
 	{"mm", genMM},
+	{"matfloat", genMatFloat},
 }
 
 func main() {
