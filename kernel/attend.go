@@ -143,12 +143,16 @@ func expDiff(x, m float32) float32 {
 
 // tileScratch is what one worker needs for one tile.
 type tileScratch struct {
-	q      []float32 // [rows, key width], scaled
-	q8     int8Rows  // the same in int8 blocks, one slice at a time
-	s      []float32 // [rows, TileRows]
-	alpha  []float32 // [rows]
-	raw    []float32 // [TileRows, plane width]: the last expanded plane
-	panel  []float32 // [TileRows/16][width][16]: keys ready to score
+	q     []float32 // [rows, key width], scaled
+	q8    int8Rows  // the same in int8 blocks, one slice at a time
+	s     []float32 // [rows, TileRows]
+	alpha []float32 // [rows]
+	raw   []float32 // [TileRows, plane width]: the last expanded plane
+	panel []float32 // [TileRows/16][width][16]: keys ready to score
+	// for block-quantised values
+	weights []float32 // [rows, TileRows]
+	codes   []float32 // [TileRows, value width]
+
 	part   partial
 	total  partial
 	rawKey int // which plane, head and row raw holds; -1 none
@@ -375,18 +379,27 @@ func (w *tileScratch) score(a *Attention, span *Span, group int, k Slice, at, ro
 	scoreF32(w.s, w.q[at:], kw, w.panel, rows, kwidth, add)
 }
 
-// mix adds the values of rows r .. r+n, weighted by the scores, to o. Few query rows read 16-bit values as they lie; many, or a plane that is expanded already, read float32.
+// mix adds the values of rows r .. r+n, weighted by the scores, to o. Values are read as they lie where that is faster, and as float32 rows otherwise: q8 and q4 by a rule that knows
+// the layer's shape alone, since there the two round differently; 16-bit ones by the number of query rows too.
 func (w *tileScratch) mix(a *Attention, span *Span, group int, v Slice, o []float32, rows, r, n int) {
-	p, vw, wide := &a.Planes[v.Plane], a.ValueWidth(), v.To-v.From
-	if w.rawKey != v.Plane && (p.Codec == CodecF32 || rows <= fewRows) {
+	p, ldo, wide := &a.Planes[v.Plane], a.ValueWidth(), v.To-v.From
+	if w.rawKey != v.Plane {
 		size := RowBytes(p.Codec, p.Width)
-		from := p.Head(span.page(r, p), headOf(v, group))[(r%p.PageRows)*size+RowBytes(p.Codec, v.From):]
-		if pvRowsFast(p.Codec, o, vw, w.s, TileRows, from, size, rows, n, wide) {
-			return
+		head := p.Head(span.page(r, p), headOf(v, group))[r%p.PageRows*size:]
+		switch from := head[RowBytes(p.Codec, v.From):]; {
+		case p.Codec >= CodecQ8 && v.From%RowBlock == 0:
+			w.weights, w.codes = grow(w.weights, rows*TileRows), grow(w.codes, TileRows*wide)
+			if pvBlocksFast(p.Codec, o, ldo, w.s, TileRows, from, size, rows, n, wide, w.weights, w.codes) {
+				return
+			}
+		case p.Codec == CodecF32 || p.Codec <= CodecBF16 && rows <= fewRows:
+			if pvRowsFast(p.Codec, o, ldo, w.s, TileRows, from, size, rows, n, wide) {
+				return
+			}
 		}
 	}
 	x, ld := w.rows(a, span, group, v, r, n)
-	accumulatePV(o, vw, w.s, TileRows, x, ld, rows, n, wide)
+	accumulatePV(o, ldo, w.s, TileRows, x, ld, rows, n, wide)
 }
 
 // rows returns columns [From, To) of rows r .. r+n in f32 and the distance between rows.
