@@ -8,9 +8,8 @@
 package lowkey
 
 import (
+	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 
@@ -18,7 +17,6 @@ import (
 	"github.com/lowkeylm/lowkey/kernel"
 	"github.com/lowkeylm/lowkey/kvcache"
 	"github.com/lowkeylm/lowkey/model"
-	"github.com/lowkeylm/lowkey/template"
 	"github.com/lowkeylm/lowkey/tokenizer"
 )
 
@@ -31,6 +29,7 @@ type Options struct {
 	Memory      int64  // bytes for packed weights + cache + scratch + heap; 0 = 90 % of MemoryLimit
 	Weights     string // quantise matrices at load: "q8_0", "q4_0", ...; empty keeps the file's formats
 	Activations string // "int8" (default) or "f32": arithmetic with quantised weights
+	Numerics    string // "exact" (default): the same bits alone or in a batch, for any threads and chunking
 	Sequences   int    // sequences that must fit at full context; 0 = 1
 	Progress    func(done, total int)
 }
@@ -47,14 +46,13 @@ type Model struct {
 	Options   Options
 	Engine    *model.Engine
 	Tokenizer *tokenizer.Tokenizer // nil where the folder has none
-	Template  *template.Template   // nil for a base model without a chat template
 	Account   *kvcache.Accounting
 	Context   int // tokens that a sequence may have
 
+	template       *ChatTemplate
 	templateSource string
 	m              *model.Model
 	pool           *kernel.Pool
-	bos, eos       string
 }
 
 // Load opens a .gguf file or a Hugging Face folder and makes it ready to run.
@@ -121,6 +119,9 @@ func (m *Model) engineOptions() (model.Options, error) {
 	var opt model.Options
 	var err error
 	o := m.Options
+	if o.Numerics != "" && o.Numerics != "exact" {
+		return opt, fault.New(fault.Unsupported, "--numerics "+o.Numerics, "only exact runs", "fast would change results between batches and single sequences", "leave it out")
+	}
 	if opt.Spec, err = kvcache.ParseSpec(o.KV); err != nil {
 		return opt, err
 	}
@@ -192,44 +193,58 @@ func (m *Model) fits(n int64, need func(int) int64) int {
 
 // loadText finds tokenizer and template; a folder without a tokenizer runs on token ids alone.
 func (m *Model) loadText() error {
-	var err error
 	if g := m.m.GGUF; g != nil {
-		if m.Tokenizer, err = tokenizer.FromGGUF(g); err != nil {
-			return err
-		}
+		var err error
 		m.templateSource, _ = g.String("tokenizer.chat_template")
-	} else {
-		if _, statErr := os.Stat(filepath.Join(m.Path, "tokenizer.json")); statErr != nil {
-			return nil
+		m.Tokenizer, err = tokenizer.FromGGUF(g)
+		return err
+	}
+	var err error
+	m.Tokenizer, m.templateSource, err = openText(m.Path)
+	return err
+}
+
+// ChatTemplate parses the model's template on first use; nil, nil for a base model.
+func (m *Model) ChatTemplate() (*ChatTemplate, error) {
+	if m.template == nil && m.templateSource != "" {
+		t, err := newTemplate(m.Tokenizer, m.templateSource)
+		if err != nil {
+			return nil, err
 		}
-		if m.Tokenizer, err = tokenizer.FromFolder(m.Path); err != nil {
+		m.template = t
+	}
+	return m.template, nil
+}
+
+// Vocab is the number of logits of a token.
+func (m *Model) Vocab() int { return m.m.Config.Vocab }
+
+// Logits computes the logits of every token of a sequence and hands them over row by row; a row is valid during the call.
+func (m *Model) Logits(ctx context.Context, ids []int32, row func([]float32)) error {
+	seq := m.Engine.Store.NewSequence("")
+	defer seq.Close()
+	if len(ids) > m.Context {
+		return fault.New(fault.OverBudget, "token ids", fmt.Sprintf("%d tokens", len(ids)), fmt.Sprintf("the context is %d", m.Context), "raise --ctx if the model allows more")
+	}
+	for len(ids) > 0 {
+		if err := ctx.Err(); err != nil {
 			return err
 		}
-		m.templateSource, err = template.FromFolder(m.Path)
+		n := min(len(ids), logitStep)
+		y, err := m.Engine.Step([]model.Feed{{Sequence: seq, Tokens: ids[:n], All: true}})
 		if err != nil {
 			return err
 		}
-	}
-	if id := m.Tokenizer.BOS(); id >= 0 {
-		m.bos, _ = m.Tokenizer.Token(id)
-	}
-	if id := m.Tokenizer.EOS(); id >= 0 {
-		m.eos, _ = m.Tokenizer.Token(id)
+		for i := 0; i < n; i++ {
+			row(y.Slice(i, i+1).Float32s())
+		}
+		ids = ids[n:]
 	}
 	return nil
 }
 
-// ChatTemplate parses the model's template on first use; nil, nil for a base model.
-func (m *Model) ChatTemplate() (*template.Template, error) {
-	if m.Template == nil && m.templateSource != "" {
-		t, err := template.Parse(m.templateSource)
-		if err != nil {
-			return nil, err
-		}
-		m.Template = t
-	}
-	return m.Template, nil
-}
+// logitStep bounds the rows of logits that are held at once: a vocabulary is wide.
+const logitStep = 64
 
 // Close gives all memory back.
 func (m *Model) Close() {

@@ -2,6 +2,7 @@ package lowkey
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"iter"
 	"time"
@@ -13,13 +14,37 @@ import (
 	"github.com/lowkeylm/lowkey/template"
 )
 
+// PromptRate and DecodeRate are tokens per second of what was computed.
+func (s *Stats) PromptRate() float64 { return rate(s.Prompt-s.Reused, s.PromptTime) }
+func (s *Stats) DecodeRate() float64 { return rate(s.Generated, s.DecodeTime) }
+
+func rate(n int, d time.Duration) float64 {
+	if d <= 0 {
+		return 0
+	}
+	return float64(n) / d.Seconds()
+}
+
+// Line sums an answer up for people: "52 tokens, 61.3 tok/s; prompt 40 at 210 tok/s; KV 23,040 B a token, 2.1 MiB held (f16)".
+func (s *Stats) Line(m *Model) string {
+	return fmt.Sprintf("%d tokens, %.1f tok/s; prompt %d (%d reused) at %.0f tok/s; KV %d B a token, %s in all (%s)", s.Generated, s.DecodeRate(), s.Prompt, s.Reused, s.PromptRate(),
+		s.KVBytesPerToken, Bytes(s.KVBytes), m.KV())
+}
+
+// KV is the cache types in the text form.
+func (m *Model) KV() string {
+	if m.Options.KV == "" {
+		return "f16"
+	}
+	return m.Options.KV
+}
+
 // Session is one growing sequence: its tokens and their cache. Sessions of one model take turns.
 type Session struct {
 	model    *Model
 	seq      *kvcache.Sequence
 	logits   []float32 // of the last token
 	messages []template.Message
-	window   *window
 }
 
 // Generation says how to continue a text. The zero value is greedy, until the model ends or the context is full.
@@ -28,7 +53,7 @@ type Generation struct {
 	MaxTokens int      // 0 = as many as fit
 	Stop      []string // texts that end the answer; never part of it
 	LogProbs  int      // > 0: log-probabilities of the token and of so many best
-	Raw       bool     // complete raw text: no template, no start token unless the model adds one
+	Raw       bool     // complete raw text: no template
 	System    string   // system message of a fresh chat
 }
 
@@ -107,12 +132,12 @@ func (s *Session) Prompt(ctx context.Context, tokens []int32) (reused int, err e
 // Generate continues a raw text. Iteration ends after the last piece; an error comes as the last pair.
 func (s *Session) Generate(ctx context.Context, text string, g Generation, stats *Stats) iter.Seq2[Piece, error] {
 	return func(yield func(Piece, error) bool) {
-		t := s.model.Tokenizer
-		if t == nil {
-			yield(Piece{}, fault.New(fault.Unsupported, s.model.Path, "the folder has no tokenizer.json", "", "give token ids (see logits --ids) or add the tokenizer's files"))
+		ids, err := s.model.EncodeText(text)
+		if err != nil {
+			yield(Piece{}, err)
 			return
 		}
-		s.run(ctx, t.Encode(text, encodeText(t, !g.Raw)), g, stats, nil, yield)
+		s.run(ctx, ids, g, stats, nil, yield)
 	}
 }
 
@@ -142,6 +167,44 @@ func (s *Session) Chat(ctx context.Context, text string, g Generation, stats *St
 		s.run(ctx, ids, g, stats, &answer, yield)
 		s.messages = append(messages, template.Message{Role: "assistant", Content: string(answer)})
 	}
+}
+
+// Slide makes room in a full context: it keeps the first sinks tokens and the last keep ones, and computes them anew as one text (attention sinks and a window,
+// arXiv 2309.17453, with recomputed rows). The chat's messages are forgotten, their last tokens are not.
+func (s *Session) Slide(ctx context.Context, sinks, keep int) error {
+	tokens := s.Tokens()
+	if sinks+keep >= len(tokens) {
+		return nil
+	}
+	kept := append(append([]int32{}, tokens[:sinks]...), tokens[len(tokens)-keep:]...)
+	s.seq.Close()
+	_, err := s.Prompt(ctx, kept)
+	return err
+}
+
+// Save writes the session, its chat included, to a file; RestoreSession reads it.
+func (s *Session) Save(path string) error {
+	chat, err := json.Marshal(s.messages)
+	if err != nil {
+		return err
+	}
+	return s.seq.Save(path, chat)
+}
+
+// RestoreSession opens a saved session. A file of another model, cache type or version is refused; notice says when it was computed with other numerics.
+func (m *Model) RestoreSession(path, owner string) (s *Session, notice string, err error) {
+	s = m.NewSession(owner)
+	chat, notice, err := s.seq.Restore(path)
+	if err == nil && len(chat) > 0 {
+		if err = json.Unmarshal(chat, &s.messages); err != nil {
+			err = fault.New(fault.BadFile, path, "the chat in the session is not readable", "", "delete the file and start a new session").Because(err)
+		}
+	}
+	if err != nil {
+		s.Close()
+		return nil, "", err
+	}
+	return s, notice, nil
 }
 
 // Reset forgets the chat and gives its pages back.

@@ -22,7 +22,7 @@ import (
 const (
 	saveMagic   = "LOWKEYKV"
 	saveVersion = 1
-	maxHeader   = 1 << 20
+	maxHeader   = 16 << 20
 )
 
 // Header is the JSON head of a saved session.
@@ -32,7 +32,8 @@ type Header struct {
 	Numerics    string   `json:"numerics"`
 	Streams     []string `json:"streams"` // one line per layer: name heads x width type, window
 	Rows        int      `json:"rows"`
-	First       []int    `json:"first"` // first row held, by lane
+	First       []int    `json:"first"`           // first row held, by lane
+	Extra       []byte   `json:"extra,omitempty"` // the caller's own
 }
 
 func (s *Store) streams() []string {
@@ -48,8 +49,8 @@ func (s *Store) streams() []string {
 	return out
 }
 
-// Save writes the sequence to path.
-func (q *Sequence) Save(path string) (err error) {
+// Save writes the sequence to path, with the caller's own bytes.
+func (q *Sequence) Save(path string, extra []byte) (err error) {
 	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return fault.New(fault.BadInput, path, "cannot write the session", "", "choose a folder that exists and can be written").Because(err)
@@ -62,7 +63,7 @@ func (q *Sequence) Save(path string) (err error) {
 	}()
 	sum := sha256.New()
 	w := bufio.NewWriterSize(io.MultiWriter(tmp, sum), 1<<16)
-	if err = q.write(w); err == nil {
+	if err = q.write(w, extra); err == nil {
 		err = w.Flush()
 	}
 	if err == nil {
@@ -83,13 +84,16 @@ func (q *Sequence) Save(path string) (err error) {
 	return nil
 }
 
-func (q *Sequence) write(w *bufio.Writer) error {
+func (q *Sequence) write(w *bufio.Writer, extra []byte) error {
 	s, p := q.store, q.store.cfg.PageRows
-	h := Header{Version: saveVersion, Fingerprint: s.cfg.Fingerprint, Numerics: s.cfg.Numerics, Streams: s.streams(), Rows: q.rows}
+	h := Header{Version: saveVersion, Fingerprint: s.cfg.Fingerprint, Numerics: s.cfg.Numerics, Streams: s.streams(), Rows: q.rows, Extra: extra}
 	for i := range q.lanes {
 		h.First = append(h.First, q.lanes[i].first*p)
 	}
 	head, err := json.Marshal(h)
+	if err == nil && len(head) > maxHeader {
+		err = fmt.Errorf("a header of %d bytes", len(head))
+	}
 	if err != nil {
 		return err
 	}
@@ -117,35 +121,35 @@ func (q *Sequence) write(w *bufio.Writer) error {
 
 // Restore fills an empty sequence from path. A file of another model, cache type or version is refused with the field and both values. notice is not empty when the
 // file was made with other numerics: the rows are good to rounding, not to the bit.
-func (q *Sequence) Restore(path string) (notice string, err error) {
+func (q *Sequence) Restore(path string) (extra []byte, notice string, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return "", fault.New(fault.BadInput, path, "cannot open the session", "", "").Because(err)
+		return nil, "", fault.New(fault.BadInput, path, "cannot open the session", "", "").Because(err)
 	}
 	defer f.Close()
 	if err := verify(f, path); err != nil {
-		return "", err
+		return nil, "", err
 	}
 	r := bufio.NewReaderSize(f, 1<<16)
 	h, err := readHeader(r, path)
 	if err != nil {
-		return "", err
+		return nil, "", err
 	}
 	if err := q.check(h, path); err != nil {
-		return "", err
+		return nil, "", err
 	}
 	if h.Numerics != q.store.cfg.Numerics {
 		notice = fmt.Sprintf("session was computed with numerics %q, this run uses %q: continuing is exact to rounding only", h.Numerics, q.store.cfg.Numerics)
 	}
 	tokens := make([]int32, h.Rows)
 	if err := binary.Read(r, binary.LittleEndian, tokens); err != nil {
-		return "", badSession(path, "tokens are cut off", err)
+		return nil, "", badSession(path, "tokens are cut off", err)
 	}
 	if err := q.read(r, h, tokens); err != nil {
 		q.Close()
-		return "", err
+		return nil, "", err
 	}
-	return notice, nil
+	return h.Extra, notice, nil
 }
 
 func badSession(path, what string, err error) error {

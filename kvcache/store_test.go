@@ -264,19 +264,19 @@ func TestSaveRestore(t *testing.T) {
 	}
 	fill(t, q, tokens)
 	path := filepath.Join(dir, "s.kv")
-	if err := q.Save(path); err != nil {
+	if err := q.Save(path, []byte("mine")); err != nil {
 		t.Fatal(err)
 	}
 	r := s.NewSequence("")
-	if notice, err := r.Restore(path); err != nil || notice != "" {
-		t.Fatal(notice, err)
+	if extra, notice, err := r.Restore(path); err != nil || notice != "" || string(extra) != "mine" {
+		t.Fatal(string(extra), notice, err)
 	}
 	if r.Rows() != 333 {
 		t.Fatal(r.Rows())
 	}
 	check(t, "restored", r)
 	again := filepath.Join(dir, "again.kv")
-	if err := r.Save(again); err != nil {
+	if err := r.Save(again, []byte("mine")); err != nil {
 		t.Fatal(err)
 	}
 	a, _ := os.ReadFile(path)
@@ -293,7 +293,7 @@ func TestSaveRestore(t *testing.T) {
 		}
 		defer o.Close()
 		q := o.NewSequence("")
-		if _, err := q.Restore(path); err == nil {
+		if _, _, err := q.Restore(path); err == nil {
 			t.Errorf("%s: accepted", what)
 		} else {
 			t.Logf("%s: %v", what, err)
@@ -309,17 +309,17 @@ func TestSaveRestore(t *testing.T) {
 	refused("budget", func(c *Config) { c.Budget = 128 << 10 })
 	o, _ := New(Config{Layers: layers, Spec: cfg.Spec, Budget: 8 << 20, MaxRows: 500, Fingerprint: "abc", Numerics: "other"})
 	defer o.Close()
-	if notice, err := o.NewSequence("").Restore(path); err != nil || notice == "" {
+	if _, notice, err := o.NewSequence("").Restore(path); err != nil || notice == "" {
 		t.Errorf("other numerics: notice %q, %v", notice, err)
 	}
 	for _, n := range []int{0, 5, 50, len(a) / 2, len(a) - 1} {
 		bad := filepath.Join(dir, "bad.kv")
 		os.WriteFile(bad, a[:n], 0o600)
-		if _, err := s.NewSequence("").Restore(bad); !fault.Is(err, fault.BadFile) {
+		if _, _, err := s.NewSequence("").Restore(bad); !fault.Is(err, fault.BadFile) {
 			t.Errorf("cut at %d: %v", n, err)
 		}
 	}
-	if err := q.Save(filepath.Join(dir, "no", "such", "folder")); err == nil {
+	if err := q.Save(filepath.Join(dir, "no", "such", "folder"), nil); err == nil {
 		t.Error("saved into a missing folder")
 	}
 }

@@ -149,7 +149,7 @@ func (f *runFlags) prompt(args []string) (text string, given bool, err error) {
 func (f *runFlags) open(m *lowkey.Model) (*lowkey.Session, error) {
 	if f.session != "" {
 		if _, err := os.Stat(f.session); err == nil {
-			s, notice, err := m.RestoreSession(f.session)
+			s, notice, err := m.RestoreSession(f.session, "")
 			if notice != "" {
 				fmt.Fprintln(os.Stderr, notice)
 			}
