@@ -112,7 +112,7 @@ func (a *adjacency) mayJoin(left uint32, ln int, right uint32, rn int) bool {
 func (m *mergeModel) newAdjacency() *adjacency {
 	a := new(adjacency)
 	for id, text := range m.voc.text {
-		if inModel(m.voc.kind[id]) {
+		if m.voc.own[id] {
 			a.add(text)
 		}
 	}

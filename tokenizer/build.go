@@ -9,7 +9,7 @@ import (
 	"github.com/lowkeylm/lowkey/fault"
 )
 
-// build fills the tables. In byte-level BPE it rewrites the texts of normal tokens from GPT-2's alphabet to bytes.
+// build fills the tables. In byte-level BPE it rewrites the texts of the model's own tokens from GPT-2's alphabet to bytes.
 // merges is nil for a model by score.
 func (m *mergeModel) build(merges mergeSource) error {
 	v := m.voc
@@ -29,39 +29,38 @@ func (m *mergeModel) build(merges mergeSource) error {
 	return nil
 }
 
-// inModel says whether the model may make a token of this kind from plain text.
-func inModel(k kind) bool { return k == normal || k == unused || k == userDefined }
-
-// spellOut turns the texts of normal tokens into the bytes they spell. Texts outside GPT-2's alphabet stay as they are.
+// spellOut turns the texts of the model's own tokens into the bytes they spell. Texts outside GPT-2's alphabet stay as they are.
 func spellOut(v *vocab) {
 	size := 0
-	for _, s := range v.text {
-		size += len(s)
+	for id, s := range v.text {
+		if v.own[id] {
+			size += len(s)
+		}
 	}
 	arena := make([]byte, 0, size)
 	ends := make([]int, len(v.text))
 	for id, s := range v.text {
-		if v.kind[id] == normal || v.kind[id] == unused {
-			arena, _ = appendBytesOrText(arena, s)
+		if v.own[id] {
+			arena = appendBytesOrText(arena, s)
 		}
 		ends[id] = len(arena)
 	}
 	all := string(arena)
 	start := 0
 	for id := range v.text {
-		if v.kind[id] == normal || v.kind[id] == unused {
+		if v.own[id] {
 			v.text[id] = all[start:ends[id]]
 		}
 		start = ends[id]
 	}
 }
 
-func appendBytesOrText(dst []byte, s string) ([]byte, bool) {
+func appendBytesOrText(dst []byte, s string) []byte {
 	out, ok := appendBytes(dst, s)
 	if !ok {
 		out = append(dst, s...)
 	}
-	return out, ok
+	return out
 }
 
 // fillIDs builds the table from texts to ids, and the byte tokens.
@@ -72,16 +71,12 @@ func (m *mergeModel) fillIDs() {
 	}
 	v.ids = newStringTable(v.text, len(v.text))
 	for id := range v.text {
-		k := v.kind[id]
-		switch {
-		case k == byteToken:
-			if b, ok := hexByte(v.text[id]); ok && !m.byteLevel {
+		if v.own[id] && v.text[id] != "" {
+			v.ids.put(int32(id))
+		} else if v.kind[id] == byteToken && !m.byteLevel {
+			if b, ok := hexByte(v.text[id]); ok {
 				m.bytes[b] = int32(id)
 			}
-		case k == userDefined && m.byteLevel:
-			// Matched in the text before the model; the model itself never makes it.
-		case inModel(k) && v.text[id] != "":
-			v.ids.put(int32(id))
 		}
 	}
 }
@@ -117,7 +112,7 @@ func (m *mergeModel) fillPairs(merges mergeSource) error {
 		}
 		a, b := m.symbolOrGhost(buf[:cut]), m.symbolOrGhost(buf[cut:])
 		result := next
-		if int(next) >= len(m.voc.text) || m.voc.text[next] != string(buf) || !inModel(m.voc.kind[next]) {
+		if int(next) >= len(m.voc.text) || m.voc.text[next] != string(buf) || !m.voc.own[next] {
 			result = m.symbolOrGhost(buf)
 		}
 		next = result + 1

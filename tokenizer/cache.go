@@ -66,6 +66,7 @@ type scratch struct {
 	parts wordCache // parts of words
 	ends  []int
 	lat   lattice
+	tmp   []int32
 }
 
 type scratchPool struct{ pool sync.Pool }

@@ -58,8 +58,10 @@ func FromGGUF(m Metadata) (*Tokenizer, error) {
 		err = g.loadBPE(modelName)
 	case "llama":
 		err = g.loadScored()
+	case "t5":
+		err = g.loadUnigram()
 	default:
-		err = fault.New(fault.Unsupported, keyPrefix+"model", modelName, "known models are gpt2, gemma4, llama", "")
+		err = fault.New(fault.Unsupported, keyPrefix+"model", modelName, "known models are gpt2, gemma4, llama, t5", "")
 	}
 	if err != nil {
 		return nil, err
@@ -109,6 +111,7 @@ func (g ggufLoader) loadBPE(modelName string) error {
 	g.name = "BPE, pre-tokenizer " + pre
 	g.special3(specialDefaults{bos: noToken, eos: noToken, unk: noToken})
 	g.addFromKinds()
+	g.own(rule.raw)
 	model := &mergeModel{voc: &g.voc, byteLevel: !rule.raw, whole: rule.whole, fallback: rule.raw, unk: g.unk}
 	if rule.raw {
 		g.spaceMark = true
@@ -135,6 +138,7 @@ func (g ggufLoader) loadScored() error {
 	g.spaceMark = true
 	g.special3(specialDefaults{bos: 1, eos: 2, unk: 0})
 	g.addFromKinds()
+	g.own(true)
 	model := &mergeModel{voc: &g.voc, byScore: true, fallback: true, unk: g.unk}
 	model.ranks = make([]uint32, len(g.voc.text))
 	for i := range model.ranks {
@@ -151,6 +155,77 @@ func (g ggufLoader) loadScored() error {
 	}
 	g.finish(true, false)
 	return nil
+}
+
+// loadUnigram builds SentencePiece's unigram model.
+func (g ggufLoader) loadUnigram() error {
+	scores := g.m.Floats(keyPrefix + "scores")
+	if len(scores) < len(g.voc.text) {
+		return fault.New(fault.BadFile, keyPrefix+"scores", fmt.Sprint(len(scores), " entries"), fmt.Sprint(len(g.voc.text), " tokens"), "convert the model again")
+	}
+	wide := make([]float64, len(g.voc.text))
+	for i := range wide {
+		wide[i] = float64(scores[i])
+	}
+	g.name = "SentencePiece unigram"
+	g.spaceMark = true
+	g.special3(specialDefaults{bos: noToken, eos: 1, unk: 2})
+	g.addFromKinds()
+	g.own(true)
+	if ints := g.m.Ints(keyPrefix + "precompiled_charsmap"); len(ints) > 0 {
+		blob := make([]byte, len(ints))
+		for i, v := range ints {
+			blob[i] = byte(v)
+		}
+		m, err := newCharsmap(blob)
+		if err != nil {
+			return err
+		}
+		g.norm = append(g.norm, m)
+	}
+	prefix, ok := g.m.Bool(keyPrefix + "add_space_prefix")
+	prefix = prefix || !ok
+	merge, _ := g.m.Bool(keyPrefix + "remove_extra_whitespaces")
+	g.norm = append(g.norm, pieceSpaces{prefix: prefix, merge: merge})
+	if prefix {
+		g.stripHead = 1
+	}
+	g.model = newUnigram(&g.voc, wide, g.unk, false)
+	g.finish(false, true)
+	return nil
+}
+
+// pieceSpaces writes spaces as SentencePiece's unigram normaliser does: as U+2581, one in front, runs as one.
+type pieceSpaces struct{ prefix, merge bool }
+
+func (o pieceSpaces) normalize(s string, _ place) string {
+	var b strings.Builder
+	inWord, begun := false, false
+	for i := range len(s) {
+		if s[i] != ' ' {
+			if !inWord && (o.merge || o.prefix && !begun) {
+				b.WriteString(spaceMark)
+				begun = true
+			}
+			inWord = true
+			b.WriteByte(s[i])
+			continue
+		}
+		inWord = false
+		if !o.merge {
+			b.WriteString(spaceMark)
+		}
+	}
+	return b.String()
+}
+
+// own says which tokens the model makes from plain text. User-defined tokens are matched before it, but where texts are not
+// spelled in GPT-2's alphabet they also take part in its merges.
+func (g ggufLoader) own(userDefinedToo bool) {
+	g.voc.own = make([]bool, len(g.voc.kind))
+	for id, k := range g.voc.kind {
+		g.voc.own[id] = k == normal || k == unused || k == userDefined && userDefinedToo
+	}
 }
 
 type specialDefaults struct{ bos, eos, unk int32 }

@@ -210,3 +210,61 @@ func TestVocabVectors(t *testing.T) {
 		})
 	}
 }
+
+// TestGoldenModelTokenizers checks every model folder of the golden files that has a tokenizer.json with cases.
+func TestGoldenModelTokenizers(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(goldenFolder(t), "models", "*", "tokenizer_cases.json"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no models/*/tokenizer_cases.json: %v", err)
+	}
+	for _, file := range files {
+		dir := filepath.Dir(file)
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			tok, err := FromFolder(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkCases(t, tok, file, 10)
+			var config struct {
+				BOS string `json:"bos_token"`
+				EOS string `json:"eos_token"`
+			}
+			readJSON(t, filepath.Join(dir, "tokenizer_config.json"), &config)
+			if text, special := tok.Token(tok.BOS()); text != config.BOS || !special {
+				t.Errorf("bos is %q, want %q", text, config.BOS)
+			}
+			if text, _ := tok.Token(tok.EOS()); text != config.EOS || !tok.IsEOG(tok.EOS()) {
+				t.Errorf("eos is %q, want %q", text, config.EOS)
+			}
+		})
+	}
+}
+
+// checkCases compares a tokenizer with a file of cases: ids, ids_special (with the tokens around a text), decoded.
+func checkCases(t *testing.T, tok *Tokenizer, file string, atLeast int) {
+	t.Helper()
+	var g struct {
+		Cases []struct {
+			Text       string
+			IDs        []int32
+			IDsSpecial []int32 `json:"ids_special"`
+			Decoded    string
+		}
+	}
+	readJSON(t, file, &g)
+	if len(g.Cases) < atLeast {
+		t.Fatalf("%d cases in %s", len(g.Cases), file)
+	}
+	for _, c := range g.Cases {
+		if got := tok.Encode(c.Text, EncodeOptions{Special: true}); !slices.Equal(got, c.IDs) {
+			t.Errorf("%q: ids %v, want %v", c.Text, got, c.IDs)
+		}
+		if got := tok.Encode(c.Text, EncodeOptions{Special: true, AddBOS: true, AddEOS: true}); !slices.Equal(got, c.IDsSpecial) {
+			t.Errorf("%q: ids with the tokens around %v, want %v", c.Text, got, c.IDsSpecial)
+		}
+		if got := strings.ToValidUTF8(tok.Decode(c.IDs), "\ufffd"); got != c.Decoded {
+			t.Errorf("%v: text %q, want %q", c.IDs, got, c.Decoded)
+		}
+		checkStream(t, tok, c.IDs)
+	}
+}

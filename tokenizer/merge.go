@@ -64,6 +64,11 @@ func (m *mergeModel) encode(sc *scratch, out []int32, text string) []int32 {
 		}
 		return m.encodeParts(sc, out, text, m.byteAdjacent())
 	}
+	if m.whole {
+		if id, ok := m.voc.id(text); ok {
+			return append(out, id)
+		}
+	}
 	return m.encodeParts(sc, out, text, m.adjacent)
 }
 
@@ -396,6 +401,21 @@ func (t *pairTable) put(left, right int32, rank uint32, result int32) {
 			return
 		case key:
 			return
+		}
+	}
+}
+
+// slot gives the place of a pair, made with the value absent if it is not there.
+func (t *pairTable) slot(left, right int32) *pairSlot {
+	key := pairKey(left, right)
+	mask := len(t.slots) - 1
+	for i := int(key * 0x9e3779b97f4a7c15 >> t.shift); ; i = (i + 1) & mask {
+		switch t.slots[i].key {
+		case 0:
+			t.slots[i] = pairSlot{key, absent}
+			return &t.slots[i]
+		case key:
+			return &t.slots[i]
 		}
 	}
 }

@@ -95,6 +95,11 @@ func (o *patternSplitter) split(ends []int, s string) []int {
 		}
 		return ends
 	}
+	return join(ends, o.spans(s), o.how)
+}
+
+// spans gives the matches and what lies between them.
+func (o *patternSplitter) spans(s string) []span {
 	var spans []span
 	start := 0
 	for start < len(s) {
@@ -108,7 +113,7 @@ func (o *patternSplitter) split(ends []int, s string) []int {
 		spans = append(spans, span{from, to, !o.invert})
 		start = to
 	}
-	return join(ends, spans, o.how)
+	return spans
 }
 
 // compilePattern reads an expression; ok is false if it uses what this engine does not do.

@@ -38,7 +38,10 @@ func newRegexSplitter(pattern string, how behavior, invert bool) (*regexSplitter
 	return &regexSplitter{re: re, how: how, invert: invert}, nil
 }
 
-func (o *regexSplitter) split(ends []int, s string) []int {
+func (o *regexSplitter) split(ends []int, s string) []int { return join(ends, o.spans(s), o.how) }
+
+// spans gives the matches and what lies between them.
+func (o *regexSplitter) spans(s string) []span {
 	runes := make([]rune, 0, len(s))
 	offsets := make([]int, 0, len(s)+1)
 	for i := 0; i < len(s); {
@@ -69,7 +72,7 @@ func (o *regexSplitter) split(ends []int, s string) []int {
 	if at < len(s) {
 		spans = append(spans, span{at, len(s), o.invert})
 	}
-	return join(ends, spans, o.how)
+	return spans
 }
 
 // span is a part of a text that is a match or lies between matches.

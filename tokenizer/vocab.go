@@ -24,6 +24,7 @@ const (
 type vocab struct {
 	text []string // by id: the bytes that the token stands for, as they appear in the text that the model cuts
 	kind []kind   // by id
+	own  []bool   // by id: the model may make it from plain text; the others are only matched as added tokens, or are bytes
 	ids  stringTable
 }
 
