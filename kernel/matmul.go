@@ -198,6 +198,9 @@ func (w *Matrix) mul(y []float32, ldy int, in *Input, from, to, row, last, worke
 	if w.mulFast(y, ldy, in, from, to, row, last, &in.edge[worker]) {
 		return
 	}
+	if !w.format.Quantised() && w.mulFloatFast(y, ldy, in, from, to, row, last) {
+		return
+	}
 	for p := from; p < to; p++ {
 		panel, cols := w.data[p*w.panel:][:w.panel], min(PanelRows, w.N-p*PanelRows)
 		if w.format.Quantised() {
