@@ -1,0 +1,172 @@
+package plan
+
+// The cache of a model in bytes: by token, by layer, by sequence, and in chunks of the arena.
+
+import (
+	"fmt"
+
+	"github.com/lowkeylm/lowkey/fault"
+	"github.com/lowkeylm/lowkey/kernel"
+	"github.com/lowkeylm/lowkey/kvcache"
+	"github.com/lowkeylm/lowkey/model/config"
+)
+
+// Cache is what a model's cache takes with one choice of types.
+type Cache struct {
+	Types    []([]kvcache.Type) `json:"-"` // by layer, by stream
+	Layouts  []kvcache.Layout   `json:"-"`
+	PerToken float64            `json:"per_token"` // bytes a token adds while it is in every layer's window; a fraction only where rows merge tokens
+	State    int64              `json:"state"`     // bytes a sequence keeps however long it is (recurrent state, in f32)
+	PageRows int                `json:"page_rows"`
+	Layers   []Layer            `json:"layers"`
+
+	parts []part
+}
+
+// Layer is one layer's share.
+type Layer struct {
+	kvcache.LayerBytes
+	RowTokens  int  `json:"row_tokens,omitempty"` // tokens that one row covers, where more than one
+	SharesWith *int `json:"shares_with,omitempty"`
+	State      int  `json:"state,omitempty"` // bytes of constant state
+}
+
+// part is the accounting of the layers whose rows cover equally many tokens and whose pages are equally large.
+type part struct {
+	kvcache.Accounting
+	rowTokens, page int
+}
+
+// NewCache accounts for the layouts of a model with these types.
+func NewCache(c *config.Config, layouts []kvcache.Layout, spec kvcache.Spec, pageRows int) (*Cache, error) {
+	if pageRows == 0 {
+		pageRows = kvcache.DefaultPageRows
+	}
+	if pageRows < kernel.TileRows || pageRows&(pageRows-1) != 0 || pageRows > 1<<16 {
+		return nil, fault.New(fault.BadInput, "--page-rows", fmt.Sprint(pageRows), fmt.Sprintf("a power of two from %d to 65536", kernel.TileRows), "")
+	}
+	types, err := kvcache.Resolve(layouts, spec)
+	if err != nil {
+		return nil, err
+	}
+	a, err := kvcache.Account(kvcache.Config{Layers: layouts, Spec: spec, PageRows: pageRows})
+	if err != nil {
+		return nil, err
+	}
+	k := &Cache{Types: types, Layouts: layouts, PageRows: a.PageRows}
+	for i, l := range a.Layers {
+		at := &c.Layers[i].Attention
+		tokens := max(1, at.RowTokens)
+		layer := Layer{LayerBytes: l, State: 4 * at.RecurrentLen}
+		if tokens > 1 {
+			layer.RowTokens = tokens
+		}
+		if at.SharesWith >= 0 {
+			layer.SharesWith = &at.SharesWith
+		}
+		k.Layers = append(k.Layers, layer)
+		k.PerToken += float64(l.PerToken) / float64(tokens)
+		k.State += int64(layer.State)
+		k.add(l, tokens)
+	}
+	return k, nil
+}
+
+func (k *Cache) add(l kvcache.LayerBytes, tokens int) {
+	if l.Page == 0 {
+		return
+	}
+	for i := range k.parts {
+		if p := &k.parts[i]; p.rowTokens == tokens && p.page == l.Page {
+			p.Layers = append(p.Layers, l)
+			return
+		}
+	}
+	k.parts = append(k.parts, part{kvcache.Accounting{Layers: []kvcache.LayerBytes{l}, PageRows: k.PageRows}, tokens, l.Page})
+}
+
+// Sequence is what a sequence of so many tokens holds between steps: whole pages, and its constant state.
+func (k *Cache) Sequence(tokens int) int64 { return k.sum(tokens, part.held) }
+
+// Peak is the most it takes while it grows to that length in steps of at most step tokens.
+func (k *Cache) Peak(tokens, step int) int64 {
+	return k.sum(tokens, func(p part, rows int) int64 { return p.peak(rows, step) })
+}
+
+// Slack is the part of Sequence that no visible row uses: ends of last pages and, in sliding layers, rows before the window.
+func (k *Cache) Slack(tokens int) int64 {
+	return k.sum(tokens, func(p part, rows int) int64 { return p.Slack(rows) }) - k.State
+}
+
+func (p part) held(rows int) int64 { return p.Accounting.Sequence(rows) }
+
+func (p part) peak(rows, step int) int64 {
+	return p.Accounting.Peak(rows, (step+p.rowTokens-1)/p.rowTokens)
+}
+
+func (p part) rows(tokens int) int { return (tokens + p.rowTokens - 1) / p.rowTokens }
+
+func (k *Cache) sum(tokens int, f func(p part, rows int) int64) int64 {
+	n := k.State
+	for _, p := range k.parts {
+		n += f(p, p.rows(tokens))
+	}
+	return n
+}
+
+// Arena is the budget that holds n sequences of so many tokens, one of which grows by steps of step tokens while the others grow by one: pages in whole chunks.
+// It follows kvcache's arena: chunks of 2 MiB (64 KiB where the budget is below 64 MiB), larger where a page is, each given to pages of one size.
+func (k *Cache) Arena(n int64, tokens, step int) int64 {
+	small := k.chunks(n, tokens, step, 64<<10)
+	if small < 64<<20 {
+		return small
+	}
+	return max(64<<20, k.chunks(n, tokens, step, 2<<20))
+}
+
+func (k *Cache) chunks(n int64, tokens, step int, chunk int64) int64 {
+	pages := map[int]int64{}
+	for _, p := range k.parts {
+		chunk = max(chunk, (int64(p.page)+65535)>>16<<16)
+		rows := p.rows(tokens)
+		pages[p.page] += ((n-1)*p.peak(rows, 1) + p.peak(rows, step)) / int64(p.page)
+	}
+	var total int64
+	for size, count := range pages {
+		per := chunk / int64(size)
+		total += (count + per - 1) / per * chunk
+	}
+	return total
+}
+
+// Fits is how many sequences of so many tokens a budget holds.
+func (k *Cache) Fits(budget int64, tokens, step int) int64 {
+	one := k.Sequence(tokens)
+	if one <= 0 || budget <= 0 {
+		return 0
+	}
+	lo, hi := int64(0), budget/one
+	for lo < hi {
+		mid := (lo + hi + 1) / 2
+		if k.Arena(mid, tokens, step)+mid*k.State <= budget {
+			lo = mid
+		} else {
+			hi = mid - 1
+		}
+	}
+	return lo
+}
+
+// Longest is the longest sequence, up to most tokens, that a budget holds.
+func (k *Cache) Longest(budget int64, most, step int) int {
+	lo, hi := 0, most
+	for lo < hi {
+		mid := lo + (hi-lo+1)/2
+		if k.Arena(1, mid, step)+k.State <= budget {
+			lo = mid
+		} else {
+			hi = mid - 1
+		}
+	}
+	return lo
+}
