@@ -4,62 +4,32 @@
 
 package kernel
 
-// scaleWeightsAVX2: w [m, 64] = p [m, 64] (ldp floats apart) times the f16 scale of each column (ld bytes apart; n of them, the rest count as any number).
+// scalesAVX2 writes n <= 64 f16 numbers, ld bytes apart, as float32; dst has room for 64, and those past n are zero.
 //
 //go:noescape
-func scaleWeightsAVX2(w *float32, p *float32, ldp int, scale *byte, ld int, m int, n int)
+func scalesAVX2(dst *float32, src *byte, ld int, n int)
 
-// pvBlockQ8AVX2 mixes 32 columns of n rows of codes (ldv bytes apart) by the weights w [m, 64] into m rows of o (ldo floats apart); n > 0.
+// pvBlockQ8AVX2 mixes 32 columns of n rows of codes (ldv bytes apart) with their scales by the weights p [m, 64] into m rows of o (ldo floats apart); n > 0.
 //
 //go:noescape
-func pvBlockQ8AVX2(o *float32, ldo int, w *float32, val *byte, ldv int, m int, n int)
+func pvBlockQ8AVX2(o *float32, ldo int, p *float32, scales *float32, val *byte, ldv int, m int, n int)
 
-// pvBlockQ4AVX2 mixes 32 columns of n rows of codes (ldv bytes apart) by the weights w [m, 64] into m rows of o (ldo floats apart); n > 0.
+// pvBlockQ4AVX2 mixes 32 columns of n rows of codes (ldv bytes apart) with their scales by the weights p [m, 64] into m rows of o (ldo floats apart); n > 0.
 //
 //go:noescape
-func pvBlockQ4AVX2(o *float32, ldo int, w *float32, val *byte, ldv int, m int, n int)
+func pvBlockQ4AVX2(o *float32, ldo int, p *float32, scales *float32, val *byte, ldv int, m int, n int)
 
-// pvBlockCodesAVX2 mixes 32 columns of n rows of codes (ldv bytes apart) by the weights w [m, 64] into m rows of o (ldo floats apart); n > 0.
+// scalesAVX512 writes n <= 64 f16 numbers, ld bytes apart, as float32; dst has room for 64, and those past n are zero.
 //
 //go:noescape
-func pvBlockCodesAVX2(o *float32, ldo int, w *float32, val *byte, ldv int, m int, n int)
+func scalesAVX512(dst *float32, src *byte, ld int, n int)
 
-// codesQ8AVX2 writes the codes of whole blocks, without their scale.
+// pvBlockQ8AVX512 mixes 32 columns of n rows of codes (ldv bytes apart) with their scales by the weights p [m, 64] into m rows of o (ldo floats apart); n > 0.
 //
 //go:noescape
-func codesQ8AVX2(dst *float32, src *byte, blocks int)
+func pvBlockQ8AVX512(o *float32, ldo int, p *float32, scales *float32, val *byte, ldv int, m int, n int)
 
-// codesQ4AVX2 writes the codes of whole blocks, without their scale.
+// pvBlockQ4AVX512 mixes 32 columns of n rows of codes (ldv bytes apart) with their scales by the weights p [m, 64] into m rows of o (ldo floats apart); n > 0.
 //
 //go:noescape
-func codesQ4AVX2(dst *float32, src *byte, blocks int)
-
-// scaleWeightsAVX512: w [m, 64] = p [m, 64] (ldp floats apart) times the f16 scale of each column (ld bytes apart; n of them, the rest count as any number).
-//
-//go:noescape
-func scaleWeightsAVX512(w *float32, p *float32, ldp int, scale *byte, ld int, m int, n int)
-
-// pvBlockQ8AVX512 mixes 32 columns of n rows of codes (ldv bytes apart) by the weights w [m, 64] into m rows of o (ldo floats apart); n > 0.
-//
-//go:noescape
-func pvBlockQ8AVX512(o *float32, ldo int, w *float32, val *byte, ldv int, m int, n int)
-
-// pvBlockQ4AVX512 mixes 32 columns of n rows of codes (ldv bytes apart) by the weights w [m, 64] into m rows of o (ldo floats apart); n > 0.
-//
-//go:noescape
-func pvBlockQ4AVX512(o *float32, ldo int, w *float32, val *byte, ldv int, m int, n int)
-
-// pvBlockCodesAVX512 mixes 32 columns of n rows of codes (ldv bytes apart) by the weights w [m, 64] into m rows of o (ldo floats apart); n > 0.
-//
-//go:noescape
-func pvBlockCodesAVX512(o *float32, ldo int, w *float32, val *byte, ldv int, m int, n int)
-
-// codesQ8AVX512 writes the codes of whole blocks, without their scale.
-//
-//go:noescape
-func codesQ8AVX512(dst *float32, src *byte, blocks int)
-
-// codesQ4AVX512 writes the codes of whole blocks, without their scale.
-//
-//go:noescape
-func codesQ4AVX512(dst *float32, src *byte, blocks int)
+func pvBlockQ4AVX512(o *float32, ldo int, p *float32, scales *float32, val *byte, ldv int, m int, n int)

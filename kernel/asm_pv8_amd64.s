@@ -4,263 +4,179 @@
 
 #include "textflag.h"
 
-// func scaleWeightsAVX2(w *float32, p *float32, ldp int, scale *byte, ld int, m int, n int)
+// func scalesAVX2(dst *float32, src *byte, ld int, n int)
 // Requires: AVX, F16C
-TEXT ·scaleWeightsAVX2(SB), NOSPLIT, $128-56
-	MOVQ    w+0(FP), AX
-	MOVQ    p+8(FP), CX
-	MOVQ    ldp+16(FP), DX
-	MOVQ    scale+24(FP), BX
-	MOVQ    ld+32(FP), SI
-	MOVQ    m+40(FP), DI
-	MOVQ    n+48(FP), R8
-	SHLQ    $0x02, DX
+TEXT ·scalesAVX2(SB), NOSPLIT, $128-32
+	MOVQ    dst+0(FP), AX
+	MOVQ    src+8(FP), CX
+	MOVQ    ld+16(FP), DX
+	MOVQ    n+24(FP), BX
 	VXORPS  Y0, Y0, Y0
 	VMOVUPS Y0, (SP)
 	VMOVUPS Y0, 32(SP)
 	VMOVUPS Y0, 64(SP)
 	VMOVUPS Y0, 96(SP)
-	LEAQ    (SP), R9
-	CMPQ    R8, $+2
+	LEAQ    (SP), SI
+	CMPQ    BX, $+2
 	JLT     done2
 
 loop1:
-	MOVWLZX (BX), R10
-	MOVW    R10, (R9)
-	MOVWLZX (BX)(SI*1), R10
-	MOVW    R10, 2(R9)
-	LEAQ    (BX)(SI*2), BX
-	ADDQ    $+4, R9
-	SUBQ    $+2, R8
-	CMPQ    R8, $+2
+	MOVWLZX (CX), DI
+	MOVW    DI, (SI)
+	MOVWLZX (CX)(DX*1), DI
+	MOVW    DI, 2(SI)
+	LEAQ    (CX)(DX*2), CX
+	ADDQ    $+4, SI
+	SUBQ    $+2, BX
+	CMPQ    BX, $+2
 	JGE     loop1
 
 done2:
-	TESTQ   R8, R8
+	TESTQ   BX, BX
 	JEQ     none3
-	MOVWLZX (BX), R10
-	MOVW    R10, (R9)
+	MOVWLZX (CX), DI
+	MOVW    DI, (SI)
 
 none3:
 	VCVTPH2PS (SP), Y0
-	VCVTPH2PS 16(SP), Y1
-	VCVTPH2PS 32(SP), Y2
-	VCVTPH2PS 48(SP), Y3
-	VCVTPH2PS 64(SP), Y4
-	VCVTPH2PS 80(SP), Y5
-	VCVTPH2PS 96(SP), Y6
-	VCVTPH2PS 112(SP), Y7
-	CMPQ      DI, $+1
-	JLT       done5
+	VMOVUPS   Y0, (AX)
+	VCVTPH2PS 16(SP), Y0
+	VMOVUPS   Y0, 32(AX)
+	VCVTPH2PS 32(SP), Y0
+	VMOVUPS   Y0, 64(AX)
+	VCVTPH2PS 48(SP), Y0
+	VMOVUPS   Y0, 96(AX)
+	VCVTPH2PS 64(SP), Y0
+	VMOVUPS   Y0, 128(AX)
+	VCVTPH2PS 80(SP), Y0
+	VMOVUPS   Y0, 160(AX)
+	VCVTPH2PS 96(SP), Y0
+	VMOVUPS   Y0, 192(AX)
+	VCVTPH2PS 112(SP), Y0
+	VMOVUPS   Y0, 224(AX)
+	VZEROUPPER
+	RET
+
+// func pvBlockQ8AVX2(o *float32, ldo int, p *float32, scales *float32, val *byte, ldv int, m int, n int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·pvBlockQ8AVX2(SB), NOSPLIT, $0-64
+	MOVQ o+0(FP), AX
+	MOVQ ldo+8(FP), CX
+	MOVQ p+16(FP), DX
+	MOVQ ldv+40(FP), BX
+	MOVQ m+48(FP), SI
+	SHLQ $0x02, CX
+	CMPQ SI, $+2
+	JLT  done5
 
 loop4:
-	VMULPS  (CX), Y0, Y8
-	VMOVUPS Y8, (AX)
-	VMULPS  32(CX), Y1, Y8
-	VMOVUPS Y8, 32(AX)
-	VMULPS  64(CX), Y2, Y8
-	VMOVUPS Y8, 64(AX)
-	VMULPS  96(CX), Y3, Y8
-	VMOVUPS Y8, 96(AX)
-	VMULPS  128(CX), Y4, Y8
-	VMOVUPS Y8, 128(AX)
-	VMULPS  160(CX), Y5, Y8
-	VMOVUPS Y8, 160(AX)
-	VMULPS  192(CX), Y6, Y8
-	VMOVUPS Y8, 192(AX)
-	VMULPS  224(CX), Y7, Y8
-	VMOVUPS Y8, 224(AX)
-	ADDQ    DX, CX
-	ADDQ    $+256, AX
-	SUBQ    $+1, DI
-	CMPQ    DI, $+1
+	MOVQ    AX, DI
+	VMOVUPS (DI), Y0
+	VMOVUPS 32(DI), Y1
+	VMOVUPS 64(DI), Y2
+	VMOVUPS 96(DI), Y3
+	VMOVUPS (DI)(CX*1), Y4
+	VMOVUPS 32(DI)(CX*1), Y5
+	VMOVUPS 64(DI)(CX*1), Y6
+	VMOVUPS 96(DI)(CX*1), Y7
+	MOVQ    scales+24(FP), R9
+	MOVQ    val+32(FP), R10
+	MOVQ    n+56(FP), R11
+	MOVQ    DX, R8
+	CMPQ    R11, $+1
+	JLT     done7
+
+loop6:
+	VBROADCASTSS (R9), Y8
+	VBROADCASTSS (R8), Y9
+	VBROADCASTSS 256(R8), Y10
+	VPMOVSXBD    (R10), Y11
+	VCVTDQ2PS    Y11, Y11
+	VMULPS       Y8, Y11, Y11
+	VFMADD231PS  Y11, Y9, Y0
+	VFMADD231PS  Y11, Y10, Y4
+	VPMOVSXBD    8(R10), Y11
+	VCVTDQ2PS    Y11, Y11
+	VMULPS       Y8, Y11, Y11
+	VFMADD231PS  Y11, Y9, Y1
+	VFMADD231PS  Y11, Y10, Y5
+	VPMOVSXBD    16(R10), Y11
+	VCVTDQ2PS    Y11, Y11
+	VMULPS       Y8, Y11, Y11
+	VFMADD231PS  Y11, Y9, Y2
+	VFMADD231PS  Y11, Y10, Y6
+	VPMOVSXBD    24(R10), Y11
+	VCVTDQ2PS    Y11, Y11
+	VMULPS       Y8, Y11, Y11
+	VFMADD231PS  Y11, Y9, Y3
+	VFMADD231PS  Y11, Y10, Y7
+	ADDQ         $+4, R8
+	ADDQ         $+4, R9
+	ADDQ         BX, R10
+	SUBQ         $+1, R11
+	CMPQ         R11, $+1
+	JGE          loop6
+
+done7:
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y1, 32(DI)
+	VMOVUPS Y2, 64(DI)
+	VMOVUPS Y3, 96(DI)
+	VMOVUPS Y4, (DI)(CX*1)
+	VMOVUPS Y5, 32(DI)(CX*1)
+	VMOVUPS Y6, 64(DI)(CX*1)
+	VMOVUPS Y7, 96(DI)(CX*1)
+	ADDQ    CX, AX
+	ADDQ    CX, AX
+	ADDQ    $+512, DX
+	SUBQ    $+2, SI
+	CMPQ    SI, $+2
 	JGE     loop4
 
 done5:
-	VZEROUPPER
-	RET
-
-// func pvBlockQ8AVX2(o *float32, ldo int, w *float32, val *byte, ldv int, m int, n int)
-// Requires: AVX, AVX2, FMA3
-TEXT ·pvBlockQ8AVX2(SB), NOSPLIT, $0-56
-	MOVQ o+0(FP), AX
-	MOVQ ldo+8(FP), CX
-	MOVQ w+16(FP), DX
-	MOVQ ldv+32(FP), BX
-	MOVQ m+40(FP), SI
-	SHLQ $0x02, CX
-	CMPQ SI, $+3
-	JLT  done7
-
-loop6:
-	MOVQ    AX, DI
-	VMOVUPS (DI), Y0
-	VMOVUPS 32(DI), Y1
-	VMOVUPS 64(DI), Y2
-	VMOVUPS 96(DI), Y3
-	VMOVUPS (DI)(CX*1), Y4
-	VMOVUPS 32(DI)(CX*1), Y5
-	VMOVUPS 64(DI)(CX*1), Y6
-	VMOVUPS 96(DI)(CX*1), Y7
-	VMOVUPS (DI)(CX*2), Y8
-	VMOVUPS 32(DI)(CX*2), Y9
-	VMOVUPS 64(DI)(CX*2), Y10
-	VMOVUPS 96(DI)(CX*2), Y11
-	MOVQ    val+24(FP), R9
-	MOVQ    n+48(FP), R10
-	MOVQ    DX, R8
-	CMPQ    R10, $+1
-	JLT     done9
+	CMPQ SI, $+1
+	JLT  done9
 
 loop8:
-	VBROADCASTSS (R8), Y12
-	VBROADCASTSS 256(R8), Y13
-	VBROADCASTSS 512(R8), Y14
-	VPMOVSXBD    (R9), Y15
-	VCVTDQ2PS    Y15, Y15
-	VFMADD231PS  Y15, Y12, Y0
-	VFMADD231PS  Y15, Y13, Y4
-	VFMADD231PS  Y15, Y14, Y8
-	VPMOVSXBD    8(R9), Y15
-	VCVTDQ2PS    Y15, Y15
-	VFMADD231PS  Y15, Y12, Y1
-	VFMADD231PS  Y15, Y13, Y5
-	VFMADD231PS  Y15, Y14, Y9
-	VPMOVSXBD    16(R9), Y15
-	VCVTDQ2PS    Y15, Y15
-	VFMADD231PS  Y15, Y12, Y2
-	VFMADD231PS  Y15, Y13, Y6
-	VFMADD231PS  Y15, Y14, Y10
-	VPMOVSXBD    24(R9), Y15
-	VCVTDQ2PS    Y15, Y15
-	VFMADD231PS  Y15, Y12, Y3
-	VFMADD231PS  Y15, Y13, Y7
-	VFMADD231PS  Y15, Y14, Y11
-	ADDQ         $+4, R8
-	ADDQ         BX, R9
-	SUBQ         $+1, R10
-	CMPQ         R10, $+1
-	JGE          loop8
-
-done9:
-	VMOVUPS Y0, (DI)
-	VMOVUPS Y1, 32(DI)
-	VMOVUPS Y2, 64(DI)
-	VMOVUPS Y3, 96(DI)
-	VMOVUPS Y4, (DI)(CX*1)
-	VMOVUPS Y5, 32(DI)(CX*1)
-	VMOVUPS Y6, 64(DI)(CX*1)
-	VMOVUPS Y7, 96(DI)(CX*1)
-	VMOVUPS Y8, (DI)(CX*2)
-	VMOVUPS Y9, 32(DI)(CX*2)
-	VMOVUPS Y10, 64(DI)(CX*2)
-	VMOVUPS Y11, 96(DI)(CX*2)
-	ADDQ    CX, AX
-	ADDQ    CX, AX
-	ADDQ    CX, AX
-	ADDQ    $+768, DX
-	SUBQ    $+3, SI
-	CMPQ    SI, $+3
-	JGE     loop6
-
-done7:
-	CMPQ SI, $+2
-	JLT  done11
+	MOVQ    AX, DI
+	VMOVUPS (DI), Y0
+	VMOVUPS 32(DI), Y1
+	VMOVUPS 64(DI), Y2
+	VMOVUPS 96(DI), Y3
+	MOVQ    scales+24(FP), R9
+	MOVQ    val+32(FP), R10
+	MOVQ    n+56(FP), R11
+	MOVQ    DX, R8
+	CMPQ    R11, $+1
+	JLT     done11
 
 loop10:
-	MOVQ    AX, DI
-	VMOVUPS (DI), Y0
-	VMOVUPS 32(DI), Y1
-	VMOVUPS 64(DI), Y2
-	VMOVUPS 96(DI), Y3
-	VMOVUPS (DI)(CX*1), Y4
-	VMOVUPS 32(DI)(CX*1), Y5
-	VMOVUPS 64(DI)(CX*1), Y6
-	VMOVUPS 96(DI)(CX*1), Y7
-	MOVQ    val+24(FP), R9
-	MOVQ    n+48(FP), R10
-	MOVQ    DX, R8
-	CMPQ    R10, $+1
-	JLT     done13
-
-loop12:
-	VBROADCASTSS (R8), Y8
-	VBROADCASTSS 256(R8), Y9
-	VPMOVSXBD    (R9), Y10
-	VCVTDQ2PS    Y10, Y10
-	VFMADD231PS  Y10, Y8, Y0
-	VFMADD231PS  Y10, Y9, Y4
-	VPMOVSXBD    8(R9), Y10
-	VCVTDQ2PS    Y10, Y10
-	VFMADD231PS  Y10, Y8, Y1
-	VFMADD231PS  Y10, Y9, Y5
-	VPMOVSXBD    16(R9), Y10
-	VCVTDQ2PS    Y10, Y10
-	VFMADD231PS  Y10, Y8, Y2
-	VFMADD231PS  Y10, Y9, Y6
-	VPMOVSXBD    24(R9), Y10
-	VCVTDQ2PS    Y10, Y10
-	VFMADD231PS  Y10, Y8, Y3
-	VFMADD231PS  Y10, Y9, Y7
+	VBROADCASTSS (R9), Y4
+	VBROADCASTSS (R8), Y5
+	VPMOVSXBD    (R10), Y6
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       Y4, Y6, Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VPMOVSXBD    8(R10), Y6
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       Y4, Y6, Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VPMOVSXBD    16(R10), Y6
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       Y4, Y6, Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VPMOVSXBD    24(R10), Y6
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       Y4, Y6, Y6
+	VFMADD231PS  Y6, Y5, Y3
 	ADDQ         $+4, R8
-	ADDQ         BX, R9
-	SUBQ         $+1, R10
-	CMPQ         R10, $+1
-	JGE          loop12
-
-done13:
-	VMOVUPS Y0, (DI)
-	VMOVUPS Y1, 32(DI)
-	VMOVUPS Y2, 64(DI)
-	VMOVUPS Y3, 96(DI)
-	VMOVUPS Y4, (DI)(CX*1)
-	VMOVUPS Y5, 32(DI)(CX*1)
-	VMOVUPS Y6, 64(DI)(CX*1)
-	VMOVUPS Y7, 96(DI)(CX*1)
-	ADDQ    CX, AX
-	ADDQ    CX, AX
-	ADDQ    $+512, DX
-	SUBQ    $+2, SI
-	CMPQ    SI, $+2
-	JGE     loop10
+	ADDQ         $+4, R9
+	ADDQ         BX, R10
+	SUBQ         $+1, R11
+	CMPQ         R11, $+1
+	JGE          loop10
 
 done11:
-	CMPQ SI, $+1
-	JLT  done15
-
-loop14:
-	MOVQ    AX, DI
-	VMOVUPS (DI), Y0
-	VMOVUPS 32(DI), Y1
-	VMOVUPS 64(DI), Y2
-	VMOVUPS 96(DI), Y3
-	MOVQ    val+24(FP), R9
-	MOVQ    n+48(FP), R10
-	MOVQ    DX, R8
-	CMPQ    R10, $+1
-	JLT     done17
-
-loop16:
-	VBROADCASTSS (R8), Y4
-	VPMOVSXBD    (R9), Y5
-	VCVTDQ2PS    Y5, Y5
-	VFMADD231PS  Y5, Y4, Y0
-	VPMOVSXBD    8(R9), Y5
-	VCVTDQ2PS    Y5, Y5
-	VFMADD231PS  Y5, Y4, Y1
-	VPMOVSXBD    16(R9), Y5
-	VCVTDQ2PS    Y5, Y5
-	VFMADD231PS  Y5, Y4, Y2
-	VPMOVSXBD    24(R9), Y5
-	VCVTDQ2PS    Y5, Y5
-	VFMADD231PS  Y5, Y4, Y3
-	ADDQ         $+4, R8
-	ADDQ         BX, R9
-	SUBQ         $+1, R10
-	CMPQ         R10, $+1
-	JGE          loop16
-
-done17:
 	VMOVUPS Y0, (DI)
 	VMOVUPS Y1, 32(DI)
 	VMOVUPS Y2, 64(DI)
@@ -269,108 +185,25 @@ done17:
 	ADDQ    $+256, DX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
-	JGE     loop14
+	JGE     loop8
 
-done15:
+done9:
 	VZEROUPPER
 	RET
 
-// func pvBlockQ4AVX2(o *float32, ldo int, w *float32, val *byte, ldv int, m int, n int)
+// func pvBlockQ4AVX2(o *float32, ldo int, p *float32, scales *float32, val *byte, ldv int, m int, n int)
 // Requires: AVX, AVX2, FMA3
-TEXT ·pvBlockQ4AVX2(SB), NOSPLIT, $0-56
+TEXT ·pvBlockQ4AVX2(SB), NOSPLIT, $0-64
 	MOVQ o+0(FP), AX
 	MOVQ ldo+8(FP), CX
-	MOVQ w+16(FP), DX
-	MOVQ ldv+32(FP), BX
-	MOVQ m+40(FP), SI
+	MOVQ p+16(FP), DX
+	MOVQ ldv+40(FP), BX
+	MOVQ m+48(FP), SI
 	SHLQ $0x02, CX
-	CMPQ SI, $+3
-	JLT  done19
-
-loop18:
-	MOVQ    AX, DI
-	VMOVUPS (DI), Y0
-	VMOVUPS 32(DI), Y1
-	VMOVUPS 64(DI), Y2
-	VMOVUPS 96(DI), Y3
-	VMOVUPS (DI)(CX*1), Y4
-	VMOVUPS 32(DI)(CX*1), Y5
-	VMOVUPS 64(DI)(CX*1), Y6
-	VMOVUPS 96(DI)(CX*1), Y7
-	VMOVUPS (DI)(CX*2), Y8
-	VMOVUPS 32(DI)(CX*2), Y9
-	VMOVUPS 64(DI)(CX*2), Y10
-	VMOVUPS 96(DI)(CX*2), Y11
-	MOVQ    val+24(FP), R9
-	MOVQ    n+48(FP), R10
-	MOVQ    DX, R8
-	CMPQ    R10, $+1
-	JLT     done21
-
-loop20:
-	VBROADCASTSS (R8), Y12
-	VBROADCASTSS 256(R8), Y13
-	VBROADCASTSS 512(R8), Y14
-	VPMOVZXBD    (R9), Y15
-	VANDPS       k0000000f<>+0(SB), Y15, Y15
-	VPSUBD       k00000008<>+0(SB), Y15, Y15
-	VCVTDQ2PS    Y15, Y15
-	VFMADD231PS  Y15, Y12, Y0
-	VFMADD231PS  Y15, Y13, Y4
-	VFMADD231PS  Y15, Y14, Y8
-	VPMOVZXBD    8(R9), Y15
-	VANDPS       k0000000f<>+0(SB), Y15, Y15
-	VPSUBD       k00000008<>+0(SB), Y15, Y15
-	VCVTDQ2PS    Y15, Y15
-	VFMADD231PS  Y15, Y12, Y1
-	VFMADD231PS  Y15, Y13, Y5
-	VFMADD231PS  Y15, Y14, Y9
-	VPMOVZXBD    (R9), Y15
-	VPSRLD       $0x04, Y15, Y15
-	VPSUBD       k00000008<>+0(SB), Y15, Y15
-	VCVTDQ2PS    Y15, Y15
-	VFMADD231PS  Y15, Y12, Y2
-	VFMADD231PS  Y15, Y13, Y6
-	VFMADD231PS  Y15, Y14, Y10
-	VPMOVZXBD    8(R9), Y15
-	VPSRLD       $0x04, Y15, Y15
-	VPSUBD       k00000008<>+0(SB), Y15, Y15
-	VCVTDQ2PS    Y15, Y15
-	VFMADD231PS  Y15, Y12, Y3
-	VFMADD231PS  Y15, Y13, Y7
-	VFMADD231PS  Y15, Y14, Y11
-	ADDQ         $+4, R8
-	ADDQ         BX, R9
-	SUBQ         $+1, R10
-	CMPQ         R10, $+1
-	JGE          loop20
-
-done21:
-	VMOVUPS Y0, (DI)
-	VMOVUPS Y1, 32(DI)
-	VMOVUPS Y2, 64(DI)
-	VMOVUPS Y3, 96(DI)
-	VMOVUPS Y4, (DI)(CX*1)
-	VMOVUPS Y5, 32(DI)(CX*1)
-	VMOVUPS Y6, 64(DI)(CX*1)
-	VMOVUPS Y7, 96(DI)(CX*1)
-	VMOVUPS Y8, (DI)(CX*2)
-	VMOVUPS Y9, 32(DI)(CX*2)
-	VMOVUPS Y10, 64(DI)(CX*2)
-	VMOVUPS Y11, 96(DI)(CX*2)
-	ADDQ    CX, AX
-	ADDQ    CX, AX
-	ADDQ    CX, AX
-	ADDQ    $+768, DX
-	SUBQ    $+3, SI
-	CMPQ    SI, $+3
-	JGE     loop18
-
-done19:
 	CMPQ SI, $+2
-	JLT  done23
+	JLT  done13
 
-loop22:
+loop12:
 	MOVQ    AX, DI
 	VMOVUPS (DI), Y0
 	VMOVUPS 32(DI), Y1
@@ -380,46 +213,53 @@ loop22:
 	VMOVUPS 32(DI)(CX*1), Y5
 	VMOVUPS 64(DI)(CX*1), Y6
 	VMOVUPS 96(DI)(CX*1), Y7
-	MOVQ    val+24(FP), R9
-	MOVQ    n+48(FP), R10
+	MOVQ    scales+24(FP), R9
+	MOVQ    val+32(FP), R10
+	MOVQ    n+56(FP), R11
 	MOVQ    DX, R8
-	CMPQ    R10, $+1
-	JLT     done25
+	CMPQ    R11, $+1
+	JLT     done15
 
-loop24:
-	VBROADCASTSS (R8), Y8
-	VBROADCASTSS 256(R8), Y9
-	VPMOVZXBD    (R9), Y10
-	VANDPS       k0000000f<>+0(SB), Y10, Y10
-	VPSUBD       k00000008<>+0(SB), Y10, Y10
-	VCVTDQ2PS    Y10, Y10
-	VFMADD231PS  Y10, Y8, Y0
-	VFMADD231PS  Y10, Y9, Y4
-	VPMOVZXBD    8(R9), Y10
-	VANDPS       k0000000f<>+0(SB), Y10, Y10
-	VPSUBD       k00000008<>+0(SB), Y10, Y10
-	VCVTDQ2PS    Y10, Y10
-	VFMADD231PS  Y10, Y8, Y1
-	VFMADD231PS  Y10, Y9, Y5
-	VPMOVZXBD    (R9), Y10
-	VPSRLD       $0x04, Y10, Y10
-	VPSUBD       k00000008<>+0(SB), Y10, Y10
-	VCVTDQ2PS    Y10, Y10
-	VFMADD231PS  Y10, Y8, Y2
-	VFMADD231PS  Y10, Y9, Y6
-	VPMOVZXBD    8(R9), Y10
-	VPSRLD       $0x04, Y10, Y10
-	VPSUBD       k00000008<>+0(SB), Y10, Y10
-	VCVTDQ2PS    Y10, Y10
-	VFMADD231PS  Y10, Y8, Y3
-	VFMADD231PS  Y10, Y9, Y7
+loop14:
+	VBROADCASTSS (R9), Y8
+	VBROADCASTSS (R8), Y9
+	VBROADCASTSS 256(R8), Y10
+	VPMOVZXBD    (R10), Y11
+	VANDPS       k0000000f<>+0(SB), Y11, Y11
+	VPSUBD       k00000008<>+0(SB), Y11, Y11
+	VCVTDQ2PS    Y11, Y11
+	VMULPS       Y8, Y11, Y11
+	VFMADD231PS  Y11, Y9, Y0
+	VFMADD231PS  Y11, Y10, Y4
+	VPMOVZXBD    8(R10), Y11
+	VANDPS       k0000000f<>+0(SB), Y11, Y11
+	VPSUBD       k00000008<>+0(SB), Y11, Y11
+	VCVTDQ2PS    Y11, Y11
+	VMULPS       Y8, Y11, Y11
+	VFMADD231PS  Y11, Y9, Y1
+	VFMADD231PS  Y11, Y10, Y5
+	VPMOVZXBD    (R10), Y11
+	VPSRLD       $0x04, Y11, Y11
+	VPSUBD       k00000008<>+0(SB), Y11, Y11
+	VCVTDQ2PS    Y11, Y11
+	VMULPS       Y8, Y11, Y11
+	VFMADD231PS  Y11, Y9, Y2
+	VFMADD231PS  Y11, Y10, Y6
+	VPMOVZXBD    8(R10), Y11
+	VPSRLD       $0x04, Y11, Y11
+	VPSUBD       k00000008<>+0(SB), Y11, Y11
+	VCVTDQ2PS    Y11, Y11
+	VMULPS       Y8, Y11, Y11
+	VFMADD231PS  Y11, Y9, Y3
+	VFMADD231PS  Y11, Y10, Y7
 	ADDQ         $+4, R8
-	ADDQ         BX, R9
-	SUBQ         $+1, R10
-	CMPQ         R10, $+1
-	JGE          loop24
+	ADDQ         $+4, R9
+	ADDQ         BX, R10
+	SUBQ         $+1, R11
+	CMPQ         R11, $+1
+	JGE          loop14
 
-done25:
+done15:
 	VMOVUPS Y0, (DI)
 	VMOVUPS Y1, 32(DI)
 	VMOVUPS Y2, 64(DI)
@@ -433,53 +273,60 @@ done25:
 	ADDQ    $+512, DX
 	SUBQ    $+2, SI
 	CMPQ    SI, $+2
-	JGE     loop22
+	JGE     loop12
 
-done23:
+done13:
 	CMPQ SI, $+1
-	JLT  done27
+	JLT  done17
 
-loop26:
+loop16:
 	MOVQ    AX, DI
 	VMOVUPS (DI), Y0
 	VMOVUPS 32(DI), Y1
 	VMOVUPS 64(DI), Y2
 	VMOVUPS 96(DI), Y3
-	MOVQ    val+24(FP), R9
-	MOVQ    n+48(FP), R10
+	MOVQ    scales+24(FP), R9
+	MOVQ    val+32(FP), R10
+	MOVQ    n+56(FP), R11
 	MOVQ    DX, R8
-	CMPQ    R10, $+1
-	JLT     done29
+	CMPQ    R11, $+1
+	JLT     done19
 
-loop28:
-	VBROADCASTSS (R8), Y4
-	VPMOVZXBD    (R9), Y5
-	VANDPS       k0000000f<>+0(SB), Y5, Y5
-	VPSUBD       k00000008<>+0(SB), Y5, Y5
-	VCVTDQ2PS    Y5, Y5
-	VFMADD231PS  Y5, Y4, Y0
-	VPMOVZXBD    8(R9), Y5
-	VANDPS       k0000000f<>+0(SB), Y5, Y5
-	VPSUBD       k00000008<>+0(SB), Y5, Y5
-	VCVTDQ2PS    Y5, Y5
-	VFMADD231PS  Y5, Y4, Y1
-	VPMOVZXBD    (R9), Y5
-	VPSRLD       $0x04, Y5, Y5
-	VPSUBD       k00000008<>+0(SB), Y5, Y5
-	VCVTDQ2PS    Y5, Y5
-	VFMADD231PS  Y5, Y4, Y2
-	VPMOVZXBD    8(R9), Y5
-	VPSRLD       $0x04, Y5, Y5
-	VPSUBD       k00000008<>+0(SB), Y5, Y5
-	VCVTDQ2PS    Y5, Y5
-	VFMADD231PS  Y5, Y4, Y3
+loop18:
+	VBROADCASTSS (R9), Y4
+	VBROADCASTSS (R8), Y5
+	VPMOVZXBD    (R10), Y6
+	VANDPS       k0000000f<>+0(SB), Y6, Y6
+	VPSUBD       k00000008<>+0(SB), Y6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       Y4, Y6, Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VPMOVZXBD    8(R10), Y6
+	VANDPS       k0000000f<>+0(SB), Y6, Y6
+	VPSUBD       k00000008<>+0(SB), Y6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       Y4, Y6, Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VPMOVZXBD    (R10), Y6
+	VPSRLD       $0x04, Y6, Y6
+	VPSUBD       k00000008<>+0(SB), Y6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       Y4, Y6, Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VPMOVZXBD    8(R10), Y6
+	VPSRLD       $0x04, Y6, Y6
+	VPSUBD       k00000008<>+0(SB), Y6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       Y4, Y6, Y6
+	VFMADD231PS  Y6, Y5, Y3
 	ADDQ         $+4, R8
-	ADDQ         BX, R9
-	SUBQ         $+1, R10
-	CMPQ         R10, $+1
-	JGE          loop28
+	ADDQ         $+4, R9
+	ADDQ         BX, R10
+	SUBQ         $+1, R11
+	CMPQ         R11, $+1
+	JGE          loop18
 
-done29:
+done19:
 	VMOVUPS Y0, (DI)
 	VMOVUPS Y1, 32(DI)
 	VMOVUPS Y2, 64(DI)
@@ -488,9 +335,9 @@ done29:
 	ADDQ    $+256, DX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
-	JGE     loop26
+	JGE     loop16
 
-done27:
+done17:
 	VZEROUPPER
 	RET
 
@@ -514,338 +361,62 @@ DATA k00000008<>+24(SB)/4, $0x00000008
 DATA k00000008<>+28(SB)/4, $0x00000008
 GLOBL k00000008<>(SB), RODATA|NOPTR, $32
 
-// func pvBlockCodesAVX2(o *float32, ldo int, w *float32, val *byte, ldv int, m int, n int)
-// Requires: AVX, FMA3
-TEXT ·pvBlockCodesAVX2(SB), NOSPLIT, $0-56
-	MOVQ o+0(FP), AX
-	MOVQ ldo+8(FP), CX
-	MOVQ w+16(FP), DX
-	MOVQ ldv+32(FP), BX
-	MOVQ m+40(FP), SI
-	SHLQ $0x02, CX
-	CMPQ SI, $+3
-	JLT  done31
-
-loop30:
-	MOVQ    AX, DI
-	VMOVUPS (DI), Y0
-	VMOVUPS 32(DI), Y1
-	VMOVUPS 64(DI), Y2
-	VMOVUPS 96(DI), Y3
-	VMOVUPS (DI)(CX*1), Y4
-	VMOVUPS 32(DI)(CX*1), Y5
-	VMOVUPS 64(DI)(CX*1), Y6
-	VMOVUPS 96(DI)(CX*1), Y7
-	VMOVUPS (DI)(CX*2), Y8
-	VMOVUPS 32(DI)(CX*2), Y9
-	VMOVUPS 64(DI)(CX*2), Y10
-	VMOVUPS 96(DI)(CX*2), Y11
-	MOVQ    val+24(FP), R9
-	MOVQ    n+48(FP), R10
-	MOVQ    DX, R8
-	CMPQ    R10, $+1
-	JLT     done33
-
-loop32:
-	VBROADCASTSS (R8), Y12
-	VBROADCASTSS 256(R8), Y13
-	VBROADCASTSS 512(R8), Y14
-	VMOVUPS      (R9), Y15
-	VFMADD231PS  Y15, Y12, Y0
-	VFMADD231PS  Y15, Y13, Y4
-	VFMADD231PS  Y15, Y14, Y8
-	VMOVUPS      32(R9), Y15
-	VFMADD231PS  Y15, Y12, Y1
-	VFMADD231PS  Y15, Y13, Y5
-	VFMADD231PS  Y15, Y14, Y9
-	VMOVUPS      64(R9), Y15
-	VFMADD231PS  Y15, Y12, Y2
-	VFMADD231PS  Y15, Y13, Y6
-	VFMADD231PS  Y15, Y14, Y10
-	VMOVUPS      96(R9), Y15
-	VFMADD231PS  Y15, Y12, Y3
-	VFMADD231PS  Y15, Y13, Y7
-	VFMADD231PS  Y15, Y14, Y11
-	ADDQ         $+4, R8
-	ADDQ         BX, R9
-	SUBQ         $+1, R10
-	CMPQ         R10, $+1
-	JGE          loop32
-
-done33:
-	VMOVUPS Y0, (DI)
-	VMOVUPS Y1, 32(DI)
-	VMOVUPS Y2, 64(DI)
-	VMOVUPS Y3, 96(DI)
-	VMOVUPS Y4, (DI)(CX*1)
-	VMOVUPS Y5, 32(DI)(CX*1)
-	VMOVUPS Y6, 64(DI)(CX*1)
-	VMOVUPS Y7, 96(DI)(CX*1)
-	VMOVUPS Y8, (DI)(CX*2)
-	VMOVUPS Y9, 32(DI)(CX*2)
-	VMOVUPS Y10, 64(DI)(CX*2)
-	VMOVUPS Y11, 96(DI)(CX*2)
-	ADDQ    CX, AX
-	ADDQ    CX, AX
-	ADDQ    CX, AX
-	ADDQ    $+768, DX
-	SUBQ    $+3, SI
-	CMPQ    SI, $+3
-	JGE     loop30
-
-done31:
-	CMPQ SI, $+2
-	JLT  done35
-
-loop34:
-	MOVQ    AX, DI
-	VMOVUPS (DI), Y0
-	VMOVUPS 32(DI), Y1
-	VMOVUPS 64(DI), Y2
-	VMOVUPS 96(DI), Y3
-	VMOVUPS (DI)(CX*1), Y4
-	VMOVUPS 32(DI)(CX*1), Y5
-	VMOVUPS 64(DI)(CX*1), Y6
-	VMOVUPS 96(DI)(CX*1), Y7
-	MOVQ    val+24(FP), R9
-	MOVQ    n+48(FP), R10
-	MOVQ    DX, R8
-	CMPQ    R10, $+1
-	JLT     done37
-
-loop36:
-	VBROADCASTSS (R8), Y8
-	VBROADCASTSS 256(R8), Y9
-	VMOVUPS      (R9), Y10
-	VFMADD231PS  Y10, Y8, Y0
-	VFMADD231PS  Y10, Y9, Y4
-	VMOVUPS      32(R9), Y10
-	VFMADD231PS  Y10, Y8, Y1
-	VFMADD231PS  Y10, Y9, Y5
-	VMOVUPS      64(R9), Y10
-	VFMADD231PS  Y10, Y8, Y2
-	VFMADD231PS  Y10, Y9, Y6
-	VMOVUPS      96(R9), Y10
-	VFMADD231PS  Y10, Y8, Y3
-	VFMADD231PS  Y10, Y9, Y7
-	ADDQ         $+4, R8
-	ADDQ         BX, R9
-	SUBQ         $+1, R10
-	CMPQ         R10, $+1
-	JGE          loop36
-
-done37:
-	VMOVUPS Y0, (DI)
-	VMOVUPS Y1, 32(DI)
-	VMOVUPS Y2, 64(DI)
-	VMOVUPS Y3, 96(DI)
-	VMOVUPS Y4, (DI)(CX*1)
-	VMOVUPS Y5, 32(DI)(CX*1)
-	VMOVUPS Y6, 64(DI)(CX*1)
-	VMOVUPS Y7, 96(DI)(CX*1)
-	ADDQ    CX, AX
-	ADDQ    CX, AX
-	ADDQ    $+512, DX
-	SUBQ    $+2, SI
-	CMPQ    SI, $+2
-	JGE     loop34
-
-done35:
-	CMPQ SI, $+1
-	JLT  done39
-
-loop38:
-	MOVQ    AX, DI
-	VMOVUPS (DI), Y0
-	VMOVUPS 32(DI), Y1
-	VMOVUPS 64(DI), Y2
-	VMOVUPS 96(DI), Y3
-	MOVQ    val+24(FP), R9
-	MOVQ    n+48(FP), R10
-	MOVQ    DX, R8
-	CMPQ    R10, $+1
-	JLT     done41
-
-loop40:
-	VBROADCASTSS (R8), Y4
-	VMOVUPS      (R9), Y5
-	VFMADD231PS  Y5, Y4, Y0
-	VMOVUPS      32(R9), Y5
-	VFMADD231PS  Y5, Y4, Y1
-	VMOVUPS      64(R9), Y5
-	VFMADD231PS  Y5, Y4, Y2
-	VMOVUPS      96(R9), Y5
-	VFMADD231PS  Y5, Y4, Y3
-	ADDQ         $+4, R8
-	ADDQ         BX, R9
-	SUBQ         $+1, R10
-	CMPQ         R10, $+1
-	JGE          loop40
-
-done41:
-	VMOVUPS Y0, (DI)
-	VMOVUPS Y1, 32(DI)
-	VMOVUPS Y2, 64(DI)
-	VMOVUPS Y3, 96(DI)
-	ADDQ    CX, AX
-	ADDQ    $+256, DX
-	SUBQ    $+1, SI
-	CMPQ    SI, $+1
-	JGE     loop38
-
-done39:
-	VZEROUPPER
-	RET
-
-// func codesQ8AVX2(dst *float32, src *byte, blocks int)
-// Requires: AVX, AVX2
-TEXT ·codesQ8AVX2(SB), NOSPLIT, $0-24
-	MOVQ dst+0(FP), AX
-	MOVQ src+8(FP), CX
-	MOVQ blocks+16(FP), DX
-	ADDQ $+2, CX
-	CMPQ DX, $+1
-	JLT  done43
-
-loop42:
-	VPMOVSXBD (CX), Y0
-	VCVTDQ2PS Y0, Y0
-	VMOVUPS   Y0, (AX)
-	VPMOVSXBD 8(CX), Y0
-	VCVTDQ2PS Y0, Y0
-	VMOVUPS   Y0, 32(AX)
-	VPMOVSXBD 16(CX), Y0
-	VCVTDQ2PS Y0, Y0
-	VMOVUPS   Y0, 64(AX)
-	VPMOVSXBD 24(CX), Y0
-	VCVTDQ2PS Y0, Y0
-	VMOVUPS   Y0, 96(AX)
-	ADDQ      $+34, CX
-	ADDQ      $+128, AX
-	SUBQ      $+1, DX
-	CMPQ      DX, $+1
-	JGE       loop42
-
-done43:
-	VZEROUPPER
-	RET
-
-// func codesQ4AVX2(dst *float32, src *byte, blocks int)
-// Requires: AVX, AVX2
-TEXT ·codesQ4AVX2(SB), NOSPLIT, $0-24
-	MOVQ dst+0(FP), AX
-	MOVQ src+8(FP), CX
-	MOVQ blocks+16(FP), DX
-	ADDQ $+2, CX
-	CMPQ DX, $+1
-	JLT  done45
-
-loop44:
-	VPMOVZXBD (CX), Y0
-	VANDPS    k0000000f<>+0(SB), Y0, Y0
-	VPSUBD    k00000008<>+0(SB), Y0, Y0
-	VCVTDQ2PS Y0, Y0
-	VMOVUPS   Y0, (AX)
-	VPMOVZXBD 8(CX), Y0
-	VANDPS    k0000000f<>+0(SB), Y0, Y0
-	VPSUBD    k00000008<>+0(SB), Y0, Y0
-	VCVTDQ2PS Y0, Y0
-	VMOVUPS   Y0, 32(AX)
-	VPMOVZXBD (CX), Y0
-	VPSRLD    $0x04, Y0, Y0
-	VPSUBD    k00000008<>+0(SB), Y0, Y0
-	VCVTDQ2PS Y0, Y0
-	VMOVUPS   Y0, 64(AX)
-	VPMOVZXBD 8(CX), Y0
-	VPSRLD    $0x04, Y0, Y0
-	VPSUBD    k00000008<>+0(SB), Y0, Y0
-	VCVTDQ2PS Y0, Y0
-	VMOVUPS   Y0, 96(AX)
-	ADDQ      $+18, CX
-	ADDQ      $+128, AX
-	SUBQ      $+1, DX
-	CMPQ      DX, $+1
-	JGE       loop44
-
-done45:
-	VZEROUPPER
-	RET
-
-// func scaleWeightsAVX512(w *float32, p *float32, ldp int, scale *byte, ld int, m int, n int)
+// func scalesAVX512(dst *float32, src *byte, ld int, n int)
 // Requires: AVX, AVX512DQ, AVX512F
-TEXT ·scaleWeightsAVX512(SB), NOSPLIT, $128-56
-	MOVQ    w+0(FP), AX
-	MOVQ    p+8(FP), CX
-	MOVQ    ldp+16(FP), DX
-	MOVQ    scale+24(FP), BX
-	MOVQ    ld+32(FP), SI
-	MOVQ    m+40(FP), DI
-	MOVQ    n+48(FP), R8
-	SHLQ    $0x02, DX
+TEXT ·scalesAVX512(SB), NOSPLIT, $128-32
+	MOVQ    dst+0(FP), AX
+	MOVQ    src+8(FP), CX
+	MOVQ    ld+16(FP), DX
+	MOVQ    n+24(FP), BX
 	VXORPS  Z0, Z0, Z0
 	VMOVUPS Z0, (SP)
 	VMOVUPS Z0, 64(SP)
-	LEAQ    (SP), R9
-	CMPQ    R8, $+2
+	LEAQ    (SP), SI
+	CMPQ    BX, $+2
 	JLT     done2
 
 loop1:
-	MOVWLZX (BX), R10
-	MOVW    R10, (R9)
-	MOVWLZX (BX)(SI*1), R10
-	MOVW    R10, 2(R9)
-	LEAQ    (BX)(SI*2), BX
-	ADDQ    $+4, R9
-	SUBQ    $+2, R8
-	CMPQ    R8, $+2
+	MOVWLZX (CX), DI
+	MOVW    DI, (SI)
+	MOVWLZX (CX)(DX*1), DI
+	MOVW    DI, 2(SI)
+	LEAQ    (CX)(DX*2), CX
+	ADDQ    $+4, SI
+	SUBQ    $+2, BX
+	CMPQ    BX, $+2
 	JGE     loop1
 
 done2:
-	TESTQ   R8, R8
+	TESTQ   BX, BX
 	JEQ     none3
-	MOVWLZX (BX), R10
-	MOVW    R10, (R9)
+	MOVWLZX (CX), DI
+	MOVW    DI, (SI)
 
 none3:
 	VCVTPH2PS (SP), Z0
-	VCVTPH2PS 32(SP), Z1
-	VCVTPH2PS 64(SP), Z2
-	VCVTPH2PS 96(SP), Z3
-	CMPQ      DI, $+1
-	JLT       done5
-
-loop4:
-	VMULPS  (CX), Z0, Z4
-	VMOVUPS Z4, (AX)
-	VMULPS  64(CX), Z1, Z4
-	VMOVUPS Z4, 64(AX)
-	VMULPS  128(CX), Z2, Z4
-	VMOVUPS Z4, 128(AX)
-	VMULPS  192(CX), Z3, Z4
-	VMOVUPS Z4, 192(AX)
-	ADDQ    DX, CX
-	ADDQ    $+256, AX
-	SUBQ    $+1, DI
-	CMPQ    DI, $+1
-	JGE     loop4
-
-done5:
+	VMOVUPS   Z0, (AX)
+	VCVTPH2PS 32(SP), Z0
+	VMOVUPS   Z0, 64(AX)
+	VCVTPH2PS 64(SP), Z0
+	VMOVUPS   Z0, 128(AX)
+	VCVTPH2PS 96(SP), Z0
+	VMOVUPS   Z0, 192(AX)
 	VZEROUPPER
 	RET
 
-// func pvBlockQ8AVX512(o *float32, ldo int, w *float32, val *byte, ldv int, m int, n int)
+// func pvBlockQ8AVX512(o *float32, ldo int, p *float32, scales *float32, val *byte, ldv int, m int, n int)
 // Requires: AVX, AVX512F
-TEXT ·pvBlockQ8AVX512(SB), NOSPLIT, $0-56
+TEXT ·pvBlockQ8AVX512(SB), NOSPLIT, $0-64
 	MOVQ o+0(FP), AX
 	MOVQ ldo+8(FP), CX
-	MOVQ w+16(FP), DX
-	MOVQ ldv+32(FP), BX
-	MOVQ m+40(FP), SI
+	MOVQ p+16(FP), DX
+	MOVQ ldv+40(FP), BX
+	MOVQ m+48(FP), SI
 	SHLQ $0x02, CX
 	CMPQ SI, $+6
-	JLT  done7
+	JLT  done5
 
-loop6:
+loop4:
 	MOVQ    AX, DI
 	LEAQ    (DI)(CX*2), R8
 	ADDQ    CX, R8
@@ -861,17 +432,20 @@ loop6:
 	VMOVUPS 64(R8)(CX*1), Z9
 	VMOVUPS (R8)(CX*2), Z10
 	VMOVUPS 64(R8)(CX*2), Z11
-	MOVQ    val+24(FP), R10
-	MOVQ    n+48(FP), R11
+	MOVQ    scales+24(FP), R10
+	MOVQ    val+32(FP), R11
+	MOVQ    n+56(FP), R12
 	MOVQ    DX, R9
-	CMPQ    R11, $+1
-	JLT     done9
+	CMPQ    R12, $+1
+	JLT     done7
 
-loop8:
-	VPMOVSXBD    (R10), Z12
+loop6:
+	VPMOVSXBD    (R11), Z12
 	VCVTDQ2PS    Z12, Z12
-	VPMOVSXBD    16(R10), Z13
+	VMULPS.BCST  (R10), Z12, Z12
+	VPMOVSXBD    16(R11), Z13
 	VCVTDQ2PS    Z13, Z13
+	VMULPS.BCST  (R10), Z13, Z13
 	VBROADCASTSS (R9), Z14
 	VFMADD231PS  Z12, Z14, Z0
 	VFMADD231PS  Z13, Z14, Z1
@@ -891,12 +465,13 @@ loop8:
 	VFMADD231PS  Z12, Z14, Z10
 	VFMADD231PS  Z13, Z14, Z11
 	ADDQ         $+4, R9
-	ADDQ         BX, R10
-	SUBQ         $+1, R11
-	CMPQ         R11, $+1
-	JGE          loop8
+	ADDQ         $+4, R10
+	ADDQ         BX, R11
+	SUBQ         $+1, R12
+	CMPQ         R12, $+1
+	JGE          loop6
 
-done9:
+done7:
 	VMOVUPS Z0, (DI)
 	VMOVUPS Z1, 64(DI)
 	VMOVUPS Z2, (DI)(CX*1)
@@ -918,13 +493,13 @@ done9:
 	ADDQ    $+1536, DX
 	SUBQ    $+6, SI
 	CMPQ    SI, $+6
-	JGE     loop6
+	JGE     loop4
 
-done7:
+done5:
 	CMPQ SI, $+4
-	JLT  done11
+	JLT  done9
 
-loop10:
+loop8:
 	MOVQ    AX, DI
 	LEAQ    (DI)(CX*2), R8
 	ADDQ    CX, R8
@@ -936,17 +511,20 @@ loop10:
 	VMOVUPS 64(DI)(CX*2), Z5
 	VMOVUPS (R8), Z6
 	VMOVUPS 64(R8), Z7
-	MOVQ    val+24(FP), R10
-	MOVQ    n+48(FP), R11
+	MOVQ    scales+24(FP), R10
+	MOVQ    val+32(FP), R11
+	MOVQ    n+56(FP), R12
 	MOVQ    DX, R9
-	CMPQ    R11, $+1
-	JLT     done13
+	CMPQ    R12, $+1
+	JLT     done11
 
-loop12:
-	VPMOVSXBD    (R10), Z8
+loop10:
+	VPMOVSXBD    (R11), Z8
 	VCVTDQ2PS    Z8, Z8
-	VPMOVSXBD    16(R10), Z9
+	VMULPS.BCST  (R10), Z8, Z8
+	VPMOVSXBD    16(R11), Z9
 	VCVTDQ2PS    Z9, Z9
+	VMULPS.BCST  (R10), Z9, Z9
 	VBROADCASTSS (R9), Z10
 	VFMADD231PS  Z8, Z10, Z0
 	VFMADD231PS  Z9, Z10, Z1
@@ -960,12 +538,13 @@ loop12:
 	VFMADD231PS  Z8, Z10, Z6
 	VFMADD231PS  Z9, Z10, Z7
 	ADDQ         $+4, R9
-	ADDQ         BX, R10
-	SUBQ         $+1, R11
-	CMPQ         R11, $+1
-	JGE          loop12
+	ADDQ         $+4, R10
+	ADDQ         BX, R11
+	SUBQ         $+1, R12
+	CMPQ         R12, $+1
+	JGE          loop10
 
-done13:
+done11:
 	VMOVUPS Z0, (DI)
 	VMOVUPS Z1, 64(DI)
 	VMOVUPS Z2, (DI)(CX*1)
@@ -981,13 +560,13 @@ done13:
 	ADDQ    $+1024, DX
 	SUBQ    $+4, SI
 	CMPQ    SI, $+4
-	JGE     loop10
+	JGE     loop8
 
-done11:
+done9:
 	CMPQ SI, $+3
-	JLT  done15
+	JLT  done13
 
-loop14:
+loop12:
 	MOVQ    AX, DI
 	VMOVUPS (DI), Z0
 	VMOVUPS 64(DI), Z1
@@ -995,17 +574,20 @@ loop14:
 	VMOVUPS 64(DI)(CX*1), Z3
 	VMOVUPS (DI)(CX*2), Z4
 	VMOVUPS 64(DI)(CX*2), Z5
-	MOVQ    val+24(FP), R9
-	MOVQ    n+48(FP), R10
+	MOVQ    scales+24(FP), R9
+	MOVQ    val+32(FP), R10
+	MOVQ    n+56(FP), R11
 	MOVQ    DX, R8
-	CMPQ    R10, $+1
-	JLT     done17
+	CMPQ    R11, $+1
+	JLT     done15
 
-loop16:
-	VPMOVSXBD    (R9), Z6
+loop14:
+	VPMOVSXBD    (R10), Z6
 	VCVTDQ2PS    Z6, Z6
-	VPMOVSXBD    16(R9), Z7
+	VMULPS.BCST  (R9), Z6, Z6
+	VPMOVSXBD    16(R10), Z7
 	VCVTDQ2PS    Z7, Z7
+	VMULPS.BCST  (R9), Z7, Z7
 	VBROADCASTSS (R8), Z8
 	VFMADD231PS  Z6, Z8, Z0
 	VFMADD231PS  Z7, Z8, Z1
@@ -1016,12 +598,13 @@ loop16:
 	VFMADD231PS  Z6, Z8, Z4
 	VFMADD231PS  Z7, Z8, Z5
 	ADDQ         $+4, R8
-	ADDQ         BX, R9
-	SUBQ         $+1, R10
-	CMPQ         R10, $+1
-	JGE          loop16
+	ADDQ         $+4, R9
+	ADDQ         BX, R10
+	SUBQ         $+1, R11
+	CMPQ         R11, $+1
+	JGE          loop14
 
-done17:
+done15:
 	VMOVUPS Z0, (DI)
 	VMOVUPS Z1, 64(DI)
 	VMOVUPS Z2, (DI)(CX*1)
@@ -1034,29 +617,32 @@ done17:
 	ADDQ    $+768, DX
 	SUBQ    $+3, SI
 	CMPQ    SI, $+3
-	JGE     loop14
+	JGE     loop12
 
-done15:
+done13:
 	CMPQ SI, $+2
-	JLT  done19
+	JLT  done17
 
-loop18:
+loop16:
 	MOVQ    AX, DI
 	VMOVUPS (DI), Z0
 	VMOVUPS 64(DI), Z1
 	VMOVUPS (DI)(CX*1), Z2
 	VMOVUPS 64(DI)(CX*1), Z3
-	MOVQ    val+24(FP), R9
-	MOVQ    n+48(FP), R10
+	MOVQ    scales+24(FP), R9
+	MOVQ    val+32(FP), R10
+	MOVQ    n+56(FP), R11
 	MOVQ    DX, R8
-	CMPQ    R10, $+1
-	JLT     done21
+	CMPQ    R11, $+1
+	JLT     done19
 
-loop20:
-	VPMOVSXBD    (R9), Z4
+loop18:
+	VPMOVSXBD    (R10), Z4
 	VCVTDQ2PS    Z4, Z4
-	VPMOVSXBD    16(R9), Z5
+	VMULPS.BCST  (R9), Z4, Z4
+	VPMOVSXBD    16(R10), Z5
 	VCVTDQ2PS    Z5, Z5
+	VMULPS.BCST  (R9), Z5, Z5
 	VBROADCASTSS (R8), Z6
 	VFMADD231PS  Z4, Z6, Z0
 	VFMADD231PS  Z5, Z6, Z1
@@ -1064,12 +650,13 @@ loop20:
 	VFMADD231PS  Z4, Z6, Z2
 	VFMADD231PS  Z5, Z6, Z3
 	ADDQ         $+4, R8
-	ADDQ         BX, R9
-	SUBQ         $+1, R10
-	CMPQ         R10, $+1
-	JGE          loop20
+	ADDQ         $+4, R9
+	ADDQ         BX, R10
+	SUBQ         $+1, R11
+	CMPQ         R11, $+1
+	JGE          loop18
 
-done21:
+done19:
 	VMOVUPS Z0, (DI)
 	VMOVUPS Z1, 64(DI)
 	VMOVUPS Z2, (DI)(CX*1)
@@ -1079,63 +666,67 @@ done21:
 	ADDQ    $+512, DX
 	SUBQ    $+2, SI
 	CMPQ    SI, $+2
-	JGE     loop18
+	JGE     loop16
 
-done19:
+done17:
 	CMPQ SI, $+1
-	JLT  done23
+	JLT  done21
 
-loop22:
+loop20:
 	MOVQ    AX, DI
 	VMOVUPS (DI), Z0
 	VMOVUPS 64(DI), Z1
-	MOVQ    val+24(FP), R9
-	MOVQ    n+48(FP), R10
+	MOVQ    scales+24(FP), R9
+	MOVQ    val+32(FP), R10
+	MOVQ    n+56(FP), R11
 	MOVQ    DX, R8
-	CMPQ    R10, $+1
-	JLT     done25
+	CMPQ    R11, $+1
+	JLT     done23
 
-loop24:
-	VPMOVSXBD    (R9), Z2
+loop22:
+	VPMOVSXBD    (R10), Z2
 	VCVTDQ2PS    Z2, Z2
-	VPMOVSXBD    16(R9), Z3
+	VMULPS.BCST  (R9), Z2, Z2
+	VPMOVSXBD    16(R10), Z3
 	VCVTDQ2PS    Z3, Z3
+	VMULPS.BCST  (R9), Z3, Z3
 	VBROADCASTSS (R8), Z4
 	VFMADD231PS  Z2, Z4, Z0
 	VFMADD231PS  Z3, Z4, Z1
 	ADDQ         $+4, R8
-	ADDQ         BX, R9
-	SUBQ         $+1, R10
-	CMPQ         R10, $+1
-	JGE          loop24
+	ADDQ         $+4, R9
+	ADDQ         BX, R10
+	SUBQ         $+1, R11
+	CMPQ         R11, $+1
+	JGE          loop22
 
-done25:
+done23:
 	VMOVUPS Z0, (DI)
 	VMOVUPS Z1, 64(DI)
 	ADDQ    CX, AX
 	ADDQ    $+256, DX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
-	JGE     loop22
+	JGE     loop20
 
-done23:
+done21:
 	VZEROUPPER
 	RET
 
-// func pvBlockQ4AVX512(o *float32, ldo int, w *float32, val *byte, ldv int, m int, n int)
+// func pvBlockQ4AVX512(o *float32, ldo int, p *float32, scales *float32, val *byte, ldv int, m int, n int)
 // Requires: AVX, AVX512F
-TEXT ·pvBlockQ4AVX512(SB), NOSPLIT, $0-56
+TEXT ·pvBlockQ4AVX512(SB), NOSPLIT, $0-64
 	MOVQ    o+0(FP), AX
 	MOVQ    ldo+8(FP), CX
-	MOVQ    w+16(FP), DX
-	MOVQ    ldv+32(FP), BX
-	MOVQ    m+40(FP), SI
+	MOVQ    p+16(FP), DX
+	MOVQ    ldv+40(FP), BX
+	MOVQ    m+48(FP), SI
 	SHLQ    $0x02, CX
 	VMOVUPS q4Values<>+0(SB), Z0
 	CMPQ    SI, $+6
-	JLT     done27
+	JLT     done25
 
-loop26:
+loop24:
 	MOVQ    AX, DI
 	LEAQ    (DI)(CX*2), R8
 	ADDQ    CX, R8
@@ -1151,18 +742,21 @@ loop26:
 	VMOVUPS 64(R8)(CX*1), Z10
 	VMOVUPS (R8)(CX*2), Z11
 	VMOVUPS 64(R8)(CX*2), Z12
-	MOVQ    val+24(FP), R10
-	MOVQ    n+48(FP), R11
+	MOVQ    scales+24(FP), R10
+	MOVQ    val+32(FP), R11
+	MOVQ    n+56(FP), R12
 	MOVQ    DX, R9
-	CMPQ    R11, $+1
-	JLT     done29
+	CMPQ    R12, $+1
+	JLT     done27
 
-loop28:
-	VPMOVZXBD    (R10), Z13
+loop26:
+	VPMOVZXBD    (R11), Z13
 	VPERMPS      Z0, Z13, Z13
-	VPMOVZXBD    (R10), Z14
+	VMULPS.BCST  (R10), Z13, Z13
+	VPMOVZXBD    (R11), Z14
 	VPSRLD       $0x04, Z14, Z14
 	VPERMPS      Z0, Z14, Z14
+	VMULPS.BCST  (R10), Z14, Z14
 	VBROADCASTSS (R9), Z15
 	VFMADD231PS  Z13, Z15, Z1
 	VFMADD231PS  Z14, Z15, Z2
@@ -1182,12 +776,13 @@ loop28:
 	VFMADD231PS  Z13, Z15, Z11
 	VFMADD231PS  Z14, Z15, Z12
 	ADDQ         $+4, R9
-	ADDQ         BX, R10
-	SUBQ         $+1, R11
-	CMPQ         R11, $+1
-	JGE          loop28
+	ADDQ         $+4, R10
+	ADDQ         BX, R11
+	SUBQ         $+1, R12
+	CMPQ         R12, $+1
+	JGE          loop26
 
-done29:
+done27:
 	VMOVUPS Z1, (DI)
 	VMOVUPS Z2, 64(DI)
 	VMOVUPS Z3, (DI)(CX*1)
@@ -1209,13 +804,13 @@ done29:
 	ADDQ    $+1536, DX
 	SUBQ    $+6, SI
 	CMPQ    SI, $+6
-	JGE     loop26
+	JGE     loop24
 
-done27:
+done25:
 	CMPQ SI, $+4
-	JLT  done31
+	JLT  done29
 
-loop30:
+loop28:
 	MOVQ    AX, DI
 	LEAQ    (DI)(CX*2), R8
 	ADDQ    CX, R8
@@ -1227,18 +822,21 @@ loop30:
 	VMOVUPS 64(DI)(CX*2), Z6
 	VMOVUPS (R8), Z7
 	VMOVUPS 64(R8), Z8
-	MOVQ    val+24(FP), R10
-	MOVQ    n+48(FP), R11
+	MOVQ    scales+24(FP), R10
+	MOVQ    val+32(FP), R11
+	MOVQ    n+56(FP), R12
 	MOVQ    DX, R9
-	CMPQ    R11, $+1
-	JLT     done33
+	CMPQ    R12, $+1
+	JLT     done31
 
-loop32:
-	VPMOVZXBD    (R10), Z9
+loop30:
+	VPMOVZXBD    (R11), Z9
 	VPERMPS      Z0, Z9, Z9
-	VPMOVZXBD    (R10), Z10
+	VMULPS.BCST  (R10), Z9, Z9
+	VPMOVZXBD    (R11), Z10
 	VPSRLD       $0x04, Z10, Z10
 	VPERMPS      Z0, Z10, Z10
+	VMULPS.BCST  (R10), Z10, Z10
 	VBROADCASTSS (R9), Z11
 	VFMADD231PS  Z9, Z11, Z1
 	VFMADD231PS  Z10, Z11, Z2
@@ -1252,12 +850,13 @@ loop32:
 	VFMADD231PS  Z9, Z11, Z7
 	VFMADD231PS  Z10, Z11, Z8
 	ADDQ         $+4, R9
-	ADDQ         BX, R10
-	SUBQ         $+1, R11
-	CMPQ         R11, $+1
-	JGE          loop32
+	ADDQ         $+4, R10
+	ADDQ         BX, R11
+	SUBQ         $+1, R12
+	CMPQ         R12, $+1
+	JGE          loop30
 
-done33:
+done31:
 	VMOVUPS Z1, (DI)
 	VMOVUPS Z2, 64(DI)
 	VMOVUPS Z3, (DI)(CX*1)
@@ -1273,13 +872,13 @@ done33:
 	ADDQ    $+1024, DX
 	SUBQ    $+4, SI
 	CMPQ    SI, $+4
-	JGE     loop30
+	JGE     loop28
 
-done31:
+done29:
 	CMPQ SI, $+3
-	JLT  done35
+	JLT  done33
 
-loop34:
+loop32:
 	MOVQ    AX, DI
 	VMOVUPS (DI), Z1
 	VMOVUPS 64(DI), Z2
@@ -1287,18 +886,21 @@ loop34:
 	VMOVUPS 64(DI)(CX*1), Z4
 	VMOVUPS (DI)(CX*2), Z5
 	VMOVUPS 64(DI)(CX*2), Z6
-	MOVQ    val+24(FP), R9
-	MOVQ    n+48(FP), R10
+	MOVQ    scales+24(FP), R9
+	MOVQ    val+32(FP), R10
+	MOVQ    n+56(FP), R11
 	MOVQ    DX, R8
-	CMPQ    R10, $+1
-	JLT     done37
+	CMPQ    R11, $+1
+	JLT     done35
 
-loop36:
-	VPMOVZXBD    (R9), Z7
+loop34:
+	VPMOVZXBD    (R10), Z7
 	VPERMPS      Z0, Z7, Z7
-	VPMOVZXBD    (R9), Z8
+	VMULPS.BCST  (R9), Z7, Z7
+	VPMOVZXBD    (R10), Z8
 	VPSRLD       $0x04, Z8, Z8
 	VPERMPS      Z0, Z8, Z8
+	VMULPS.BCST  (R9), Z8, Z8
 	VBROADCASTSS (R8), Z9
 	VFMADD231PS  Z7, Z9, Z1
 	VFMADD231PS  Z8, Z9, Z2
@@ -1309,12 +911,13 @@ loop36:
 	VFMADD231PS  Z7, Z9, Z5
 	VFMADD231PS  Z8, Z9, Z6
 	ADDQ         $+4, R8
-	ADDQ         BX, R9
-	SUBQ         $+1, R10
-	CMPQ         R10, $+1
-	JGE          loop36
+	ADDQ         $+4, R9
+	ADDQ         BX, R10
+	SUBQ         $+1, R11
+	CMPQ         R11, $+1
+	JGE          loop34
 
-done37:
+done35:
 	VMOVUPS Z1, (DI)
 	VMOVUPS Z2, 64(DI)
 	VMOVUPS Z3, (DI)(CX*1)
@@ -1327,30 +930,33 @@ done37:
 	ADDQ    $+768, DX
 	SUBQ    $+3, SI
 	CMPQ    SI, $+3
-	JGE     loop34
+	JGE     loop32
 
-done35:
+done33:
 	CMPQ SI, $+2
-	JLT  done39
+	JLT  done37
 
-loop38:
+loop36:
 	MOVQ    AX, DI
 	VMOVUPS (DI), Z1
 	VMOVUPS 64(DI), Z2
 	VMOVUPS (DI)(CX*1), Z3
 	VMOVUPS 64(DI)(CX*1), Z4
-	MOVQ    val+24(FP), R9
-	MOVQ    n+48(FP), R10
+	MOVQ    scales+24(FP), R9
+	MOVQ    val+32(FP), R10
+	MOVQ    n+56(FP), R11
 	MOVQ    DX, R8
-	CMPQ    R10, $+1
-	JLT     done41
+	CMPQ    R11, $+1
+	JLT     done39
 
-loop40:
-	VPMOVZXBD    (R9), Z5
+loop38:
+	VPMOVZXBD    (R10), Z5
 	VPERMPS      Z0, Z5, Z5
-	VPMOVZXBD    (R9), Z6
+	VMULPS.BCST  (R9), Z5, Z5
+	VPMOVZXBD    (R10), Z6
 	VPSRLD       $0x04, Z6, Z6
 	VPERMPS      Z0, Z6, Z6
+	VMULPS.BCST  (R9), Z6, Z6
 	VBROADCASTSS (R8), Z7
 	VFMADD231PS  Z5, Z7, Z1
 	VFMADD231PS  Z6, Z7, Z2
@@ -1358,12 +964,13 @@ loop40:
 	VFMADD231PS  Z5, Z7, Z3
 	VFMADD231PS  Z6, Z7, Z4
 	ADDQ         $+4, R8
-	ADDQ         BX, R9
-	SUBQ         $+1, R10
-	CMPQ         R10, $+1
-	JGE          loop40
+	ADDQ         $+4, R9
+	ADDQ         BX, R10
+	SUBQ         $+1, R11
+	CMPQ         R11, $+1
+	JGE          loop38
 
-done41:
+done39:
 	VMOVUPS Z1, (DI)
 	VMOVUPS Z2, 64(DI)
 	VMOVUPS Z3, (DI)(CX*1)
@@ -1373,47 +980,51 @@ done41:
 	ADDQ    $+512, DX
 	SUBQ    $+2, SI
 	CMPQ    SI, $+2
-	JGE     loop38
+	JGE     loop36
 
-done39:
+done37:
 	CMPQ SI, $+1
-	JLT  done43
+	JLT  done41
 
-loop42:
+loop40:
 	MOVQ    AX, DI
 	VMOVUPS (DI), Z1
 	VMOVUPS 64(DI), Z2
-	MOVQ    val+24(FP), R9
-	MOVQ    n+48(FP), R10
+	MOVQ    scales+24(FP), R9
+	MOVQ    val+32(FP), R10
+	MOVQ    n+56(FP), R11
 	MOVQ    DX, R8
-	CMPQ    R10, $+1
-	JLT     done45
+	CMPQ    R11, $+1
+	JLT     done43
 
-loop44:
-	VPMOVZXBD    (R9), Z3
+loop42:
+	VPMOVZXBD    (R10), Z3
 	VPERMPS      Z0, Z3, Z3
-	VPMOVZXBD    (R9), Z4
+	VMULPS.BCST  (R9), Z3, Z3
+	VPMOVZXBD    (R10), Z4
 	VPSRLD       $0x04, Z4, Z4
 	VPERMPS      Z0, Z4, Z4
+	VMULPS.BCST  (R9), Z4, Z4
 	VBROADCASTSS (R8), Z5
 	VFMADD231PS  Z3, Z5, Z1
 	VFMADD231PS  Z4, Z5, Z2
 	ADDQ         $+4, R8
-	ADDQ         BX, R9
-	SUBQ         $+1, R10
-	CMPQ         R10, $+1
-	JGE          loop44
+	ADDQ         $+4, R9
+	ADDQ         BX, R10
+	SUBQ         $+1, R11
+	CMPQ         R11, $+1
+	JGE          loop42
 
-done45:
+done43:
 	VMOVUPS Z1, (DI)
 	VMOVUPS Z2, 64(DI)
 	ADDQ    CX, AX
 	ADDQ    $+256, DX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
-	JGE     loop42
+	JGE     loop40
 
-done43:
+done41:
 	VZEROUPPER
 	RET
 
@@ -1434,338 +1045,3 @@ DATA q4Values<>+52(SB)/4, $0x40a00000
 DATA q4Values<>+56(SB)/4, $0x40c00000
 DATA q4Values<>+60(SB)/4, $0x40e00000
 GLOBL q4Values<>(SB), RODATA|NOPTR, $64
-
-// func pvBlockCodesAVX512(o *float32, ldo int, w *float32, val *byte, ldv int, m int, n int)
-// Requires: AVX, AVX512F
-TEXT ·pvBlockCodesAVX512(SB), NOSPLIT, $0-56
-	MOVQ o+0(FP), AX
-	MOVQ ldo+8(FP), CX
-	MOVQ w+16(FP), DX
-	MOVQ ldv+32(FP), BX
-	MOVQ m+40(FP), SI
-	SHLQ $0x02, CX
-	CMPQ SI, $+6
-	JLT  done47
-
-loop46:
-	MOVQ    AX, DI
-	LEAQ    (DI)(CX*2), R8
-	ADDQ    CX, R8
-	VMOVUPS (DI), Z0
-	VMOVUPS 64(DI), Z1
-	VMOVUPS (DI)(CX*1), Z2
-	VMOVUPS 64(DI)(CX*1), Z3
-	VMOVUPS (DI)(CX*2), Z4
-	VMOVUPS 64(DI)(CX*2), Z5
-	VMOVUPS (R8), Z6
-	VMOVUPS 64(R8), Z7
-	VMOVUPS (R8)(CX*1), Z8
-	VMOVUPS 64(R8)(CX*1), Z9
-	VMOVUPS (R8)(CX*2), Z10
-	VMOVUPS 64(R8)(CX*2), Z11
-	MOVQ    val+24(FP), R10
-	MOVQ    n+48(FP), R11
-	MOVQ    DX, R9
-	CMPQ    R11, $+1
-	JLT     done49
-
-loop48:
-	VMOVUPS      (R10), Z12
-	VMOVUPS      64(R10), Z13
-	VBROADCASTSS (R9), Z14
-	VFMADD231PS  Z12, Z14, Z0
-	VFMADD231PS  Z13, Z14, Z1
-	VBROADCASTSS 256(R9), Z14
-	VFMADD231PS  Z12, Z14, Z2
-	VFMADD231PS  Z13, Z14, Z3
-	VBROADCASTSS 512(R9), Z14
-	VFMADD231PS  Z12, Z14, Z4
-	VFMADD231PS  Z13, Z14, Z5
-	VBROADCASTSS 768(R9), Z14
-	VFMADD231PS  Z12, Z14, Z6
-	VFMADD231PS  Z13, Z14, Z7
-	VBROADCASTSS 1024(R9), Z14
-	VFMADD231PS  Z12, Z14, Z8
-	VFMADD231PS  Z13, Z14, Z9
-	VBROADCASTSS 1280(R9), Z14
-	VFMADD231PS  Z12, Z14, Z10
-	VFMADD231PS  Z13, Z14, Z11
-	ADDQ         $+4, R9
-	ADDQ         BX, R10
-	SUBQ         $+1, R11
-	CMPQ         R11, $+1
-	JGE          loop48
-
-done49:
-	VMOVUPS Z0, (DI)
-	VMOVUPS Z1, 64(DI)
-	VMOVUPS Z2, (DI)(CX*1)
-	VMOVUPS Z3, 64(DI)(CX*1)
-	VMOVUPS Z4, (DI)(CX*2)
-	VMOVUPS Z5, 64(DI)(CX*2)
-	VMOVUPS Z6, (R8)
-	VMOVUPS Z7, 64(R8)
-	VMOVUPS Z8, (R8)(CX*1)
-	VMOVUPS Z9, 64(R8)(CX*1)
-	VMOVUPS Z10, (R8)(CX*2)
-	VMOVUPS Z11, 64(R8)(CX*2)
-	ADDQ    CX, AX
-	ADDQ    CX, AX
-	ADDQ    CX, AX
-	ADDQ    CX, AX
-	ADDQ    CX, AX
-	ADDQ    CX, AX
-	ADDQ    $+1536, DX
-	SUBQ    $+6, SI
-	CMPQ    SI, $+6
-	JGE     loop46
-
-done47:
-	CMPQ SI, $+4
-	JLT  done51
-
-loop50:
-	MOVQ    AX, DI
-	LEAQ    (DI)(CX*2), R8
-	ADDQ    CX, R8
-	VMOVUPS (DI), Z0
-	VMOVUPS 64(DI), Z1
-	VMOVUPS (DI)(CX*1), Z2
-	VMOVUPS 64(DI)(CX*1), Z3
-	VMOVUPS (DI)(CX*2), Z4
-	VMOVUPS 64(DI)(CX*2), Z5
-	VMOVUPS (R8), Z6
-	VMOVUPS 64(R8), Z7
-	MOVQ    val+24(FP), R10
-	MOVQ    n+48(FP), R11
-	MOVQ    DX, R9
-	CMPQ    R11, $+1
-	JLT     done53
-
-loop52:
-	VMOVUPS      (R10), Z8
-	VMOVUPS      64(R10), Z9
-	VBROADCASTSS (R9), Z10
-	VFMADD231PS  Z8, Z10, Z0
-	VFMADD231PS  Z9, Z10, Z1
-	VBROADCASTSS 256(R9), Z10
-	VFMADD231PS  Z8, Z10, Z2
-	VFMADD231PS  Z9, Z10, Z3
-	VBROADCASTSS 512(R9), Z10
-	VFMADD231PS  Z8, Z10, Z4
-	VFMADD231PS  Z9, Z10, Z5
-	VBROADCASTSS 768(R9), Z10
-	VFMADD231PS  Z8, Z10, Z6
-	VFMADD231PS  Z9, Z10, Z7
-	ADDQ         $+4, R9
-	ADDQ         BX, R10
-	SUBQ         $+1, R11
-	CMPQ         R11, $+1
-	JGE          loop52
-
-done53:
-	VMOVUPS Z0, (DI)
-	VMOVUPS Z1, 64(DI)
-	VMOVUPS Z2, (DI)(CX*1)
-	VMOVUPS Z3, 64(DI)(CX*1)
-	VMOVUPS Z4, (DI)(CX*2)
-	VMOVUPS Z5, 64(DI)(CX*2)
-	VMOVUPS Z6, (R8)
-	VMOVUPS Z7, 64(R8)
-	ADDQ    CX, AX
-	ADDQ    CX, AX
-	ADDQ    CX, AX
-	ADDQ    CX, AX
-	ADDQ    $+1024, DX
-	SUBQ    $+4, SI
-	CMPQ    SI, $+4
-	JGE     loop50
-
-done51:
-	CMPQ SI, $+3
-	JLT  done55
-
-loop54:
-	MOVQ    AX, DI
-	VMOVUPS (DI), Z0
-	VMOVUPS 64(DI), Z1
-	VMOVUPS (DI)(CX*1), Z2
-	VMOVUPS 64(DI)(CX*1), Z3
-	VMOVUPS (DI)(CX*2), Z4
-	VMOVUPS 64(DI)(CX*2), Z5
-	MOVQ    val+24(FP), R9
-	MOVQ    n+48(FP), R10
-	MOVQ    DX, R8
-	CMPQ    R10, $+1
-	JLT     done57
-
-loop56:
-	VMOVUPS      (R9), Z6
-	VMOVUPS      64(R9), Z7
-	VBROADCASTSS (R8), Z8
-	VFMADD231PS  Z6, Z8, Z0
-	VFMADD231PS  Z7, Z8, Z1
-	VBROADCASTSS 256(R8), Z8
-	VFMADD231PS  Z6, Z8, Z2
-	VFMADD231PS  Z7, Z8, Z3
-	VBROADCASTSS 512(R8), Z8
-	VFMADD231PS  Z6, Z8, Z4
-	VFMADD231PS  Z7, Z8, Z5
-	ADDQ         $+4, R8
-	ADDQ         BX, R9
-	SUBQ         $+1, R10
-	CMPQ         R10, $+1
-	JGE          loop56
-
-done57:
-	VMOVUPS Z0, (DI)
-	VMOVUPS Z1, 64(DI)
-	VMOVUPS Z2, (DI)(CX*1)
-	VMOVUPS Z3, 64(DI)(CX*1)
-	VMOVUPS Z4, (DI)(CX*2)
-	VMOVUPS Z5, 64(DI)(CX*2)
-	ADDQ    CX, AX
-	ADDQ    CX, AX
-	ADDQ    CX, AX
-	ADDQ    $+768, DX
-	SUBQ    $+3, SI
-	CMPQ    SI, $+3
-	JGE     loop54
-
-done55:
-	CMPQ SI, $+2
-	JLT  done59
-
-loop58:
-	MOVQ    AX, DI
-	VMOVUPS (DI), Z0
-	VMOVUPS 64(DI), Z1
-	VMOVUPS (DI)(CX*1), Z2
-	VMOVUPS 64(DI)(CX*1), Z3
-	MOVQ    val+24(FP), R9
-	MOVQ    n+48(FP), R10
-	MOVQ    DX, R8
-	CMPQ    R10, $+1
-	JLT     done61
-
-loop60:
-	VMOVUPS      (R9), Z4
-	VMOVUPS      64(R9), Z5
-	VBROADCASTSS (R8), Z6
-	VFMADD231PS  Z4, Z6, Z0
-	VFMADD231PS  Z5, Z6, Z1
-	VBROADCASTSS 256(R8), Z6
-	VFMADD231PS  Z4, Z6, Z2
-	VFMADD231PS  Z5, Z6, Z3
-	ADDQ         $+4, R8
-	ADDQ         BX, R9
-	SUBQ         $+1, R10
-	CMPQ         R10, $+1
-	JGE          loop60
-
-done61:
-	VMOVUPS Z0, (DI)
-	VMOVUPS Z1, 64(DI)
-	VMOVUPS Z2, (DI)(CX*1)
-	VMOVUPS Z3, 64(DI)(CX*1)
-	ADDQ    CX, AX
-	ADDQ    CX, AX
-	ADDQ    $+512, DX
-	SUBQ    $+2, SI
-	CMPQ    SI, $+2
-	JGE     loop58
-
-done59:
-	CMPQ SI, $+1
-	JLT  done63
-
-loop62:
-	MOVQ    AX, DI
-	VMOVUPS (DI), Z0
-	VMOVUPS 64(DI), Z1
-	MOVQ    val+24(FP), R9
-	MOVQ    n+48(FP), R10
-	MOVQ    DX, R8
-	CMPQ    R10, $+1
-	JLT     done65
-
-loop64:
-	VMOVUPS      (R9), Z2
-	VMOVUPS      64(R9), Z3
-	VBROADCASTSS (R8), Z4
-	VFMADD231PS  Z2, Z4, Z0
-	VFMADD231PS  Z3, Z4, Z1
-	ADDQ         $+4, R8
-	ADDQ         BX, R9
-	SUBQ         $+1, R10
-	CMPQ         R10, $+1
-	JGE          loop64
-
-done65:
-	VMOVUPS Z0, (DI)
-	VMOVUPS Z1, 64(DI)
-	ADDQ    CX, AX
-	ADDQ    $+256, DX
-	SUBQ    $+1, SI
-	CMPQ    SI, $+1
-	JGE     loop62
-
-done63:
-	VZEROUPPER
-	RET
-
-// func codesQ8AVX512(dst *float32, src *byte, blocks int)
-// Requires: AVX, AVX512F
-TEXT ·codesQ8AVX512(SB), NOSPLIT, $0-24
-	MOVQ dst+0(FP), AX
-	MOVQ src+8(FP), CX
-	MOVQ blocks+16(FP), DX
-	ADDQ $+2, CX
-	CMPQ DX, $+1
-	JLT  done67
-
-loop66:
-	VPMOVSXBD (CX), Z0
-	VCVTDQ2PS Z0, Z0
-	VMOVUPS   Z0, (AX)
-	VPMOVSXBD 16(CX), Z0
-	VCVTDQ2PS Z0, Z0
-	VMOVUPS   Z0, 64(AX)
-	ADDQ      $+34, CX
-	ADDQ      $+128, AX
-	SUBQ      $+1, DX
-	CMPQ      DX, $+1
-	JGE       loop66
-
-done67:
-	VZEROUPPER
-	RET
-
-// func codesQ4AVX512(dst *float32, src *byte, blocks int)
-// Requires: AVX, AVX512F
-TEXT ·codesQ4AVX512(SB), NOSPLIT, $0-24
-	MOVQ    dst+0(FP), AX
-	MOVQ    src+8(FP), CX
-	MOVQ    blocks+16(FP), DX
-	VMOVUPS q4Values<>+0(SB), Z0
-	ADDQ    $+2, CX
-	CMPQ    DX, $+1
-	JLT     done69
-
-loop68:
-	VPMOVZXBD (CX), Z1
-	VPERMPS   Z0, Z1, Z1
-	VMOVUPS   Z1, (AX)
-	VPMOVZXBD (CX), Z1
-	VPSRLD    $0x04, Z1, Z1
-	VPERMPS   Z0, Z1, Z1
-	VMOVUPS   Z1, 64(AX)
-	ADDQ      $+18, CX
-	ADDQ      $+128, AX
-	SUBQ      $+1, DX
-	CMPQ      DX, $+1
-	JGE       loop68
-
-done69:
-	VZEROUPPER
-	RET

@@ -143,16 +143,12 @@ func expDiff(x, m float32) float32 {
 
 // tileScratch is what one worker needs for one tile.
 type tileScratch struct {
-	q     []float32 // [rows, key width], scaled
-	q8    int8Rows  // the same in int8 blocks, one slice at a time
-	s     []float32 // [rows, TileRows]
-	alpha []float32 // [rows]
-	raw   []float32 // [TileRows, plane width]: the last expanded plane
-	panel []float32 // [TileRows/16][width][16]: keys ready to score
-	// for block-quantised values
-	weights []float32 // [rows, TileRows]
-	codes   []float32 // [TileRows, value width]
-
+	q      []float32 // [rows, key width], scaled
+	q8     int8Rows  // the same in int8 blocks, one slice at a time
+	s      []float32 // [rows, TileRows]
+	alpha  []float32 // [rows]
+	raw    []float32 // [TileRows, plane width]: the last expanded plane
+	panel  []float32 // [TileRows/16][width][16]: keys ready to score
 	part   partial
 	total  partial
 	rawKey int // which plane, head and row raw holds; -1 none
@@ -379,21 +375,20 @@ func (w *tileScratch) score(a *Attention, span *Span, group int, k Slice, at, ro
 	scoreF32(w.s, w.q[at:], kw, w.panel, rows, kwidth, add)
 }
 
-// mix adds the values of rows r .. r+n, weighted by the scores, to o. Values are read as they lie where that is faster, and as float32 rows otherwise: q8 and q4 by a rule that knows
-// the layer's shape alone, since there the two round differently; 16-bit ones by the number of query rows too.
+// mix adds the values of rows r .. r+n, weighted by the scores, to o. Few query rows read the values as they lie; many, or a plane that is expanded already, read float32. The bits are
+// the same.
 func (w *tileScratch) mix(a *Attention, span *Span, group int, v Slice, o []float32, rows, r, n int) {
 	p, ldo, wide := &a.Planes[v.Plane], a.ValueWidth(), v.To-v.From
-	if w.rawKey != v.Plane {
+	if w.rawKey != v.Plane && (rows <= fewRows || p.Codec == CodecF32) {
 		size := RowBytes(p.Codec, p.Width)
 		head := p.Head(span.page(r, p), headOf(v, group))[r%p.PageRows*size:]
 		switch from := head[RowBytes(p.Codec, v.From):]; {
-		case p.Codec >= CodecQ8 && v.From%RowBlock == 0:
-			w.weights, w.codes = grow(w.weights, rows*TileRows), grow(w.codes, TileRows*wide)
-			if pvBlocksFast(p.Codec, o, ldo, w.s, TileRows, from, size, rows, n, wide, w.weights, w.codes) {
+		case p.Codec <= CodecBF16:
+			if pvRowsFast(p.Codec, o, ldo, w.s, TileRows, from, size, rows, n, wide) {
 				return
 			}
-		case p.Codec == CodecF32 || p.Codec <= CodecBF16 && rows <= fewRows:
-			if pvRowsFast(p.Codec, o, ldo, w.s, TileRows, from, size, rows, n, wide) {
+		case v.From%RowBlock == 0:
+			if pvBlocksFast(p.Codec, o, ldo, w.s, from, size, rows, n, wide) {
 				return
 			}
 		}

@@ -17,6 +17,6 @@ func rotateFast(_ []float32, _, _, _, _ int, _, _, _, _ []float32) bool { return
 func pvRowsFast(_ Codec, _ []float32, _ int, _ []float32, _ int, _ []byte, _, _, _, _ int) bool {
 	return false
 }
-func pvBlocksFast(_ Codec, _ []float32, _ int, _ []float32, _ int, _ []byte, _, _, _, _ int, _, _ []float32) bool {
+func pvBlocksFast(_ Codec, _ []float32, _ int, _ []float32, _ []byte, _, _, _, _ int) bool {
 	return false
 }
