@@ -28,6 +28,7 @@ var families = []family{
 	{"pv8", genPV8},
 	{"mm", genMM},
 	{"matfloat", genMatFloat},
+	{"peak", genPeak},
 }
 
 func main() {
