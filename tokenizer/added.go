@@ -156,7 +156,7 @@ func startsInWord(s string) bool {
 	return n > 0 && isWord(r)
 }
 
-// isWord is \w of a Unicode regular expression.
+// isWord is \w of Rust's regular expressions.
 func isWord(r rune) bool {
-	return r == '_' || unicode.IsLetter(r) || unicode.IsMark(r) || unicode.Is(unicode.Nd, r) || unicode.Is(unicode.Pc, r)
+	return r == '_' || unicode.IsLetter(r) || unicode.IsMark(r) || unicode.In(r, unicode.Nd, unicode.Nl, unicode.Pc)
 }

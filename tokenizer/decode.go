@@ -17,10 +17,15 @@ func (t *Tokenizer) DecodePlain(ids []int32) string { return t.decode(ids, false
 
 func (t *Tokenizer) decode(ids []int32, special bool) string {
 	out := make([]byte, 0, 4*len(ids))
+	some := false
 	for _, id := range ids {
 		if uint32(id) >= uint32(len(t.voc.text)) || !special && t.special(id) {
 			continue
 		}
+		if some {
+			out = append(out, t.between...)
+		}
+		some = true
 		out = t.appendToken(out, id)
 	}
 	s := string(out)
@@ -67,6 +72,7 @@ func appendSpaces(out []byte, s string) []byte {
 type Stream struct {
 	t           *Tokenizer
 	wait        []byte
+	some        bool
 	SkipSpecial bool // special tokens add nothing
 }
 
@@ -78,6 +84,10 @@ func (s *Stream) Add(id int32) string {
 	if uint32(id) >= uint32(len(s.t.voc.text)) || s.SkipSpecial && s.t.special(id) {
 		return ""
 	}
+	if s.some {
+		s.wait = append(s.wait, s.t.between...)
+	}
+	s.some = true
 	s.wait = s.t.appendToken(s.wait, id)
 	n := wholeRunes(s.wait)
 	out := replaceInvalid(s.wait[:n])

@@ -148,10 +148,11 @@ func checkStream(t testing.TB, tok *Tokenizer, ids []int32) {
 	}
 	b.WriteString(s.Flush())
 	var raw []byte
-	for _, id := range ids {
-		if int(id) < tok.Vocab() && id >= 0 {
-			raw = tok.appendToken(raw, id)
+	for i, id := range ids {
+		if i > 0 {
+			raw = append(raw, tok.between...)
 		}
+		raw = tok.appendToken(raw, id)
 	}
 	if want := string([]rune(string(raw))); b.String() != want {
 		t.Errorf("stream of %v gave %q, want %q", ids, b.String(), want)

@@ -377,7 +377,8 @@ func (h hfLoader) loadModel(byteLevel bool) error {
 	if fallback {
 		for id, text := range h.voc.text {
 			if _, ok := hexByte(text); ok && h.voc.own[id] {
-				h.voc.kind[id], h.voc.own[id] = byteToken, false
+				h.voc.kind[id] = byteToken
+				h.voc.own[id] = kindName == "Unigram" // there "<0x41>" in a text is that token
 			}
 		}
 	}

@@ -199,7 +199,7 @@ func (f unicodeForm) normalize(s string, _ place) string {
 
 func stripMarks(s string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.Is(unicode.Mn, r) {
+		if unicode.Is(unicode.M, r) {
 			return -1
 		}
 		return r
@@ -303,7 +303,7 @@ func (h hfLoader) preTokenizers(raw string, mapped bool, depth int) ([]stage, bo
 	case "Punctuation":
 		return general(`[\p{P}$+<=>^\x60|~]`, how, false)
 	case "Whitespace":
-		return general(`\w+|[^\w\s]+`, removed, true)
+		return general(`[\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}]+|[^\s\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}]+`, removed, true) // \w+|[^\w\s]+ of Rust
 	case "WhitespaceSplit":
 		return general(`\s`, removed, false)
 	case "BertPreTokenizer":
@@ -402,6 +402,7 @@ func (m mappedSplitter) split(ends []int, s string) []int {
 func (h hfLoader) decoders(raw string, byteLevel bool, depth int) error {
 	p, ok, err := readPart(raw, "decoder", depth)
 	if !ok {
+		h.between = " " // without a decoder tokens are written as words
 		return err
 	}
 	switch p.Type {

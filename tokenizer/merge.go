@@ -78,19 +78,27 @@ const maxWhole = 24
 // encodeParts cuts a text where two characters meet that stand side by side in no token. No merge ever crosses such a place,
 // so cutting there changes nothing, and leaves short words which the cache knows.
 func (m *mergeModel) encodeParts(sc *scratch, out []int32, text string, side *adjacency) []int32 {
+	from := len(out)
 	start, last := 0, -1
 	var before uint32
 	for i := 0; i < len(text); {
 		char, n := packed(text, i)
 		if last >= 0 && !side.mayJoin(before, i-last, char, n) {
-			out = m.encodeWord(sc, &sc.parts, out, text[start:i], false)
+			out = m.encodePart(sc, out, text[start:i], from)
 			start = i
 		}
 		before, last = char, i
 		i += n
 	}
-	if start < len(text) {
-		out = m.encodeWord(sc, &sc.parts, out, text[start:], false)
+	return m.encodePart(sc, out, text[start:], from)
+}
+
+// encodePart encodes a part of a text whose tokens start at from: a row of unknowns may go on from part to part.
+func (m *mergeModel) encodePart(sc *scratch, out []int32, part string, from int) []int32 {
+	at := len(out)
+	out = m.encodeWord(sc, &sc.parts, out, part, false)
+	if m.fuseUnk && at > from && at < len(out) && out[at] == m.unk && out[at-1] == m.unk {
+		out = append(out[:at], out[at+1:]...)
 	}
 	return out
 }

@@ -727,7 +727,9 @@ func (r *patternReader) escape(c *set) {
 	case 'D':
 		r.addNegated(c, cDigit)
 	case 'w':
-		c.addClass(cLetter | cMark | cDigit | cConnector)
+		c.addClass(cWord)
+	case 'W':
+		r.addNegated(c, cWord)
 	case 'p':
 		r.property(c)
 	default:
@@ -741,6 +743,9 @@ func (r *patternReader) addNegated(c *set, k class) {
 	c.addClass(k)
 	c.negate()
 }
+
+// cWord is \w as Oniguruma, the engine of Hugging Face's tokenizers, has it.
+const cWord = cLetter | cMark | cNumber | cConnector
 
 var properties = map[string]class{
 	"L": cLetter, "N": cNumber, "M": cMark, "P": cPunct, "S": cSymbol, "Ll": cLower, "Nd": cDigit, "Han": cHan, "Pc": cConnector,

@@ -18,8 +18,9 @@ type Tokenizer struct {
 	norm   []normalizer
 	stages []stage // the pre-tokenizer
 
-	spaceMark bool // tokens write a space as U+2581
-	stripHead int  // leading spaces that Decode takes off (put there by the encoder)
+	spaceMark bool   // tokens write a space as U+2581
+	between   string // what Decode writes between tokens; "" but for files without a decoder
+	stripHead int    // leading spaces that Decode takes off (put there by the encoder)
 
 	prefix, suffix     []int32 // what the vocabulary wants around a text
 	bos, eos, unk, pad int32
