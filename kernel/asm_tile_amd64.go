@@ -4,6 +4,11 @@
 
 package kernel
 
+// prefetch asks for the cache lines of n > 0 bytes.
+//
+//go:noescape
+func prefetch(p *byte, n int)
+
 // scoreF32AVX2 scores m query rows (ldq floats apart) against a tile of 64 keys in panels [4][width][16]; width > 0.
 //
 //go:noescape

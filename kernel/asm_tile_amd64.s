@@ -4,6 +4,19 @@
 
 #include "textflag.h"
 
+// func prefetch(p *byte, n int)
+// Requires: MMX+
+TEXT ·prefetch(SB), NOSPLIT, $0-16
+	MOVQ p+0(FP), AX
+	MOVQ n+8(FP), CX
+
+line:
+	PREFETCHT0 (AX)
+	ADDQ       $+64, AX
+	SUBQ       $+64, CX
+	JGT        line
+	RET
+
 // func scoreF32AVX2(s *float32, q *float32, ldq int, k *byte, width int, m int, add int)
 // Requires: AVX, FMA3
 TEXT ·scoreF32AVX2(SB), NOSPLIT, $0-56

@@ -304,9 +304,13 @@ func (w *tileScratch) attendChunk(t *Attender, it *attendItem, c int, p *partial
 	if a.Window > 0 {
 		begin = max(0, q0+1-a.Window)
 	}
-	for r := max(c*ChunkRows, begin/TileRows*TileRows); r < min((c+1)*ChunkRows, end); r += TileRows {
+	stop := min((c+1)*ChunkRows, end)
+	for r := max(c*ChunkRows, begin/TileRows*TileRows); r < stop; r += TileRows {
 		n := min(TileRows, end-r)
 		w.rawKey = -1
+		if rows <= fewRows { // memory is the limit: ask for what comes next while computing
+			a.ahead(span, it.group, a.Values, r)
+		}
 		at := 0
 		for i, k := range a.Keys {
 			w.score(a, span, it.group, k, at, rows, r, n, i > 0)
@@ -316,6 +320,9 @@ func (w *tileScratch) attendChunk(t *Attender, it *attendItem, c int, p *partial
 			softcapTile(w.s[:rows*TileRows], a.Softcap)
 		}
 		w.mask(a, it, q0, r, n)
+		if rows <= fewRows && r+TileRows < stop {
+			a.ahead(span, it.group, a.Keys, r+TileRows)
+		}
 		softmaxTile(w.s, rows, p.max, p.sum, w.alpha)
 		scaleRows(p.o, vw, w.alpha, rows)
 		at = 0
@@ -408,6 +415,15 @@ func (w *tileScratch) rows(a *Attention, span *Span, group int, s Slice, r, n in
 		w.rawKey = key
 	}
 	return w.raw[s.From:], p.Width
+}
+
+// ahead asks for the tile at row r of the planes of some slices.
+func (a *Attention) ahead(span *Span, group int, slices []Slice, r int) {
+	for _, s := range slices {
+		p := &a.Planes[s.Plane]
+		size := RowBytes(p.Codec, p.Width)
+		prefetchBytes(p.Head(span.page(r, p), headOf(s, group))[r%p.PageRows*size:][:TileRows*size])
+	}
 }
 
 func (s *Span) page(row int, p *Plane) []byte {

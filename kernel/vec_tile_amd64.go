@@ -177,3 +177,10 @@ func pvRowsFast(c Codec, o []float32, ldo int, p []float32, ldp int, v []byte, s
 	}
 	return true
 }
+
+// prefetchBytes brings x closer; it changes nothing else.
+func prefetchBytes(x []byte) {
+	if len(x) > 0 {
+		prefetch(&x[0], len(x))
+	}
+}

@@ -20,3 +20,5 @@ func pvRowsFast(_ Codec, _ []float32, _ int, _ []float32, _ int, _ []byte, _, _,
 func pvBlocksFast(_ Codec, _ []float32, _ int, _ []float32, _ []byte, _, _, _, _ int) bool {
 	return false
 }
+
+func prefetchBytes(_ []byte) {}

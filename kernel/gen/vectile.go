@@ -4,6 +4,7 @@ package main
 // operations: one chain of fused multiply-adds per output. How many rows run side by side is chosen here and changes no bit.
 
 import (
+	"github.com/mmcloughlin/avo/attr"
 	"github.com/mmcloughlin/avo/build"
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -19,6 +20,7 @@ var rowSteps = []int{6, 4, 3, 2, 1}
 
 func genTile(c *build.Context) {
 	s := newShared()
+	genPrefetch(newISA(c, false, s))
 	both(c, s, func(v isa) {
 		for _, e := range elements {
 			genScore(v, e)
@@ -30,6 +32,21 @@ func genTile(c *build.Context) {
 		genToPanels(v)
 		genRotate(v)
 	})
+}
+
+func genPrefetch(v isa) {
+	v.Function("prefetch")
+	v.Attributes(attr.NOSPLIT)
+	v.Pragma("noescape")
+	v.SignatureExpr("func(p *byte, n int)")
+	v.Doc("prefetch asks for the cache lines of n > 0 bytes.")
+	p, n := v.ptr("p"), v.ptr("n")
+	v.Label("line")
+	v.PREFETCHT0(mem(p, 0))
+	v.ADDQ(operand.I32(64), p)
+	v.SUBQ(operand.I32(64), n)
+	v.JGT(operand.LabelRef("line"))
+	v.RET()
 }
 
 // element is a type that keys and values lie in: its size and how one register of it is expanded to float32.
