@@ -281,9 +281,18 @@ func (w *tileScratch) load(t *Attender, it *attendItem) {
 		src := t.q[((t.spans[it.span].Q0+token)*heads+head)*kw:][:kw]
 		ScaleTo(w.q[i*kw:][:kw], src, a.Scale)
 	}
-	if a.Int8 && len(a.Keys) == 1 && a.Planes[a.Keys[0].Plane].Order == Panels {
+	if a.int8Keys() {
 		w.q8.set(w.q, rows, kw)
 	}
+}
+
+// int8Keys reports whether keys are scored by int8 queries: only q8 and q4 panels can be.
+func (a *Attention) int8Keys() bool {
+	if !a.Int8 || len(a.Keys) != 1 {
+		return false
+	}
+	p := &a.Planes[a.Keys[0].Plane]
+	return p.Order == Panels && p.Codec >= CodecQ8
 }
 
 func grow(x []float32, n int) []float32 {
@@ -362,7 +371,7 @@ func (w *tileScratch) score(a *Attention, span *Span, group int, k Slice, at, ro
 		switch {
 		case p.Codec == CodecF32 || p.Codec <= CodecBF16 && rows <= fewRows:
 			scorePanels(p.Codec, w.s, w.q[at:], kw, tile, rows, p.Width, add)
-		case a.Int8 && p.Codec >= CodecQ8 && len(a.Keys) == 1:
+		case a.int8Keys():
 			scorePanelsInt8(p.Codec, w.s, &w.q8, tile, rows, p.Width)
 		default:
 			w.panel = grow(w.panel, TileRows*p.Width)

@@ -38,6 +38,9 @@ func attendCases() []attendCase {
 		Values: []Slice{{Plane: 0, To: 32, Shared: true}, {Plane: 1, From: 4, To: 20}}}
 	return []attendCase{
 		{"f32 panels", gqa(CodecF32, CodecF32, Panels, nil), 645},
+		{"f16 panels of width 14, int8 has no say", Attention{Groups: 1, PerGroup: 2, Scale: 0.2, Int8: true,
+			Planes: []Plane{{Codec: CodecF16, Order: Panels, Heads: 1, Width: 14}, {Codec: CodecQ8, Heads: 1, Width: 14}},
+			Keys:   []Slice{{Plane: 0, To: 14}}, Values: []Slice{{Plane: 1, To: 14}}}, 133},
 		{"f16 panels, int8 has no say", gqa(CodecF16, CodecBF16, Panels, func(a *Attention) { a.Int8 = true }), 581},
 		{"f16 rows", gqa(CodecF16, CodecF16, Rows, nil), 133},
 		{"bf16 panels, window", gqa(CodecBF16, CodecF16, Panels, func(a *Attention) { a.Window = 90 }), 1157},
