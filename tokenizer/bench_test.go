@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/lowkeylm/lowkey/format/gguf"
 )
 
 // Texts written for these benchmarks, one sample of running prose a script. A sample is cut into sentences and words, which
@@ -93,5 +95,29 @@ func BenchmarkEncode(b *testing.B) {
 		}
 		name := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(file), "ggml-vocab-"), ".gguf")
 		b.Run(name, func(b *testing.B) { benchmarkEncode(b, benchTokenizer(b, file)) })
+	}
+}
+
+// BenchmarkLoad measures what loading a vocabulary adds to opening a model: metadata read already.
+func BenchmarkLoad(b *testing.B) {
+	for _, path := range []string{
+		filepath.Join(cacheFolder(b), "SmolLM2-135M-Instruct.Q4_1.gguf"), filepath.Join(cacheFolder(b), "gemma-3-270m-q4_k_m.gguf"),
+		filepath.Join(vocabFolder(b), "ggml-vocab-gemma-4.gguf"), filepath.Join(vocabFolder(b), "ggml-vocab-llama-bpe.gguf"),
+	} {
+		if !exists(path) {
+			continue
+		}
+		f, err := gguf.Open(path)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(strings.TrimSuffix(filepath.Base(path), ".gguf"), func(b *testing.B) {
+			for b.Loop() {
+				if _, err := FromGGUF(f); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		f.Close()
 	}
 }

@@ -480,6 +480,7 @@ type patternReader struct {
 	fold    bool // inside (?i:
 	inClass bool // inside brackets
 	nodes   int
+	open    int // repetitions without limit that may give back, in the alternative at hand
 }
 
 func (r *patternReader) need(ok bool) {
@@ -510,6 +511,9 @@ func (r *patternReader) alternatives(depth int) group {
 	for r.at < len(r.expr) && r.expr[r.at] != ')' {
 		if r.take("|") {
 			g = append(g, nil)
+			if depth == 0 {
+				r.open = 0
+			}
 			continue
 		}
 		n := r.quantified(r.atom(depth))
@@ -607,6 +611,11 @@ func (r *patternReader) quantified(n node) node {
 		// Engines differ on x{2}+, and lazy repetition is not done here.
 		r.need(!braces && r.take("+"))
 		q.possessive = true
+	}
+	if q.max > 1000 && !q.possessive {
+		// Each one multiplies the ways to try; published patterns have three at most. The engine has a time limit.
+		r.open++
+		r.need(r.open <= 4)
 	}
 	_, isSet := n.(*set)
 	if !isSet {

@@ -4,6 +4,7 @@
 package tokenizer
 
 import (
+	"time"
 	"unicode/utf8"
 
 	"github.com/dlclark/regexp2/v2"
@@ -35,6 +36,7 @@ func newRegexSplitter(pattern string, how behavior, invert bool) (*regexSplitter
 		return nil, &fault.Error{Kind: fault.Unsupported, Thing: "pre-tokenizer pattern", Value: pattern,
 			Limit: "it is not a regular expression that this version reads", Err: err}
 	}
+	re.MatchTimeout = 5 * time.Second // a hostile pattern can take exponential time
 	return &regexSplitter{re: re, how: how, invert: invert}, nil
 }
 
@@ -53,7 +55,7 @@ func (o *regexSplitter) spans(s string) []span {
 	offsets = append(offsets, len(s))
 	spans := make([]span, 0, 16)
 	at := 0
-	// An error here is a limit of the engine (backtracking stack); what is not yet cut stays one piece.
+	// An error here is a limit of the engine (backtracking stack, time); what is not yet cut stays one piece.
 	_ = o.re.FindRunesMatches(runes, 0, func(m regexp2.MatchView) bool {
 		index, length, ok := m.GroupRange(0)
 		if !ok {
