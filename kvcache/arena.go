@@ -14,7 +14,8 @@ type arena struct {
 	chunks    []chunk
 	free      []int32 // chunks without a class
 	classes   map[int]*class
-	inUse     int64 // bytes of pages that are referenced
+	sizes     []*class // the same, in the order of first use
+	inUse     int64    // bytes of pages that are referenced
 	minPage   int
 	refs      []int32 // one per possible page: chunk * maxPages + page
 	maxPages  int
@@ -58,6 +59,7 @@ func newArena(budget int64, pageSizes []int) (*arena, error) {
 		if a.classes[size] == nil {
 			per := chunkSize / size
 			a.classes[size] = &class{pageBytes: size, perChunk: per, free: make([]uint32, 0, n*per)}
+			a.sizes = append(a.sizes, a.classes[size])
 		}
 	}
 	return a, nil

@@ -210,35 +210,40 @@ func (q *Sequence) Reserve(n int) error {
 	return nil
 }
 
-// missing is the number of bytes that Reserve(n) cannot get now.
+// missing is the number of bytes that Reserve(n) cannot get now. Free chunks are given to size classes in the order in which lanes ask.
 func (q *Sequence) missing(n int) int64 {
-	s, p := q.store, q.store.cfg.PageRows
-	var missing int64
-	need := map[int]int{}
-	for i := range q.lanes {
-		ln, t := &s.lanes[i], &q.lanes[i]
-		if ln.pageBytes == 0 {
-			continue
-		}
-		need[ln.pageBytes] += max(0, (q.rows+n+p-1)/p-t.first-len(t.pages))
-		if at := q.rows/p - t.first; q.rows%p != 0 && at < len(t.pages) && s.arena.shared(t.pages[at]) {
-			need[ln.pageBytes]++
-		}
-	}
+	s := q.store
 	chunks := len(s.arena.free)
-	for size, pages := range need {
-		c := s.arena.classes[size]
+	var missing int64
+	for _, c := range s.arena.sizes {
+		pages := 0
+		for i := range q.lanes {
+			if s.lanes[i].pageBytes == c.pageBytes {
+				pages += q.wanted(i, n)
+			}
+		}
 		lack := pages - len(c.free)
 		if lack <= 0 {
 			continue
 		}
-		want := (lack + c.perChunk - 1) / c.perChunk
-		if want > chunks {
-			missing += int64(lack-chunks*c.perChunk) * int64(size)
+		if want := (lack + c.perChunk - 1) / c.perChunk; want > chunks {
+			missing += int64(lack-chunks*c.perChunk) * int64(c.pageBytes)
+			chunks = 0
+		} else {
+			chunks -= want
 		}
-		chunks = max(0, chunks-want)
 	}
 	return missing
+}
+
+// wanted is the number of pages that n more rows need in lane i: new ones, and a copy of the last if it is shared.
+func (q *Sequence) wanted(i, n int) int {
+	s, p, t := q.store, q.store.cfg.PageRows, &q.lanes[i]
+	pages := max(0, (q.rows+n+p-1)/p-t.first-len(t.pages))
+	if at := q.rows/p - t.first; q.rows%p != 0 && at < len(t.pages) && s.arena.shared(t.pages[at]) {
+		pages++
+	}
+	return pages
 }
 
 // Put writes row `row` of stream `stream` of a layer: src [heads*width]. Rows must be reserved.

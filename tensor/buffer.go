@@ -84,6 +84,13 @@ func (v *Vector) Len() int {
 	return len(v.x)
 }
 
+func (v *Vector) floats() []float32 {
+	if v == nil {
+		return nil
+	}
+	return v.x
+}
+
 // Packer packs weights for the kernels and counts what they take.
 type Packer struct {
 	Pool  *kernel.Pool

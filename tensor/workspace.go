@@ -78,12 +78,13 @@ func (w *Workspace) Begin(pos []int) {
 	w.slab, w.at = 0, 0
 }
 
-// each calls f for ranges of rows, side by side where that pays.
-func (w *Workspace) each(rows, cols int, f func(from, to int)) {
-	if rows < 8 || rows*cols < 1<<14 {
-		f(0, rows)
-		return
-	}
+// spread reports whether rows are worth sharing out. An op asks first, and only then makes the closure that share runs: a token alone allocates nothing.
+func (w *Workspace) spread(x Buf) bool {
+	return x.Rows >= 8 && x.Rows*x.Cols >= 1<<14 && w.Pool.Threads() > 1
+}
+
+// share calls f for ranges of rows, side by side.
+func (w *Workspace) share(rows int, f func(from, to int)) {
 	parts := min(rows/4, 4*w.Pool.Threads())
 	w.Pool.Run(parts, func(i, _ int) { f(i*rows/parts, (i+1)*rows/parts) })
 }
@@ -175,39 +176,45 @@ func (w *Workspace) HeadConcat(a, b Buf, heads int) Buf {
 // RMSNorm returns x normalised in Groups equal slices of each row.
 func (w *Workspace) RMSNorm(x Buf, v *Vector, spec Norm) Buf {
 	y := w.New(x.Rows, x.Cols)
-	groups := max(1, spec.Groups)
-	n := x.Cols / groups
-	w.each(x.Rows, x.Cols, func(from, to int) {
-		for i := from * groups; i < to*groups; i++ {
-			var weight []float32
-			if v != nil {
-				weight = v.x
-				if len(v.x) == x.Cols {
-					weight = v.x[i%groups*n:][:n]
-				}
-			}
-			kernel.RMSNorm(y.x[i*n:][:n], x.x[i*n:][:n], weight, float32(spec.Eps), spec.PlusOne)
-		}
-	})
+	if w.spread(x) {
+		w.share(x.Rows, func(from, to int) { rmsNorm(y, x, v, spec, from, to) })
+	} else {
+		rmsNorm(y, x, v, spec, 0, x.Rows)
+	}
 	return y
 }
 
-// LayerNorm returns x normalised.
+func rmsNorm(y, x Buf, v *Vector, spec Norm, from, to int) {
+	groups := max(1, spec.Groups)
+	n := x.Cols / groups
+	for i := from * groups; i < to*groups; i++ {
+		var weight []float32
+		if v != nil {
+			weight = v.x
+			if len(v.x) == x.Cols {
+				weight = v.x[i%groups*n:][:n]
+			}
+		}
+		kernel.RMSNorm(y.x[i*n:][:n], x.x[i*n:][:n], weight, float32(spec.Eps), spec.PlusOne)
+	}
+}
+
+// LayerNorm returns x normalised; weight and bias may be nil.
 func (w *Workspace) LayerNorm(x Buf, weight, bias *Vector, eps float64) Buf {
 	y := w.New(x.Rows, x.Cols)
-	var ws, bs []float32
-	if weight != nil {
-		ws = weight.x
+	if w.spread(x) {
+		w.share(x.Rows, func(from, to int) { layerNorm(y, x, weight, bias, eps, from, to) })
+	} else {
+		layerNorm(y, x, weight, bias, eps, 0, x.Rows)
 	}
-	if bias != nil {
-		bs = bias.x
-	}
-	w.each(x.Rows, x.Cols, func(from, to int) {
-		for r := from; r < to; r++ {
-			kernel.LayerNorm(y.x[r*x.Cols:][:x.Cols], x.x[r*x.Cols:][:x.Cols], ws, bs, float32(eps))
-		}
-	})
 	return y
+}
+
+func layerNorm(y, x Buf, weight, bias *Vector, eps float64, from, to int) {
+	n := x.Cols
+	for r := from; r < to; r++ {
+		kernel.LayerNorm(y.x[r*n:][:n], x.x[r*n:][:n], weight.floats(), bias.floats(), float32(eps))
+	}
 }
 
 // Add adds y, times scale, to x in place.
@@ -258,13 +265,19 @@ func (w *Workspace) Gated(gate, up Buf, act Activation) Buf {
 	case GELU:
 		f = kernel.GELUMul
 	}
-	n := gate.Cols
-	w.each(gate.Rows, n, func(from, to int) {
-		for r := from; r < to; r++ {
-			f(gate.x[r*n:][:n], gate.x[r*n:][:n], up.x[r*n:][:n])
-		}
-	})
+	if w.spread(gate) {
+		w.share(gate.Rows, func(from, to int) { gated(f, gate, up, from, to) })
+	} else {
+		gated(f, gate, up, 0, gate.Rows)
+	}
 	return gate
+}
+
+func gated(f func(dst, gate, up []float32), gate, up Buf, from, to int) {
+	n := gate.Cols
+	for r := from; r < to; r++ {
+		f(gate.x[r*n:][:n], gate.x[r*n:][:n], up.x[r*n:][:n])
+	}
 }
 
 // Activate applies act in place.
@@ -276,11 +289,9 @@ func (w *Workspace) Activate(x Buf, act Activation) {
 	case GELU:
 		f = kernel.GELU
 	}
-	w.each(x.Rows, x.Cols, func(from, to int) {
-		for r := from; r < to; r++ {
-			f(x.x[r*x.Cols:][:x.Cols])
-		}
-	})
+	for r := 0; r < x.Rows; r++ {
+		f(x.x[r*x.Cols:][:x.Cols])
+	}
 }
 
 // Rope is one way to rotate: inverse frequencies (radians a position), the factor on cos and sin, the pairing and the direction.
@@ -328,18 +339,24 @@ func (w *Workspace) RoPE(x Buf, heads, from int, r *Rope) {
 	if r == nil {
 		return
 	}
-	t, half := w.table(r), len(r.InvFreq)
-	n := x.Cols / heads
+	t := w.table(r)
+	if w.spread(x) {
+		w.share(x.Rows, func(lo, hi int) { rope(x, heads, from, r, t, lo, hi) })
+	} else {
+		rope(x, heads, from, r, t, 0, x.Rows)
+	}
+}
+
+func rope(x Buf, heads, from int, r *Rope, t *angles, lo, hi int) {
+	half, n := len(r.InvFreq), x.Cols/heads
 	f := kernel.RopeHalf
 	if r.Pairs {
 		f = kernel.RopePairs
 	}
-	w.each(x.Rows, x.Cols, func(lo, hi int) {
-		for i := lo * heads; i < hi*heads; i++ {
-			row := i / heads
-			f(x.x[i*n+from:][:2*half], t.cos[row*half:][:half], t.sin[row*half:][:half])
-		}
-	})
+	for i := lo * heads; i < hi*heads; i++ {
+		row := i / heads
+		f(x.x[i*n+from:][:2*half], t.cos[row*half:][:half], t.sin[row*half:][:half])
+	}
 }
 
 // Hadamard turns every block of `block` columns, a power of two, in a copy of x.
