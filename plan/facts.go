@@ -227,3 +227,19 @@ func (f *Facts) PackedBytes(to *kernel.Format, arith kernel.Arith) (int64, bool)
 	n, err := model.WeightBytes(f.model, model.Options{Weights: to, Arith: arith})
 	return n, err == nil
 }
+
+// reason is an error without what the reader knows already: the path, and the advice to do what is being done.
+func (f *Facts) reason(err error) string {
+	var e *fault.Error
+	if !errors.As(err, &e) {
+		return err.Error()
+	}
+	short := *e
+	if short.WayOut == "use inspect or plan" {
+		short.WayOut = ""
+	}
+	if short.Thing == f.Path && short.Value != "" {
+		short.Thing, short.Value, short.Limit = short.Value, short.Limit, ""
+	}
+	return short.Error()
+}

@@ -18,6 +18,7 @@ type Options struct {
 	Context  int // tokens; 0 = as trained, at most DefaultContext
 	KV       string
 	Memory   int64          // budget for weights, cache, scratch and heap; 0 = none is given
+	From     string         // where Memory comes from, if nobody asked for it
 	Heap     int64          // share of Memory that the program itself takes
 	Step     int            // most tokens of a step; 0 = 256
 	PageRows int            // 0 = kvcache.DefaultPageRows
@@ -67,12 +68,13 @@ type KV struct {
 
 // Budget is what fits.
 type Budget struct {
-	Memory  int64 `json:"memory"`
-	Weights int64 `json:"weights"`
-	Scratch int64 `json:"scratch"` // working memory of a step, and the program
-	Left    int64 `json:"left"`    // for the cache; below 0 nothing fits
-	Longest int   `json:"longest"` // tokens of one sequence, at most as trained
-	Fits    []Fit `json:"fits"`
+	Memory  int64  `json:"memory"`
+	From    string `json:"memory_from,omitempty"`
+	Weights int64  `json:"weights"`
+	Scratch int64  `json:"scratch"` // working memory of a step, and the program
+	Left    int64  `json:"left"`    // for the cache; below 0 nothing fits
+	Longest int    `json:"longest"` // tokens of one sequence, at most as trained
+	Fits    []Fit  `json:"fits"`
 }
 
 // Fit is how many sequences of a length fit together.
@@ -93,7 +95,7 @@ func Make(f *Facts, o Options) (*Plan, error) {
 	}
 	p := &Plan{Path: f.Path, Kind: f.Kind, Family: Family(c), Runs: f.RunErr == nil, Trained: c.MaxPosition}
 	if f.RunErr != nil {
-		p.WhyNot = f.RunErr.Error()
+		p.WhyNot = f.reason(f.RunErr)
 	}
 	context, err := contextOf(o.Context, c.MaxPosition)
 	if err != nil {
@@ -176,7 +178,7 @@ func weightBits(dtype, quantization string) (n int, name string) {
 }
 
 func (f *Facts) budget(p *Plan, k *Cache, o Options) *Budget {
-	b := &Budget{Memory: o.Memory, Weights: p.Weights.Bytes, Scratch: model.ScratchBytes(f.Config, o.Step) + o.Heap}
+	b := &Budget{Memory: o.Memory, From: o.From, Weights: p.Weights.Bytes, Scratch: model.ScratchBytes(f.Config, o.Step) + o.Heap}
 	b.Left = b.Memory - b.Weights - b.Scratch
 	most := p.Trained
 	if most == 0 {
