@@ -4,11 +4,11 @@ package kernel
 
 import "unsafe"
 
-// tileFunc multiplies n tiles of activations by panels; the steps, in bytes, lead from one tile to the next.
-type tileFunc func(y *float32, ldy int, act, panel *byte, blocks, n, yStep, actStep, panelStep int)
+// tileFunc multiplies n tiles of activations by panels; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+type tileFunc func(y *float32, ldy int, act, panel *byte, blocks, blockStep, n, yStep, actStep, panelStep int)
 
-// int8Tiles are the kernels of 1, 2, 4 and 8 rows.
-var int8TilesAVX512 = [...][4]tileFunc{
+// The kernels of 1, 2, 4 .. rows.
+var int8TilesAVX512 = [...][]tileFunc{
 	Q8_0: {mulQ80x1AVX512, mulQ80x2AVX512, mulQ80x4AVX512, mulQ80x8AVX512},
 	Q4_0: {mulQ40x1AVX512, mulQ40x2AVX512, mulQ40x4AVX512, mulQ40x8AVX512},
 	Q4_1: {mulQ41x1AVX512, mulQ41x2AVX512, mulQ41x4AVX512, mulQ41x8AVX512},
@@ -19,12 +19,27 @@ var int8TilesAVX512 = [...][4]tileFunc{
 	Q6_K: {mulQ6Kx1AVX512, mulQ6Kx2AVX512, mulQ6Kx4AVX512, mulQ6Kx8AVX512},
 }
 
+var int8TilesAVX2 = [...][]tileFunc{
+	Q8_0: {mulQ80x1AVX2, mulQ80x2AVX2, mulQ80x4AVX2},
+	Q4_0: {mulQ40x1AVX2, mulQ40x2AVX2, mulQ40x4AVX2},
+	Q4_1: {mulQ41x1AVX2, mulQ41x2AVX2, mulQ41x4AVX2},
+	Q5_0: {mulQ50x1AVX2, mulQ50x2AVX2, mulQ50x4AVX2},
+	Q5_1: {mulQ51x1AVX2, mulQ51x2AVX2, mulQ51x4AVX2},
+	Q4_K: {mulQ4Kx1AVX2, mulQ4Kx2AVX2, mulQ4Kx4AVX2},
+	Q5_K: {mulQ5Kx1AVX2, mulQ5Kx2AVX2, mulQ5Kx4AVX2},
+	Q6_K: {mulQ6Kx1AVX2, mulQ6Kx2AVX2},
+}
+
 // quantizeRowFast writes to dst actBlocks, step bytes from one to the next.
 func quantizeRowFast(dst *byte, step int, x []float32) bool {
-	if vecLevel != vecAVX512 {
+	switch vecLevel {
+	case vecAVX512:
+		quantizeRowAVX512(dst, step, &x[0], len(x)/32)
+	case vecAVX2:
+		quantizeRowAVX2(dst, step, &x[0], len(x)/32)
+	default:
 		return false
 	}
-	quantizeRowAVX512(dst, step, &x[0], len(x)/32)
 	return true
 }
 
@@ -33,10 +48,13 @@ const callBytes = 1 << 18
 
 // mulFast reports whether there is assembly for this product, and if so has computed it.
 func (w *Matrix) mulFast(y []float32, ldy int, in *Input, from, to, row, last int, edge *edgeTile) bool {
-	if vecLevel != vecAVX512 || !w.format.Quantised() {
+	if !w.format.Quantised() || vecLevel == vecPlain {
 		return false
 	}
-	kernels := &int8TilesAVX512[w.format]
+	kernels := int8TilesAVX2[:]
+	if vecLevel == vecAVX512 {
+		kernels = int8TilesAVX512[:]
+	}
 	batch := max(1, callBytes/w.panel)
 	for p := from; p < to; {
 		n := min(batch, to-p)
@@ -46,41 +64,49 @@ func (w *Matrix) mulFast(y []float32, ldy int, in *Input, from, to, row, last in
 				n, cols = 1, w.N-p*PanelRows
 			}
 		}
-		w.mulInt8(kernels, y, ldy, in, p, n, cols, row, last, edge)
+		w.mulInt8(kernels[w.format], y, ldy, in, p, n, cols, row, last, edge)
 		p += n
 	}
 	return true
 }
 
 // mulInt8 computes n panels from p on; cols < 16 only for a single one.
-func (w *Matrix) mulInt8(kernels *[4]tileFunc, y []float32, ldy int, in *Input, p, n, cols, row, last int, edge *edgeTile) {
-	blocks := w.K / 32
-	batch := max(1, callBytes/w.panel)
+func (w *Matrix) mulInt8(kernels []tileFunc, y []float32, ldy int, in *Input, p, n, cols, row, last int, edge *edgeTile) {
 	for row < last {
 		first, rows := tileOf(in.m, row)
 		tiles := 1
-		if rows == rowTile {
-			tiles = min((last-first)/rowTile, batch)
+		if rows == rowTile && cols == PanelRows {
+			tiles = min((last-first)/rowTile, max(1, callBytes/w.panel))
 		}
-		act := (*byte)(unsafe.Pointer(&in.acts[first*blocks]))
-		f := kernels[log2(rows)]
-		switch {
-		case cols < PanelRows:
-			tiles = 1
-			f(&edge[0], PanelRows, act, &w.data[p*w.panel], blocks, 1, 0, 0, 0)
-			for i := range rows {
-				copy(y[(first+i)*ldy+p*PanelRows:][:cols], edge[i*PanelRows:])
-			}
-		case tiles == 1:
-			out := y[first*ldy+p*PanelRows:][:(rows-1)*ldy+n*PanelRows]
-			f(&out[0], ldy, act, &w.data[p*w.panel], blocks, n, 4*PanelRows, 0, w.panel)
-		default:
-			for i := range n {
-				out := y[first*ldy+(p+i)*PanelRows:][:(tiles*rowTile-1)*ldy+PanelRows]
-				f(&out[0], ldy, act, &w.data[(p+i)*w.panel], blocks, tiles, 4*rowTile*ldy, rowTile*blocks*actBytes, 0)
-			}
+		// A kernel takes as many of the tile's rows as it can.
+		i := min(log2(rows), len(kernels)-1)
+		f, step := kernels[i], 1<<i
+		for sub := first; sub < first+rows; sub += step {
+			w.mulTile(f, step, y, ldy, in, p, n, cols, sub, tiles, edge)
 		}
 		row = first + tiles*rows
+	}
+}
+
+// mulTile computes n panels for rows of a tile, and of tiles-1 further ones; row is the first.
+func (w *Matrix) mulTile(f tileFunc, rows int, y []float32, ldy int, in *Input, p, n, cols, row, tiles int, edge *edgeTile) {
+	first, tileRows := tileOf(in.m, row)
+	blocks, blockStep := w.K/32, tileRows*actBytes
+	act := (*byte)(unsafe.Pointer(&in.acts[first*blocks+row-first]))
+	switch {
+	case cols < PanelRows:
+		f(&edge[0], PanelRows, act, &w.data[p*w.panel], blocks, blockStep, 1, 0, 0, 0)
+		for i := range rows {
+			copy(y[(row+i)*ldy+p*PanelRows:][:cols], edge[i*PanelRows:])
+		}
+	case tiles == 1:
+		out := y[row*ldy+p*PanelRows:][:(rows-1)*ldy+n*PanelRows]
+		f(&out[0], ldy, act, &w.data[p*w.panel], blocks, blockStep, n, 4*PanelRows, 0, w.panel)
+	default:
+		for i := range n {
+			out := y[row*ldy+(p+i)*PanelRows:][:((tiles-1)*rowTile+rows-1)*ldy+PanelRows]
+			f(&out[0], ldy, act, &w.data[(p+i)*w.panel], blocks, blockStep, tiles, 4*rowTile*ldy, rowTile*blocks*actBytes, 0)
+		}
 	}
 }
 

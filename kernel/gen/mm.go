@@ -69,23 +69,32 @@ const (
 	mmActLow   = 44
 )
 
-var rowTiles = []int{1, 2, 4, 8}
-
 func genMM(c *build.Context) {
 	s := newShared()
-	v := newISA(c, true, s)
-	genQuantizeAVX512(v)
-	for _, f := range weightFormats {
-		for _, rows := range rowTiles {
-			genInt8VNNI(v, f, rows)
+	both(c, s, func(v isa) {
+		if v.wide {
+			genQuantizeAVX512(v)
+		} else {
+			genQuantizeAVX2(v)
 		}
-	}
+		for _, f := range weightFormats {
+			if !v.wide {
+				for _, rows := range f.rowsAVX2() {
+					genInt8AVX2(v, f, rows)
+				}
+				continue
+			}
+			for _, rows := range []int{1, 2, 4, 8} {
+				genInt8VNNI(v, f, rows)
+			}
+		}
+	})
 }
 
 // int8Frame opens a product of n tiles and emits the walk over them; tile computes one from act and panel, which it may move.
 func int8Frame(v isa, f weightFormat, rows int, tile func(y, ld, act, panel reg.GPVirtual)) {
-	v.begin(fmt.Sprintf("mul%sx%d", f.name, rows), "(y *float32, ldy int, act, panel *byte, blocks, n, yStep, actStep, panelStep int)",
-		fmt.Sprintf("mul%sx%d%s multiplies n tiles of %d rows by panels, K being blocks of 32; the steps, in bytes, lead from one tile to the next.", f.name, rows, v.suffix(), rows))
+	v.begin(fmt.Sprintf("mul%sx%d", f.name, rows), "(y *float32, ldy int, act, panel *byte, blocks, blockStep, n, yStep, actStep, panelStep int)",
+		fmt.Sprintf("mul%sx%d%s multiplies n tiles of %d rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.", f.name, rows, v.suffix(), rows))
 	y, ld, act0, panel0, n := v.ptr("y"), v.ptr("ldy"), v.ptr("act"), v.ptr("panel"), v.ptr("n")
 	v.SHLQ(operand.U8(2), ld)
 	v.loop(n, 1, func() {
@@ -93,26 +102,19 @@ func int8Frame(v isa, f weightFormat, rows int, tile func(y, ld, act, panel reg.
 		v.MOVQ(act0, act)
 		v.MOVQ(panel0, panel)
 		tile(y, ld, act, panel)
-		for _, s := range []struct {
-			name string
-			p    reg.GPVirtual
-		}{{"yStep", y}, {"actStep", act0}, {"panelStep", panel0}} {
-			b, err := v.Param(s.name).Resolve()
-			if err != nil {
-				panic(err)
-			}
-			v.ADDQ(b.Addr, s.p)
-		}
+		v.step("yStep", y)
+		v.step("actStep", act0)
+		v.step("panelStep", panel0)
 	})
 	v.end()
 }
 
 // eachBlock walks the blocks of a tile: head at each superblock, body at each block with panel at its start.
-func eachBlock(v isa, f weightFormat, rows int, act, panel reg.GPVirtual, head, body func()) {
+func eachBlock(v isa, f weightFormat, act, panel reg.GPVirtual, head, body func()) {
 	n := v.ptr("blocks")
 	one := func() {
 		body()
-		v.ADDQ(operand.I32(int32(rows*mmActSize)), act)
+		v.step("blockStep", act)
 		v.ADDQ(operand.I32(int32(f.block())), panel)
 	}
 	if !f.super {
@@ -230,7 +232,7 @@ func genInt8VNNI(v isa, f weightFormat, rows int) {
 			v.VCVTPH2PS(mem(panel, disp), x)
 			return x
 		}
-		eachBlock(v, f, rows, act, panel, func() {
+		eachBlock(v, f, act, panel, func() {
 			d = half(0)
 			if f.min {
 				dmin = half(32)
@@ -322,10 +324,14 @@ func genInt8VNNI(v isa, f weightFormat, rows int) {
 	})
 }
 
+func beginQuantize(v isa) (dst, step, x, blocks reg.GPVirtual) {
+	v.begin("quantizeRow", "(dst *byte, step int, x *float32, blocks int)", "quantizeRow"+v.suffix()+" quantises a row of activations by blocks of 32.")
+	return v.ptr("dst"), v.ptr("step"), v.ptr("x"), v.ptr("blocks")
+}
+
 // genQuantizeAVX512: one row of activations to actBlocks, step bytes from one to the next.
 func genQuantizeAVX512(v isa) {
-	v.begin("quantizeRow", "(dst *byte, step int, x *float32, blocks int)", "quantizeRow"+v.suffix()+" quantises a row of activations by blocks of 32.")
-	dst, step, x, n := v.ptr("dst"), v.ptr("step"), v.ptr("x"), v.ptr("blocks")
+	dst, step, x, n := beginQuantize(v)
 	abs, ones, tiny := v.kBits(1<<31-1), v.r(), v.bitsMem(smallestNormal)
 	v.VPBROADCASTD(v.bitsMem(0x01010101), ones)
 	top127, one := v.k(127), v.k(1)
@@ -386,4 +392,13 @@ func finishActBlock(v isa, dst reg.GPVirtual, sums reg.VecVirtual, sa reg.Regist
 	v.VMOVD(total, mem(dst, mmActSum))
 	v.VPSUBD(sums.AsX(), z, z)
 	v.VMOVD(z, mem(dst, mmActLow))
+}
+
+// step adds a parameter to p.
+func (v isa) step(param string, p reg.GPVirtual) {
+	b, err := v.Param(param).Resolve()
+	if err != nil {
+		panic(err)
+	}
+	v.ADDQ(b.Addr, p)
 }
