@@ -4,9 +4,11 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/lowkeylm/lowkey/fault"
+	"github.com/lowkeylm/lowkey/format/safetensors"
 	"github.com/lowkeylm/lowkey/kernel"
 	"github.com/lowkeylm/lowkey/kvcache"
 )
@@ -113,6 +115,95 @@ func steps(t *testing.T, e *Engine, lengths []int) {
 	}
 	if _, err := e.Step(feeds); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// synthetic writes a model of one layer, wide enough that a step of 256 tokens fills several slabs, with tensors of these shapes.
+func synthetic(t *testing.T, config string, tensors map[string][]int) *Model {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var list []safetensors.Tensor
+	for name, shape := range tensors {
+		if !strings.HasPrefix(name, "model.") && name != "lm_head" {
+			name = "model.layers.0." + name
+		}
+		whole, bare := strings.CutSuffix(name, "!") // parameters that are no module's weight
+		if !bare {
+			whole += ".weight"
+		}
+		n := 4
+		for _, d := range shape {
+			n *= d
+		}
+		list = append(list, safetensors.Tensor{Name: whole, DType: safetensors.F32, Shape: shape, Data: make([]byte, n)})
+	}
+	if err := safetensors.Write(filepath.Join(dir, "model.safetensors"), list, nil); err != nil {
+		t.Fatal(err)
+	}
+	m, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Close)
+	return m
+}
+
+// Wide layers of every design, MFA-KR with its folded output matrix among them: the golden models are too small to fill a slab.
+func TestBytesOfWideLayers(t *testing.T) {
+	const d, f, v = 96, 2048, 8192
+	common := func(more map[string][]int) map[string][]int {
+		all := map[string][]int{"model.embed_tokens": {v, d}, "model.norm": {d}, "lm_head": {v, d}, "input_layernorm": {d}, "post_attention_layernorm": {d},
+			"mlp.gate_proj": {f, d}, "mlp.up_proj": {f, d}, "mlp.down_proj": {d, f}}
+		for k, s := range more {
+			all["self_attn."+k] = s
+		}
+		return all
+	}
+	head := `{"model_type":"lowkey","hidden_size":96,"intermediate_size":2048,"num_hidden_layers":1,"vocab_size":8192,"num_attention_heads":16,`
+	for _, c := range []struct {
+		name, config, kv string
+		tensors          map[string][]int
+	}{
+		{"gqa", head + `"attention":"gqa","num_key_value_heads":8,"head_dim":128,"qk_norm":true}`, "q8h",
+			map[string][]int{"q_proj": {2048, d}, "k_proj": {1024, d}, "v_proj": {1024, d}, "o_proj": {d, 2048}, "q_norm": {128}, "k_norm": {128}}},
+		{"mla", head + `"attention":"mla","kv_lora_rank":192,"qk_nope_head_dim":64,"qk_rope_head_dim":32,"v_head_dim":64,"q_lora_rank":128}`, "q8h",
+			map[string][]int{"q_a_proj": {128, d}, "q_a_layernorm": {128}, "q_b_proj": {16 * 96, 128}, "kv_a_proj_with_mqa": {224, d}, "kv_a_layernorm": {192}, "kv_b_proj": {16 * 128, 192}, "o_proj": {d, 1024}}},
+		{"mfa", head + `"attention":"mfa","head_dim":128,"q_lora_rank":64}`, "q8h",
+			map[string][]int{"q_a_proj": {64, d}, "q_a_layernorm": {64}, "q_b_proj": {2048, 64}, "k_proj": {128, d}, "v_proj": {128, d}, "o_proj": {d, 2048}}},
+		{"mfa-kr", head + `"attention":"mfa-kr","head_dim":128,"q_lora_rank":64}`, "q8",
+			map[string][]int{"q_a_proj": {64, d}, "q_a_layernorm": {64}, "q_b_proj": {2048, 64}, "k_proj": {128, d}, "o_proj": {d, 2048}, "alpha!": {128}, "n!": {128, 128}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := synthetic(t, c.config, common(c.tensors))
+			pool := kernel.NewPool(2)
+			defer pool.Close()
+			opt := Options{Pool: pool, Arith: kernel.ArithInt8, MaxRows: 600, Budget: 64 << 20}
+			var err error
+			if opt.Spec, err = kvcache.ParseSpec(c.kv); err != nil {
+				t.Fatal(err)
+			}
+			want, err := WeightBytes(m, opt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			e, err := NewEngine(m, opt, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer e.Close()
+			if got := e.WeightBytes(); got != want {
+				t.Errorf("the engine holds %d bytes of weights, %d were announced", got, want)
+			}
+			steps(t, e, []int{1, 256, 1, 100, 31})
+			got, most := e.ScratchBytes(), ScratchBytes(m.Config, 256)
+			if got > most || got <= 4*slabFloats {
+				t.Errorf("the workspace holds %d bytes (more than one slab), at most %d were announced", got, most)
+			}
+			t.Logf("workspace %d bytes, announced %d", got, most)
+		})
 	}
 }
 

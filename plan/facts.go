@@ -200,8 +200,15 @@ func (f *Facts) Parameters() Parameters {
 		return p
 	}
 	var n int64
+	var embedding int64
 	for _, t := range f.Tensors {
 		n += t.Elements
+		if t.Name == "token_embd.weight" || t.Name == "output.weight" {
+			embedding += t.Elements
+		}
+	}
+	if f.GGUF != nil { // which does not say whether the output matrix is tied; it is where it is absent
+		p.Embedding = embedding
 	}
 	p.Total, p.Active, p.Source, p.Approximate = n, n, "tensors", ""
 	if f.Config != nil {

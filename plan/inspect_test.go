@@ -64,7 +64,7 @@ func TestPlanGemma(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.Weights.Total != 268098176 || p.Weights.File != f.TensorBytes() || p.KV.PerToken != 18432 || !p.Runs {
+	if p.Weights.Total != 268098176 || p.Weights.Embedding != 262144*640 || p.Weights.File != f.TensorBytes() || p.KV.PerToken != 18432 || !p.Runs {
 		t.Errorf("%+v", p)
 	}
 	if in := Inspect(f, false); in.Template.Present || in.Template.Note == "" || in.KV.Windows != "15 layers of 18 keep 512 tokens and at most a page of 64 more" {
