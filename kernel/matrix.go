@@ -165,43 +165,81 @@ func (g geometry) blockAt(i int) (block, head int) {
 	return i/8*super + g.head + i%8*g.block, i / 8 * super
 }
 
-// packRow puts row r of a panel, in its file's blocks, into the panel.
+// packRow puts row r of a panel, in its file's blocks, into the panel. Four codes go at a time, as the bytes of a 32-bit word: they lie side by side in both.
 func (w *Matrix) packRow(dst []byte, r int, src []byte) {
 	f, g := w.format, w.format.geometry()
 	elems, size := f.Block()
 	var u unpacked
 	for i := 0; i < w.K/32; i++ {
-		f.unpack(&u, src, i)
 		at, head := g.blockAt(i)
-		b := dst[at:][:g.block]
-		for k, c := range u.code {
-			v, j := k/4, 4*r+k%4
-			if f == Q8_0 {
-				b[64*v+j] = c
-				continue
-			}
-			b[64*(v%4)+j] |= c & 15 << (k / 16 * 4)
-			for plane, bit := 0, c>>4; bit != 0; plane, bit = plane+1, bit>>1 {
-				o := 256 + 64*plane + 8*v
-				mask := binary.LittleEndian.Uint64(b[o:]) | uint64(bit&1)<<j
-				binary.LittleEndian.PutUint64(b[o:], mask)
-			}
-		}
-		file := src[i*32/elems*size:]
+		b, file := dst[at:][:g.block], src[i*32/elems*size:]
 		tail := b[g.codes:]
 		switch f {
-		case Q8_0, Q4_0, Q5_0:
+		case Q8_0:
+			for v := 0; v < 8; v++ {
+				word := binary.LittleEndian.Uint32(file[2+4*v:]) ^ 0x80808080
+				binary.LittleEndian.PutUint32(b[64*v+4*r:], word)
+			}
 			copy(tail[2*r:][:2], file)
-		case Q4_1, Q5_1:
+		case Q4_0:
+			packNibbles(b, r, file[2:18])
+			copy(tail[2*r:][:2], file)
+		case Q4_1:
+			packNibbles(b, r, file[4:20])
 			copy(tail[2*r:][:2], file)
 			copy(tail[32+2*r:][:2], file[2:])
-		case Q4_K, Q5_K:
-			copy(dst[head+2*r:][:2], file)
-			copy(dst[head+32+2*r:][:2], file[2:])
-			tail[r], tail[16+r] = scaleMinK(file[4:16], i%8)
-		case Q6_K:
-			copy(dst[head+2*r:][:2], file[208:])
-			tail[r], tail[16+r] = byte(u.scale[0]), byte(u.scale[1])
+		case Q5_0:
+			packNibbles(b, r, file[6:22])
+			packFifth(b[256:], r, binary.LittleEndian.Uint32(file[2:]))
+			copy(tail[2*r:][:2], file)
+		case Q5_1:
+			packNibbles(b, r, file[8:24])
+			packFifth(b[256:], r, binary.LittleEndian.Uint32(file[4:]))
+			copy(tail[2*r:][:2], file)
+			copy(tail[32+2*r:][:2], file[2:])
+		default:
+			f.unpack(&u, src, i)
+			packCodes(b, r, &u.code, (g.codes-256)/64)
+			if f == Q6_K {
+				copy(dst[head+2*r:][:2], file[208:])
+				tail[r], tail[16+r] = byte(u.scale[0]), byte(u.scale[1])
+			} else {
+				copy(dst[head+2*r:][:2], file)
+				copy(dst[head+32+2*r:][:2], file[2:])
+				tail[r], tail[16+r] = scaleMinK(file[4:16], i%8)
+			}
+		}
+	}
+}
+
+// packNibbles copies a block's 16 bytes of nibbles: files pair element i with i+16 as panels do.
+func packNibbles(b []byte, r int, nibbles []byte) {
+	for v := 0; v < 4; v++ {
+		copy(b[64*v+4*r:][:4], nibbles[4*v:][:4])
+	}
+}
+
+// packFifth spreads 32 high bits over the masks of a plane.
+func packFifth(plane []byte, r int, bits uint32) {
+	for v := 0; v < 8; v++ {
+		mask := binary.LittleEndian.Uint64(plane[8*v:]) | uint64(bits>>(4*v)&15)<<(4*r)
+		binary.LittleEndian.PutUint64(plane[8*v:], mask)
+	}
+}
+
+// packCodes packs 32 codes of 4 + planes bits.
+func packCodes(b []byte, r int, code *[32]uint8, planes int) {
+	for v := 0; v < 4; v++ {
+		low, high := binary.LittleEndian.Uint32(code[4*v:]), binary.LittleEndian.Uint32(code[16+4*v:])
+		binary.LittleEndian.PutUint32(b[64*v+4*r:], low&0x0f0f0f0f|high&0x0f0f0f0f<<4)
+		for p := 0; p < planes; p++ {
+			plane := b[256+64*p:]
+			for half, word := range [2]uint32{low, high} {
+				o := 8 * (v + 4*half)
+				bits := word >> (4 + p) & 0x01010101 * 0x01020408 >> 24 & 15 // bit i of byte i
+				mask := binary.LittleEndian.Uint64(plane[o:]) | uint64(bits)<<(4*r)
+				binary.LittleEndian.PutUint64(plane[o:], mask)
+			}
 		}
 	}
 }
