@@ -5,12 +5,14 @@ package tokenizer
 
 import (
 	"fmt"
+	"runtime"
+	"sync"
 
 	"github.com/lowkeylm/lowkey/fault"
 )
 
 // build fills the tables. In byte-level BPE it rewrites the texts of the model's own tokens from GPT-2's alphabet to bytes.
-// merges is nil for a model by score.
+// merges is nil for a model by score. Words may be encoded after wait.
 func (m *mergeModel) build(merges mergeSource) error {
 	v := m.voc
 	if m.byteLevel {
@@ -20,13 +22,28 @@ func (m *mergeModel) build(merges mergeSource) error {
 	if !m.byteLevel {
 		m.adjacent = m.newAdjacency()
 	}
-	if merges != nil {
-		if err := m.fillPairs(merges); err != nil {
-			return err
-		}
+	if merges == nil {
+		m.fillSymbols()
+		return nil
 	}
-	m.fillSymbols()
+	if n := merges.count(); n >= maxVocab {
+		return fault.New(fault.BadFile, "merges", fmt.Sprint(n, " merges"), fmt.Sprint("less than ", maxVocab), "")
+	}
+	// The merges are entered while the caller goes on loading the model; nothing there can fail any more.
+	m.ready = make(chan struct{})
+	go func() {
+		defer close(m.ready)
+		m.fillPairs(merges)
+		m.fillSymbols()
+	}()
 	return nil
+}
+
+// wait returns when the tables are complete.
+func (m *mergeModel) wait() {
+	if m.ready != nil {
+		<-m.ready
+	}
 }
 
 // spellOut turns the texts of the model's own tokens into the bytes they spell. Texts outside GPT-2's alphabet stay as they are.
@@ -82,43 +99,77 @@ func (m *mergeModel) fillIDs() {
 }
 
 // fillPairs enters the merges.
-func (m *mergeModel) fillPairs(merges mergeSource) error {
+func (m *mergeModel) fillPairs(merges mergeSource) {
 	n := merges.count()
-	if n > maxVocab {
-		return fault.New(fault.BadFile, "merges", fmt.Sprint(n, " merges"), fmt.Sprint("at most ", maxVocab), "")
+	// Finding the symbols waits for memory most of the time, so it is shared out; what the vocabulary lacks is left over.
+	list := make([]merge, n)
+	var wg sync.WaitGroup
+	workers := min(runtime.GOMAXPROCS(0), 8, n/4096+1)
+	for w := range workers {
+		wg.Go(func() { m.findSymbols(merges, list, n*w/workers, n*(w+1)/workers) })
 	}
-	m.pairs = newPairTable(n)
+	wg.Wait()
 	m.ghostIDs = map[string]int32{}
 	var buf []byte
-	next := int32(0) // the id after the last merge's
-	for rank := range n {
-		left, right, ok := merges.at(rank)
-		if !ok {
+	for rank := range list {
+		e := &list[rank]
+		if e.left >= 0 && e.right >= 0 && e.result >= 0 {
 			continue
 		}
-		buf = buf[:0]
 		var cut int
-		if m.byteLevel {
-			var ok1, ok2 bool
-			buf, ok1 = appendBytes(buf, left)
-			cut = len(buf)
-			buf, ok2 = appendBytes(buf, right)
-			if !ok1 || !ok2 {
-				continue // such a symbol never comes out of a text
-			}
-		} else {
-			buf = append(append(buf, left...), right...)
-			cut = len(left)
+		var ok bool
+		if buf, cut, ok = m.spellMerge(buf[:0], merges, rank); !ok {
+			e.left = noToken
+			continue
 		}
-		a, b := m.symbolOrGhost(buf[:cut]), m.symbolOrGhost(buf[cut:])
-		result := next
-		if int(next) >= len(m.voc.text) || m.voc.text[next] != string(buf) || !m.voc.own[next] {
-			result = m.symbolOrGhost(buf)
-		}
-		next = result + 1
-		m.pairs.put(a, b, uint32(rank), result)
+		e.left, e.right, e.result = m.symbolOrGhost(buf[:cut]), m.symbolOrGhost(buf[cut:]), m.symbolOrGhost(buf)
 	}
-	return nil
+	m.pairs = newMergeTable(list)
+}
+
+// findSymbols fills list[from:to] with the tokens of the merges; noToken for texts outside the vocabulary.
+func (m *mergeModel) findSymbols(merges mergeSource, list []merge, from, to int) {
+	find := func(text []byte) int32 {
+		if id, ok := m.voc.ids.getBytes(text); ok {
+			return id
+		}
+		return noToken
+	}
+	var buf []byte
+	next := int32(0) // the id after the last result
+	for rank := from; rank < to; rank++ {
+		e := &list[rank]
+		var cut int
+		var ok bool
+		if buf, cut, ok = m.spellMerge(buf[:0], merges, rank); !ok {
+			*e = merge{noToken, noToken, noToken}
+			continue
+		}
+		e.left, e.right, e.result = find(buf[:cut]), find(buf[cut:]), next
+		if int(next) >= len(m.voc.text) || m.voc.text[next] != string(buf) || !m.voc.own[next] {
+			e.result = find(buf)
+		}
+		next = e.result + 1
+	}
+}
+
+// spellMerge appends the bytes of both symbols of a merge; cut is where the second starts. ok is false for a merge that can
+// never come out of a text.
+func (m *mergeModel) spellMerge(buf []byte, merges mergeSource, rank int) (out []byte, cut int, ok bool) {
+	left, right, ok := merges.at(rank)
+	if !ok {
+		return buf, 0, false
+	}
+	if !m.byteLevel {
+		buf = append(buf, left...)
+		return append(buf, right...), len(left), true
+	}
+	if buf, ok = appendBytes(buf, left); !ok {
+		return buf, 0, false
+	}
+	cut = len(buf)
+	buf, ok = appendBytes(buf, right)
+	return buf, cut, ok
 }
 
 // symbolOrGhost gives the token with these bytes, or a new symbol outside the vocabulary.
@@ -149,12 +200,12 @@ func (m *mergeModel) fillSymbols() {
 	for b := range m.bytes {
 		m.bytes[b] = m.symbol(string([]byte{byte(b)}))
 	}
-	m.bytePairs = make([]uint64, 1<<16)
+	m.bytePairs = make([]uint32, 1<<16)
 	for a := range 256 {
 		for b := range 256 {
-			m.bytePairs[a<<8|b] = absent
+			m.bytePairs[a<<8|b] = noRank
 			if m.bytes[a] >= 0 && m.bytes[b] >= 0 {
-				m.bytePairs[a<<8|b] = m.pairs.get(m.bytes[a], m.bytes[b])
+				m.bytePairs[a<<8|b], _ = m.pairs.get(m.bytes[a], m.bytes[b])
 			}
 		}
 	}

@@ -6,7 +6,6 @@ package tokenizer
 
 import (
 	"math"
-	"math/bits"
 	"sync"
 	"unicode/utf8"
 )
@@ -25,7 +24,7 @@ type mergeModel struct {
 	whole     bool // a word that is a token is not cut further (ignore_merges)
 	fuseUnk   bool // neighbouring unknowns are one
 	ranks     []uint32
-	pairs     pairTable
+	pairs     mergeTable
 	ghosts    []string         // texts of symbols that merges make but the vocabulary lacks; id = len(voc.text) + index
 	ghostIDs  map[string]int32 // ... and back
 	bytes     [256]int32       // the token of a byte: a symbol in byte-level BPE, the fallback elsewhere; or noToken
@@ -34,7 +33,8 @@ type mergeModel struct {
 	unk       int32
 	adjacent  *adjacency // which characters stand side by side in a token; byte-level: made when first needed
 	once      sync.Once
-	bytePairs []uint64 // pairs.get of the symbols of two bytes, at first<<8 | second; byte-level only
+	ready     chan struct{} // closed when the merges are in; nil if there are none
+	bytePairs []uint32      // the rank of the symbols of two bytes, at first<<8 | second, or noRank; byte-level only
 }
 
 // symbols is the working state of one word: parallel arrays by position.
@@ -174,8 +174,11 @@ func (m *mergeModel) start(s *symbols, word string) {
 	s.rank, s.merged = s.rank[:n], s.merged[:n]
 	if m.bytePairs != nil {
 		for i := 0; i+1 < n; i++ {
-			v := m.bytePairs[int(word[i])<<8|int(word[i+1])]
-			s.rank[i], s.merged[i] = uint32(v>>32), int32(uint32(v))
+			r := m.bytePairs[int(word[i])<<8|int(word[i+1])]
+			s.rank[i] = r
+			if r != noRank {
+				s.merged[i] = m.pairs.merges[r].result
+			}
 		}
 	} else {
 		for i := 0; i+1 < n; i++ {
@@ -209,8 +212,7 @@ func (m *mergeModel) pair(left, right int32, text string) (uint32, int32) {
 	if left < 0 || right < 0 {
 		return noRank, noToken
 	}
-	v := m.pairs.get(left, right)
-	return uint32(v >> 32), int32(uint32(v))
+	return m.pairs.get(left, right)
 }
 
 // mergeShort scans for the best pair each time and closes the gap: quadratic, but fastest for words.
@@ -376,67 +378,4 @@ func rankOfScore(score float32) uint32 {
 		b |= 1 << 31
 	}
 	return min(b, noRank-1)
-}
-
-// pairTable is an open-addressing hash table from two symbols to rank<<32 | result.
-type pairTable struct {
-	slots []pairSlot
-	shift uint
-}
-
-type pairSlot struct{ key, value uint64 }
-
-// absent is what get gives for a pair that does not merge: noRank and noToken.
-const absent = math.MaxUint64
-
-func newPairTable(n int) pairTable {
-	width := bits.Len(uint(max(n, 4)*2 - 1))
-	return pairTable{slots: make([]pairSlot, 1<<width), shift: uint(64 - width)}
-}
-
-func pairKey(left, right int32) uint64 {
-	return (uint64(uint32(left))<<32 | uint64(uint32(right))) + 1 // 0 is an empty slot
-}
-
-// put adds a pair; the one that came first stays.
-func (t *pairTable) put(left, right int32, rank uint32, result int32) {
-	key := pairKey(left, right)
-	mask := len(t.slots) - 1
-	for i := int(key * 0x9e3779b97f4a7c15 >> t.shift); ; i = (i + 1) & mask {
-		switch t.slots[i].key {
-		case 0:
-			t.slots[i] = pairSlot{key, uint64(rank)<<32 | uint64(uint32(result))}
-			return
-		case key:
-			return
-		}
-	}
-}
-
-// slot gives the place of a pair, made with the value absent if it is not there.
-func (t *pairTable) slot(left, right int32) *pairSlot {
-	key := pairKey(left, right)
-	mask := len(t.slots) - 1
-	for i := int(key * 0x9e3779b97f4a7c15 >> t.shift); ; i = (i + 1) & mask {
-		switch t.slots[i].key {
-		case 0:
-			t.slots[i] = pairSlot{key, absent}
-			return &t.slots[i]
-		case key:
-			return &t.slots[i]
-		}
-	}
-}
-
-func (t *pairTable) get(left, right int32) uint64 {
-	key := pairKey(left, right)
-	mask := len(t.slots) - 1
-	for i := int(key * 0x9e3779b97f4a7c15 >> t.shift); ; i = (i + 1) & mask {
-		switch t.slots[i].key {
-		case 0:
-			return absent
-		case key:
-			return t.slots[i].value
-		}
-	}
 }

@@ -33,6 +33,7 @@ type Tokenizer struct {
 // model makes tokens of one piece of text.
 type model interface {
 	encode(sc *scratch, out []int32, text string) []int32
+	wait() // returns when encode may be called: tables may be built in the background
 }
 
 // place tells where a fragment of text stands.
@@ -69,6 +70,7 @@ func (t *Tokenizer) AppendEncode(ids []int32, text string, opt EncodeOptions) []
 	if opt.AddBOS {
 		ids = append(ids, t.prefix...)
 	}
+	t.model.wait()
 	sc := t.scratch.take()
 	at := place{first: true, afterToken: true}
 	for start := 0; start < len(text); {

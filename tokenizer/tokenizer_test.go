@@ -53,6 +53,7 @@ func TestCutsChangeNothing(t *testing.T) {
 	}
 	for name, tok := range toks {
 		m := tok.model.(*mergeModel)
+		m.wait()
 		sc := tok.scratch.take()
 		rng := rand.New(rand.NewPCG(5, 6))
 		for k := range 600 {
@@ -134,6 +135,7 @@ func byteTokenizer(t testing.TB) *Tokenizer {
 	if err != nil {
 		t.Fatal(err)
 	}
+	tok.model.wait()
 	return tok
 }
 

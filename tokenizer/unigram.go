@@ -66,6 +66,9 @@ func newUnigram(v *vocab, scores []float64, unk int32, fallback bool) *unigram {
 	return m
 }
 
+// wait returns at once: the tables are built at loading.
+func (m *unigram) wait() {}
+
 func (m *unigram) usable(id int) bool {
 	return id < len(m.scores) && m.voc.own[id] && int32(id) != m.unk && m.voc.text[id] != ""
 }
