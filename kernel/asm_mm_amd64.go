@@ -4,6 +4,9 @@
 
 package kernel
 
+// spinPause tells the processor that a thread waits for another.
+func spinPause()
+
 // quantizeRowAVX2 quantises a row of activations by blocks of 32.
 //
 //go:noescape

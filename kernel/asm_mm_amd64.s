@@ -4,6 +4,11 @@
 
 #include "textflag.h"
 
+// func spinPause()
+TEXT ·spinPause(SB), NOSPLIT, $0
+	PAUSE
+	RET
+
 // func quantizeRowAVX2(dst *byte, step int, x *float32, blocks int)
 // Requires: AVX, AVX2
 TEXT ·quantizeRowAVX2(SB), NOSPLIT, $0-32

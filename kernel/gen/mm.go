@@ -8,6 +8,7 @@ package main
 import (
 	"fmt"
 
+	"github.com/mmcloughlin/avo/attr"
 	"github.com/mmcloughlin/avo/build"
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -70,6 +71,13 @@ const (
 )
 
 func genMM(c *build.Context) {
+	c.Function("spinPause")
+	c.Attributes(attr.NOSPLIT)
+	c.SignatureExpr("func()")
+	c.Doc("spinPause tells the processor that a thread waits for another.")
+	c.PAUSE()
+	c.RET()
+
 	s := newShared()
 	both(c, s, func(v isa) {
 		if v.wide {

@@ -1,0 +1,6 @@
+//go:build !amd64
+
+package kernel
+
+//go:noinline
+func pause() {}
