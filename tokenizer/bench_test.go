@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"encoding/json"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -27,6 +28,16 @@ func textOf(script string, size int) string {
 	rng := rand.New(rand.NewPCG(1, 2))
 	s := samples[script]
 	var units []string
+	if script == "new words" { // hardly a word comes twice: no help from the cache
+		var b strings.Builder
+		for b.Len() < size {
+			for range 1 + rng.IntN(4) {
+				b.WriteString(syllables[rng.IntN(len(syllables))])
+			}
+			b.WriteByte(' ')
+		}
+		return b.String()
+	}
 	if script == "chinese" || script == "japanese" {
 		runes := []rune(s)
 		for i := 0; i < len(runes); {
@@ -44,13 +55,15 @@ func textOf(script string, size int) string {
 	return b.String()
 }
 
+var syllables = strings.Fields("an bel cor du en fis gra hol in jar kem lin mor nas ol per qua rin sta tur um vel wor xen yit zo ble ther ing tion sha crou pleat und est phy ght ake ose ite")
+
 var scripts = []string{"english", "russian", "chinese", "japanese", "arabic", "code"}
 
 // processorTime is the time the process has used, where the system tells.
 var processorTime = func() time.Duration { return 0 }
 
 func benchmarkEncode(b *testing.B, tok *Tokenizer) {
-	for _, script := range scripts {
+	for _, script := range append([]string{"new words"}, scripts...) {
 		text := textOf(script, 1<<20)
 		b.Run(script, func(b *testing.B) {
 			b.SetBytes(int64(len(text)))
@@ -78,6 +91,7 @@ func benchTokenizer(b *testing.B, path string) *Tokenizer {
 	if err != nil {
 		b.Fatal(err)
 	}
+	tok.model.wait()
 	return tok
 }
 
@@ -128,5 +142,40 @@ func BenchmarkLoad(b *testing.B) {
 			b.ReportMetric(call.Seconds()*1e3/float64(rounds), "call-ms")
 		})
 		f.Close()
+	}
+}
+
+// BenchmarkLoadJSON measures FromJSON on a file as large as the largest published ones: Gemma 4's vocabulary written as one.
+func BenchmarkLoadJSON(b *testing.B) {
+	path := filepath.Join(vocabFolder(b), "ggml-vocab-gemma-4.gguf")
+	if !exists(path) {
+		b.Skip("no gemma-4 vocabulary")
+	}
+	f, err := gguf.Open(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	vocab := map[string]int{}
+	for id, text := range f.Strings("tokenizer.ggml.tokens") {
+		vocab[text] = id
+	}
+	var merges [][2]string
+	source := mergeText(f.Strings("tokenizer.ggml.merges"))
+	for i := range source {
+		left, right, _ := source.at(i)
+		merges = append(merges, [2]string{left, right})
+	}
+	data, err := json.Marshal(map[string]any{"model": map[string]any{"type": "BPE", "byte_fallback": true, "vocab": vocab, "merges": merges}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(data)))
+	for b.Loop() {
+		tok, err := FromJSON(data, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		tok.Encode("a", EncodeOptions{})
 	}
 }

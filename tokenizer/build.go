@@ -195,6 +195,12 @@ func (m *mergeModel) fillSymbols() {
 		for c := range m.ascii {
 			m.ascii[c] = m.symbol(string([]byte{byte(c)}))
 		}
+		m.asciiPairs = make([]rankedPair, 1<<14)
+		for i := range m.asciiPairs {
+			a, b := byte(i>>7), byte(i&127)
+			p := &m.asciiPairs[i]
+			p.rank, p.result = m.pair(m.ascii[a], m.ascii[b], string([]byte{a, b}))
+		}
 		return
 	}
 	for b := range m.bytes {

@@ -164,6 +164,7 @@ func (f *hfFile) readPieces(j *jsonScanner) error {
 }
 
 func (f *hfFile) readMerges(j *jsonScanner) error {
+	f.merges = make(mergePairs, 0, (len(j.s)-j.i)/24) // about right for large files: two symbols, quotes and commas
 	return j.array(func() error {
 		if j.space() == '[' {
 			var pair [2]string

@@ -18,23 +18,30 @@ const noToken int32 = -1
 
 // mergeModel is BPE. It is not changed after loading.
 type mergeModel struct {
-	voc       *vocab
-	byteLevel bool // symbols start as bytes, else as characters
-	byScore   bool // a pair merges if its text is a token, the highest score first; else pairs holds the merges
-	whole     bool // a word that is a token is not cut further (ignore_merges)
-	fuseUnk   bool // neighbouring unknowns are one
-	ranks     []uint32
-	pairs     mergeTable
-	ghosts    []string         // texts of symbols that merges make but the vocabulary lacks; id = len(voc.text) + index
-	ghostIDs  map[string]int32 // ... and back
-	bytes     [256]int32       // the token of a byte: a symbol in byte-level BPE, the fallback elsewhere; or noToken
-	fallback  bool             // characters that are no token become byte tokens
-	ascii     [128]int32       // the token of an ASCII character where symbols are characters
-	unk       int32
-	adjacent  *adjacency // which characters stand side by side in a token; byte-level: made when first needed
-	once      sync.Once
-	ready     chan struct{} // closed when the merges are in; nil if there are none
-	bytePairs []uint32      // the rank of the symbols of two bytes, at first<<8 | second, or noRank; byte-level only
+	voc        *vocab
+	byteLevel  bool // symbols start as bytes, else as characters
+	byScore    bool // a pair merges if its text is a token, the highest score first; else pairs holds the merges
+	whole      bool // a word that is a token is not cut further (ignore_merges)
+	fuseUnk    bool // neighbouring unknowns are one
+	ranks      []uint32
+	pairs      mergeTable
+	ghosts     []string         // texts of symbols that merges make but the vocabulary lacks; id = len(voc.text) + index
+	ghostIDs   map[string]int32 // ... and back
+	bytes      [256]int32       // the token of a byte: a symbol in byte-level BPE, the fallback elsewhere; or noToken
+	fallback   bool             // characters that are no token become byte tokens
+	ascii      [128]int32       // the token of an ASCII character where symbols are characters
+	unk        int32
+	adjacent   *adjacency // which characters stand side by side in a token; byte-level: made when first needed
+	once       sync.Once
+	ready      chan struct{} // closed when the merges are in; nil if there are none
+	asciiPairs []rankedPair  // pair of two ASCII characters, at first<<7 | second, where symbols are characters
+	bytePairs  []uint32      // the rank of the symbols of two bytes, at first<<8 | second, or noRank; byte-level only
+}
+
+// rankedPair is what pair gives.
+type rankedPair struct {
+	rank   uint32
+	result int32
 }
 
 // symbols is the working state of one word: parallel arrays by position.
@@ -182,6 +189,11 @@ func (m *mergeModel) start(s *symbols, word string) {
 		}
 	} else {
 		for i := 0; i+1 < n; i++ {
+			if a, b := word[s.start[i]], word[s.start[i+1]]; a|b < utf8.RuneSelf {
+				p := &m.asciiPairs[int(a)<<7|int(b)]
+				s.rank[i], s.merged[i] = p.rank, p.result
+				continue
+			}
 			s.rank[i], s.merged[i] = m.pair(s.id[i], s.id[i+1], word[s.start[i]:s.start[i+2]])
 		}
 	}
