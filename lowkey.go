@@ -142,7 +142,7 @@ func (m *Model) engineOptions() (model.Options, error) {
 	if budget == 0 {
 		budget = MemoryLimit() / 10 * 9
 	}
-	scratch := model.ScratchBytes(m.m.Config, StepTokens) + heapBytes
+	scratch := model.ScratchBytes(m.m.Config, StepTokens) + HeapBytes
 	trained := m.m.Config.MaxPosition
 	m.Context = o.Context
 	if m.Context == 0 {
@@ -155,7 +155,7 @@ func (m *Model) engineOptions() (model.Options, error) {
 		return opt, fault.New(fault.OverBudget, "--ctx", fmt.Sprintf("%d tokens", m.Context), fmt.Sprintf("the model was trained for %d", trained), fmt.Sprintf("use --ctx %d or less", trained))
 	}
 	sequences := int64(max(1, o.Sequences))
-	need := func(ctx int) int64 { return (m.Account.Peak(ctx, StepTokens) + chunkSlack) * sequences }
+	need := func(ctx int) int64 { return m.Account.Arena(sequences, ctx, StepTokens) }
 	if budget > 0 && weights+scratch+need(m.Context) > budget {
 		fits := m.fits(budget-weights-scratch, need)
 		if o.Context > 0 || fits < 64 {
@@ -172,10 +172,8 @@ func (m *Model) engineOptions() (model.Options, error) {
 	return opt, nil
 }
 
-const (
-	heapBytes  = 64 << 20 // Go heap: tokenizer, tables, the program itself
-	chunkSlack = 2 << 20  // a partly used chunk of the arena
-)
+// HeapBytes is set aside for the Go heap: tokenizer, tables, the program itself.
+const HeapBytes = 64 << 20
 
 // fits is the longest context whose cache takes no more than n bytes.
 func (m *Model) fits(n int64, need func(int) int64) int {

@@ -1,5 +1,10 @@
 package kvcache
 
+import (
+	"maps"
+	"slices"
+)
+
 // Accounting: the bytes of a cache before anything is allocated. Exact for every codec here (all have a fixed rate).
 
 // LayerBytes is one layer's share.
@@ -68,6 +73,34 @@ func (a *Accounting) pages(l LayerBytes, rows, step int) int {
 		most = max(most, (r+n+a.PageRows-1)/a.PageRows-max(0, r+1-l.Window)/a.PageRows)
 	}
 	return most
+}
+
+// Arena is the budget that holds n sequences of so many rows, each growing in steps of at most step rows: pages in whole chunks.
+func (a *Accounting) Arena(n int64, rows, step int) int64 {
+	pages := map[int]int64{}
+	for _, l := range a.Layers {
+		if l.Page > 0 {
+			pages[l.Page] += n * int64(a.pages(l, rows, step))
+		}
+	}
+	return ArenaBytes(pages)
+}
+
+// ArenaBytes is the smallest budget whose arena holds so many pages of each size.
+func ArenaBytes(pages map[int]int64) int64 {
+	sizes := slices.Collect(maps.Keys(pages))
+	in := func(budget int64) (total int64) {
+		chunk := int64(ChunkSize(budget, sizes))
+		for size, count := range pages {
+			per := chunk / int64(size)
+			total += (count + per - 1) / per * chunk
+		}
+		return total
+	}
+	if small := in(0); small < smallBudget {
+		return small
+	}
+	return max(smallBudget, in(smallBudget))
 }
 
 // Slack is the part of Sequence(rows) that no row uses: the ends of last pages and, in sliding layers, rows before the window.

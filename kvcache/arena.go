@@ -4,6 +4,8 @@ package kvcache
 // runs dry, and comes back when its last page does. Address space is reserved at once; memory is taken when pages are written.
 
 import (
+	"slices"
+
 	"github.com/lowkeylm/lowkey/kernel"
 )
 
@@ -32,18 +34,24 @@ type class struct {
 	free      []uint32 // offsets in kernel.PageUnit
 }
 
+// ChunkSize is the size of an arena's chunks: some 2 MiB (64 KiB where the budget is below smallBudget), whole pages where all have one size, larger where a page is.
+func ChunkSize(budget int64, pageSizes []int) int {
+	size := 64 << 10
+	if budget >= smallBudget {
+		size = 2 << 20
+	}
+	most := slices.Max(pageSizes)
+	if slices.Min(pageSizes) == most {
+		return max(1, size/most) * most
+	}
+	return max(size, (most+65535)>>16<<16)
+}
+
+const smallBudget = 64 << 20
+
 // newArena reserves budget bytes for pages of these sizes.
 func newArena(budget int64, pageSizes []int) (*arena, error) {
-	chunkSize, minPage := 64<<10, 1<<62
-	if budget >= 64<<20 {
-		chunkSize = 2 << 20
-	}
-	for _, n := range pageSizes {
-		minPage = min(minPage, n)
-		if n > chunkSize {
-			chunkSize = (n + 65535) >> 16 << 16
-		}
-	}
+	chunkSize, minPage := ChunkSize(budget, pageSizes), slices.Min(pageSizes)
 	n := int(budget / int64(chunkSize))
 	mem, err := kernel.Alloc(int64(n) * int64(chunkSize))
 	if err != nil {
@@ -63,12 +71,6 @@ func newArena(budget int64, pageSizes []int) (*arena, error) {
 		}
 	}
 	return a, nil
-}
-
-// available says how many more pages of this size can be had.
-func (a *arena) available(size int) int {
-	c := a.classes[size]
-	return len(c.free) + len(a.free)*c.perChunk
 }
 
 // get takes a page; ok is false when the budget is spent.

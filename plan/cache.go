@@ -115,28 +115,13 @@ func (k *Cache) sum(tokens int, f func(p part, rows int) int64) int64 {
 }
 
 // Arena is the budget that holds n sequences of so many tokens, one of which grows by steps of step tokens while the others grow by one: pages in whole chunks.
-// It follows kvcache's arena: chunks of 2 MiB (64 KiB where the budget is below 64 MiB), larger where a page is, each given to pages of one size.
 func (k *Cache) Arena(n int64, tokens, step int) int64 {
-	small := k.chunks(n, tokens, step, 64<<10)
-	if small < 64<<20 {
-		return small
-	}
-	return max(64<<20, k.chunks(n, tokens, step, 2<<20))
-}
-
-func (k *Cache) chunks(n int64, tokens, step int, chunk int64) int64 {
 	pages := map[int]int64{}
 	for _, p := range k.parts {
-		chunk = max(chunk, (int64(p.page)+65535)>>16<<16)
 		rows := p.rows(tokens)
 		pages[p.page] += ((n-1)*p.peak(rows, 1) + p.peak(rows, step)) / int64(p.page)
 	}
-	var total int64
-	for size, count := range pages {
-		per := chunk / int64(size)
-		total += (count + per - 1) / per * chunk
-	}
-	return total
+	return kvcache.ArenaBytes(pages)
 }
 
 // Fits is how many sequences of so many tokens a budget holds.

@@ -76,6 +76,13 @@ func (w *Workspace) Begin(pos []int) {
 	w.pos = append(w.pos[:0], pos...)
 	w.step++
 	w.slab, w.at = 0, 0
+	if len(w.slabs) > 1 { // one slab that holds all: the next step of this size needs no second
+		n := 0
+		for _, s := range w.slabs {
+			n += len(s)
+		}
+		w.slabs = append(w.slabs[:0], make([]float32, n))
+	}
 }
 
 // spread reports whether rows are worth sharing out. An op asks first, and only then makes the closure that share runs: a token alone allocates nothing.

@@ -10,9 +10,6 @@ import (
 	"github.com/lowkeylm/lowkey/plan"
 )
 
-// planHeap is what a loaded model's program takes beside weights, cache and scratch: tokenizer, tables, the program itself.
-const planHeap = 64 << 20
-
 func planCommand() *cobra.Command {
 	var f modelFlags
 	var o plan.Options
@@ -30,7 +27,7 @@ A .gguf file, a model folder, or a config.json alone; families that cannot run a
 			if err != nil {
 				return err
 			}
-			o.KV, o.Context, o.Step, o.Heap = f.kv, f.ctx, lowkey.StepTokens, planHeap
+			o.KV, o.Context, o.Step, o.Heap = f.kv, f.ctx, lowkey.StepTokens, lowkey.HeapBytes
 			if o.Weights, err = lowkey.ParseFormat(f.weights); err != nil {
 				return err
 			}
