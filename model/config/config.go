@@ -212,6 +212,9 @@ var (
 	ropeKinds   = []string{RopeDefault, RopeLinear, RopeLlama3, RopeYarn, RopeLong, RopeAlpha, RopeFactors}
 )
 
+// Designs lists the attention designs that run.
+func Designs() []string { return append([]string(nil), runsDesigns...) }
+
 // Runnable returns nil if the model can be loaded and run, else a *fault.Error of kind Unsupported that names the first thing which cannot.
 func (c *Config) Runnable() error {
 	no := func(thing, value, limit, wayOut string) error {
