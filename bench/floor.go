@@ -1,0 +1,169 @@
+package bench
+
+// The floor of a step: weights and cached rows must be read once, multiply-adds must be done once in the arithmetic that the engine uses for them. Nothing is counted
+// that a better program could avoid; norms, rotations and softmax are not counted either.
+
+import (
+	"github.com/lowkeylm/lowkey"
+	"github.com/lowkeylm/lowkey/kernel"
+	"github.com/lowkeylm/lowkey/kvcache"
+)
+
+// work is an amount of operations, by arithmetic.
+type work struct{ int8, f32 float64 }
+
+func (w work) plus(v work, times float64) work {
+	return work{w.int8 + times*v.int8, w.f32 + times*v.f32}
+}
+
+// cost is what a model's steps must do.
+type cost struct {
+	machine *Machine
+	weights int64 // bytes that every step reads
+	body    work  // of a token
+	head    work  // of a row of logits
+	layers  []layerCost
+}
+
+// layerCost is the attention of one layer: what one cached row costs a query token.
+type layerCost struct {
+	bytes, window int
+	row           work
+}
+
+func newCost(m *lowkey.Model, machine *Machine) (*cost, error) {
+	int8 := m.Options.Activations != "f32"
+	c := &cost{machine: machine, weights: m.Engine.WeightBytes()}
+	list, err := matrices(m)
+	if err != nil {
+		return nil, err
+	}
+	defer list.Close()
+	for _, t := range list.all {
+		w := work{f32: 2 * float64(t.rows) * float64(t.cols)}
+		if int8 && t.format.Quantised() {
+			w = work{int8: w.f32}
+		}
+		switch {
+		case t.role == headMatrix || t.role == tiedMatrix:
+			c.head = w
+		case t.role == embedMatrix: // one row of it is read
+			arith := kernel.ArithF32
+			if int8 {
+				arith = kernel.ArithInt8
+			}
+			n, err := kernel.PackedBytes(t.format, t.rows, t.cols, arith)
+			if err != nil {
+				return nil, err
+			}
+			c.weights -= n
+		default:
+			c.body = c.body.plus(w, 1)
+		}
+	}
+	for i, l := range m.Engine.Model.Layouts() {
+		heads := float64(m.Engine.Model.Config.Layers[i].Attention.Heads)
+		lc := layerCost{bytes: m.Account.Layers[i].PerToken, window: l.Window}
+		for j, s := range l.Streams {
+			ops := 2 * heads * float64(s.Width)
+			p := m.Engine.Store.Planes(i)[j]
+			switch {
+			case s.Role == kvcache.Key && int8 && p.Order == kernel.Panels && (p.Codec == kernel.CodecQ8 || p.Codec == kernel.CodecQ4):
+				lc.row.int8 += ops
+			case s.Role == kvcache.Both:
+				lc.row.f32 += 2 * ops
+			default:
+				lc.row.f32 += ops
+			}
+		}
+		c.layers = append(c.layers, lc)
+	}
+	return c, nil
+}
+
+// seen is how many rows n new queries after start rows see in all, each its own and those before it.
+func seen(start, n, window int) float64 {
+	total := 0.0
+	for i := 1; i <= n; i++ {
+		r := start + i
+		if window > 0 {
+			r = min(r, window)
+		}
+		total += float64(r)
+	}
+	return total
+}
+
+// cached is what one step of n tokens of one sequence reads of its rows, and the operations on them.
+func (c *cost) cached(start, n int) (bytes int64, ops work) {
+	for _, l := range c.layers {
+		rows := start + n
+		if l.window > 0 {
+			rows = min(rows, l.window+n-1)
+		}
+		bytes += int64(l.bytes) * int64(rows)
+		ops = ops.plus(l.row, seen(start, n, l.window))
+	}
+	return bytes, ops
+}
+
+func (c *cost) seconds(w work) float64 {
+	return w.int8/(c.machine.PeakInt8*1e9) + w.f32/(c.machine.PeakF32*1e9)
+}
+
+// bill adds up the floors of several steps.
+type bill struct {
+	seconds, byBytes, byOps float64
+	bytes                   int64
+	ops                     work
+	bandwidth               float64 // of the last step
+}
+
+// step adds one step: n tokens after start rows in each of so many sequences, logits of the last of each.
+func (c *cost) step(b *bill, start, n, sequences int) error {
+	k := float64(sequences)
+	kv, rows := c.cached(start, n)
+	bytes := c.weights + int64(sequences)*kv
+	ops := work{}.plus(c.body, k*float64(n)).plus(c.head, k).plus(rows, k)
+	bw, err := c.machine.Bandwidth(bytes)
+	if err != nil {
+		return err
+	}
+	read, compute := float64(bytes)/(bw*1e9), c.seconds(ops)
+	b.seconds += max(read, compute)
+	b.byBytes, b.byOps, b.bandwidth = b.byBytes+read, b.byOps+compute, bw
+	b.bytes, b.ops = b.bytes+bytes, b.ops.plus(ops, 1)
+	return nil
+}
+
+// floor is the bill of tokens that took ms each.
+func (b *bill) floor(tokens int, ms float64) *Floor {
+	n := float64(tokens)
+	f := &Floor{MsPerToken: 1e3 * b.seconds / n, Bound: "bytes", Bytes: b.bytes / int64(tokens), Gops: (b.ops.int8 + b.ops.f32) / 1e9 / n, Bandwidth: b.bandwidth}
+	if b.byOps > b.byBytes {
+		f.Bound = "operations"
+	}
+	f.Share = f.MsPerToken / ms
+	return f
+}
+
+// slope is the floor of one more row of context, in ns, near a depth: max(cached bytes / bandwidth, operations / peak), the bandwidth being that of the whole working set
+// there. Sliding layers count up to their window; the line is fitted through the given depths like the measured one.
+func (c *cost) slope(at []float64) (ns float64, bound string, err error) {
+	deepest, _ := c.cached(int(at[len(at)-1]), 1)
+	bw, err := c.machine.Bandwidth(c.weights + deepest)
+	if err != nil {
+		return 0, "", err
+	}
+	read, compute := make([]float64, len(at)), make([]float64, len(at))
+	for i, x := range at {
+		bytes, ops := c.cached(int(x), 1)
+		read[i], compute[i] = float64(bytes)/bw, 1e9*c.seconds(ops)
+	}
+	_, r := fitLine(at, read)
+	_, p := fitLine(at, compute)
+	if p > r {
+		return p, "operations", nil
+	}
+	return r, "bytes", nil
+}

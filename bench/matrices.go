@@ -1,0 +1,103 @@
+package bench
+
+// The matrices of a model as its file names them: what is multiplied for every token, and what is only looked up.
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/lowkeylm/lowkey"
+	"github.com/lowkeylm/lowkey/format/safetensors"
+	"github.com/lowkeylm/lowkey/kernel"
+)
+
+type matrixRole uint8
+
+const (
+	bodyMatrix  matrixRole = iota
+	embedMatrix            // rows of it are looked up
+	headMatrix             // makes logits
+	tiedMatrix             // both
+)
+
+// matrix is one of them. format is that of the packed weight's source: what the file holds, or what it is quantised to at load.
+type matrix struct {
+	name       string
+	rows, cols int
+	stored     kernel.Format // in the file
+	format     kernel.Format
+	role       matrixRole
+	data       []byte
+}
+
+type matrixList struct {
+	all    []matrix
+	folder *safetensors.File
+}
+
+// Close invalidates data of a folder's matrices. Those of a GGUF file are the model's.
+func (l *matrixList) Close() {
+	if l.folder != nil {
+		l.folder.Close()
+	}
+}
+
+func matrices(m *lowkey.Model) (*matrixList, error) {
+	to, err := lowkey.ParseFormat(m.Options.Weights)
+	if err != nil {
+		return nil, err
+	}
+	l := &matrixList{}
+	add := func(name, format string, shape []int, data []byte) {
+		f, ok := formatOf(format)
+		if !ok || len(shape) != 2 {
+			return
+		}
+		t := matrix{name: name, rows: shape[0], cols: shape[1], stored: f, format: f, data: data}
+		if to != nil {
+			if elems, _ := to.Block(); t.cols%elems == 0 {
+				t.format = *to
+			}
+		}
+		switch {
+		case strings.HasPrefix(name, "token_embd.") || strings.Contains(name, "embed_tokens.") || strings.HasSuffix(name, "wte.weight"):
+			t.role = embedMatrix
+		case name == "output.weight" || strings.HasSuffix(name, "lm_head.weight"):
+			t.role = headMatrix
+		}
+		l.all = append(l.all, t)
+	}
+	if g := m.Engine.Model.GGUF; g != nil {
+		for _, t := range g.Tensors {
+			add(t.Name, t.Type.String(), t.Shape(), g.Data(t))
+		}
+	} else {
+		if l.folder, err = safetensors.OpenFolder(m.Path); err != nil {
+			return nil, err
+		}
+		for _, name := range l.folder.Names() {
+			t, _ := l.folder.Tensor(name)
+			add(name, string(t.DType), t.Shape, t.Data)
+		}
+	}
+	head := slices.IndexFunc(l.all, func(t matrix) bool { return t.role == headMatrix })
+	if head >= 0 && m.Engine.Model.Config.TieEmbeddings { // stored twice, used once
+		l.all = slices.Delete(l.all, head, head+1)
+		head = -1
+	}
+	for i := range l.all {
+		if head < 0 && l.all[i].role == embedMatrix {
+			l.all[i].role = tiedMatrix
+		}
+	}
+	return l, nil
+}
+
+func formatOf(name string) (kernel.Format, bool) {
+	for f := kernel.F32; f <= kernel.Q6_K; f++ {
+		if f.String() == name {
+			return f, true
+		}
+	}
+	return 0, false
+}

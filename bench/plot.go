@@ -1,0 +1,111 @@
+package bench
+
+// The picture of a report: milliseconds a token against depth, one colour a cache type, points as measured, a full line fitted through them, a dashed line for the floor.
+
+import (
+	"fmt"
+	"image/color"
+	"path/filepath"
+	"strings"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+	_ "gonum.org/v1/plot/vg/vgimg" // png
+	_ "gonum.org/v1/plot/vg/vgsvg"
+
+	"github.com/lowkeylm/lowkey/fault"
+)
+
+// colours that colour-blind readers can tell apart (Okabe and Ito), black last.
+var colours = []color.RGBA{{0, 114, 178, 255}, {213, 94, 0, 255}, {0, 158, 115, 255}, {204, 121, 167, 255}, {230, 159, 0, 255}, {86, 180, 233, 255}, {0, 0, 0, 255}}
+
+// CheckPlot refuses a file name that Plot could not write, before anything is measured.
+func CheckPlot(path string) error {
+	if ext := strings.ToLower(filepath.Ext(path)); ext != ".png" && ext != ".svg" {
+		return fault.New(fault.BadInput, "--plot "+path, "unknown kind of picture", "png and svg can be written", "name it FILE.png or FILE.svg")
+	}
+	return nil
+}
+
+// Plot draws the decode rows of a report into a .png or .svg file. Other reports may be drawn with it: another engine's, say.
+func Plot(r *Report, path string) error {
+	if err := CheckPlot(path); err != nil {
+		return err
+	}
+	p := plot.New()
+	p.Title.Text = "Decoding " + filepath.Base(r.Model)
+	p.X.Label.Text = "tokens in the cache"
+	p.Y.Label.Text = "ms per token"
+	p.Title.TextStyle.Font.Size, p.Title.Padding = vg.Points(13), vg.Points(6)
+	p.Y.Min, p.X.Min = 0, 0
+	p.Legend.Top, p.Legend.Left = true, true
+	p.Legend.Padding = vg.Points(2)
+	grid := plotter.NewGrid()
+	grid.Vertical.Color, grid.Horizontal.Color = color.Gray{225}, color.Gray{225}
+	p.Add(grid)
+	drawn := 0
+	var dashed *plotter.Line
+	for _, res := range r.KV {
+		if len(res.Decode) == 0 {
+			continue
+		}
+		c := colours[drawn%len(colours)]
+		drawn++
+		var points, floor plotter.XYs
+		for _, s := range res.Decode {
+			x := float64(s.Depth) + float64(s.Tokens+1)/2
+			points = append(points, plotter.XY{X: x, Y: s.MsPerToken})
+			if s.Floor != nil {
+				floor = append(floor, plotter.XY{X: x, Y: s.Floor.MsPerToken})
+			}
+		}
+		dots, err := plotter.NewScatter(points)
+		if err != nil {
+			return err
+		}
+		dots.GlyphStyle = draw.GlyphStyle{Color: c, Radius: vg.Points(2.5), Shape: draw.CircleGlyph{}}
+		p.Add(dots)
+		label := []plot.Thumbnailer{dots}
+		text := res.KV
+		if l := res.Line; l != nil {
+			last := points[len(points)-1].X
+			line, err := plotter.NewLine(plotter.XYs{{X: 0, Y: l.MsAtZero}, {X: last, Y: l.MsAtZero + l.NsPerRow*last/1e6}})
+			if err != nil {
+				return err
+			}
+			line.LineStyle = draw.LineStyle{Color: c, Width: vg.Points(1.2)}
+			p.Add(line)
+			label = append(label, line)
+			text += fmt.Sprintf("  %.0f ns a row", l.NsPerRow)
+			if l.FloorNsPerRow > 0 {
+				text += fmt.Sprintf(", floor %.0f (%.0f %%)", l.FloorNsPerRow, 100*l.Share)
+			}
+		}
+		p.Legend.Add(text, label...)
+		if len(floor) > 1 {
+			line, err := plotter.NewLine(floor)
+			if err != nil {
+				return err
+			}
+			line.LineStyle = draw.LineStyle{Color: c, Width: vg.Points(1), Dashes: []vg.Length{vg.Points(4), vg.Points(3)}}
+			p.Add(line)
+			if drawn == 1 {
+				dashed = &plotter.Line{LineStyle: line.LineStyle}
+				dashed.Color = color.Gray{90}
+			}
+		}
+	}
+	if drawn == 0 {
+		return fault.New(fault.BadInput, "--plot "+path, "nothing was decoded", "", "leave --depths and --tg as they are")
+	}
+	if dashed != nil {
+		p.Legend.Add("dashed: the machine's floor", dashed)
+	}
+	p.Y.Max *= 1.25 // room for the legend
+	if r.Machine != nil && r.Machine.CPU != "" {
+		p.X.Label.Text += fmt.Sprintf("    (%s, %d threads, %s)", r.Machine.CPU, r.Threads, r.Machine.Level)
+	}
+	return p.Save(vg.Points(640), vg.Points(400), path)
+}
