@@ -50,6 +50,13 @@ func FromGGUF(m Metadata) (*Tokenizer, error) {
 		for i := range t.voc.kind {
 			t.voc.kind[i] = kindOf(types[i])
 		}
+	} else if modelName == "llama" {
+		// The oldest files have no types: bytes are known by their spelling.
+		for i, text := range texts {
+			if _, ok := hexByte(text); ok {
+				t.voc.kind[i] = byteToken
+			}
+		}
 	}
 	g := ggufLoader{Tokenizer: t, m: m}
 	var err error

@@ -70,7 +70,7 @@ func newUnigram(v *vocab, scores []float64, unk int32, fallback bool) *unigram {
 func (m *unigram) wait() {}
 
 func (m *unigram) usable(id int) bool {
-	return id < len(m.scores) && m.voc.own[id] && int32(id) != m.unk && m.voc.text[id] != ""
+	return id < len(m.scores) && m.voc.own[id] && m.voc.text[id] != ""
 }
 
 // lattice holds the best way to every place of a text.
