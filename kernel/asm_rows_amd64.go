@@ -4,6 +4,16 @@
 
 package kernel
 
+// scatter16 copies n elements, 16 elements apart at dst.
+//
+//go:noescape
+func scatter16(dst *byte, src *byte, n int)
+
+// scatter32 copies n elements, 16 elements apart at dst.
+//
+//go:noescape
+func scatter32(dst *byte, src *byte, n int)
+
 // f16ToF32AVX2 expands halves. n is a multiple of the lanes.
 //
 //go:noescape

@@ -4,6 +4,84 @@
 
 #include "textflag.h"
 
+// func scatter16(dst *byte, src *byte, n int)
+TEXT ·scatter16(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ n+16(FP), DX
+	CMPQ DX, $+4
+	JLT  done2
+
+loop1:
+	MOVWLZX (CX), BX
+	MOVW    BX, (AX)
+	MOVWLZX 2(CX), BX
+	MOVW    BX, 32(AX)
+	MOVWLZX 4(CX), BX
+	MOVW    BX, 64(AX)
+	MOVWLZX 6(CX), BX
+	MOVW    BX, 96(AX)
+	ADDQ    $+8, CX
+	ADDQ    $+128, AX
+	SUBQ    $+4, DX
+	CMPQ    DX, $+4
+	JGE     loop1
+
+done2:
+	CMPQ DX, $+1
+	JLT  done4
+
+loop3:
+	MOVWLZX (CX), BX
+	MOVW    BX, (AX)
+	ADDQ    $+2, CX
+	ADDQ    $+32, AX
+	SUBQ    $+1, DX
+	CMPQ    DX, $+1
+	JGE     loop3
+
+done4:
+	RET
+
+// func scatter32(dst *byte, src *byte, n int)
+TEXT ·scatter32(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ n+16(FP), DX
+	CMPQ DX, $+4
+	JLT  done2
+
+loop1:
+	MOVL (CX), BX
+	MOVL BX, (AX)
+	MOVL 4(CX), BX
+	MOVL BX, 64(AX)
+	MOVL 8(CX), BX
+	MOVL BX, 128(AX)
+	MOVL 12(CX), BX
+	MOVL BX, 192(AX)
+	ADDQ $+16, CX
+	ADDQ $+256, AX
+	SUBQ $+4, DX
+	CMPQ DX, $+4
+	JGE  loop1
+
+done2:
+	CMPQ DX, $+1
+	JLT  done4
+
+loop3:
+	MOVL (CX), BX
+	MOVL BX, (AX)
+	ADDQ $+4, CX
+	ADDQ $+64, AX
+	SUBQ $+1, DX
+	CMPQ DX, $+1
+	JGE  loop3
+
+done4:
+	RET
+
 // func f16ToF32AVX2(dst *float32, src *byte, n int)
 // Requires: AVX, F16C
 TEXT ·f16ToF32AVX2(SB), NOSPLIT, $0-24

@@ -59,6 +59,16 @@ func geluTanhMulAVX2(dst *float32, gate *float32, up *float32, n int)
 //go:noescape
 func geluTanhAVX2(dst *float32, n int)
 
+// geluMulAVX2: dst[i] = gate[i] Phi(gate[i]) * up[i], i < n.
+//
+//go:noescape
+func geluMulAVX2(dst *float32, gate *float32, up *float32, n int)
+
+// geluAVX2: dst[i] = dst[i] Phi(dst[i]), i < n.
+//
+//go:noescape
+func geluAVX2(dst *float32, n int)
+
 // softcapAVX2: dst[i] = c tanh(dst[i] inv), i < n.
 //
 //go:noescape
@@ -78,6 +88,31 @@ func ropeHalfAVX2(a *float32, b *float32, cos *float32, sin *float32, n int)
 //
 //go:noescape
 func ropePairsAVX2(x *float32, cos *float32, sin *float32, n int)
+
+// normalizeAVX2: dst = (x - mean) / sqrt(var + eps); n > 0 is a multiple of the lanes.
+//
+//go:noescape
+func normalizeAVX2(dst *float32, x *float32, n int, eps float32)
+
+// hadamardLanesAVX2 does the stages of distance below the lanes, in place; n is a multiple of the lanes.
+//
+//go:noescape
+func hadamardLanesAVX2(x *float32, n int)
+
+// butterflyAVX2: a, b = a + b, a - b; n is a multiple of the lanes.
+//
+//go:noescape
+func butterflyAVX2(a *float32, b *float32, n int)
+
+// maxOfAVX2 is the largest of x, NaN left out; -Inf if there is none. n is a multiple of the lanes.
+//
+//go:noescape
+func maxOfAVX2(x *float32, n int) float32
+
+// findAVX2 is the place of the first register of x that holds what, or n; n is a multiple of the lanes.
+//
+//go:noescape
+func findAVX2(x *float32, n int, what float32) int
 
 // addAVX512: dst[i] += x[i], i < n.
 //
@@ -134,6 +169,16 @@ func geluTanhMulAVX512(dst *float32, gate *float32, up *float32, n int)
 //go:noescape
 func geluTanhAVX512(dst *float32, n int)
 
+// geluMulAVX512: dst[i] = gate[i] Phi(gate[i]) * up[i], i < n.
+//
+//go:noescape
+func geluMulAVX512(dst *float32, gate *float32, up *float32, n int)
+
+// geluAVX512: dst[i] = dst[i] Phi(dst[i]), i < n.
+//
+//go:noescape
+func geluAVX512(dst *float32, n int)
+
 // softcapAVX512: dst[i] = c tanh(dst[i] inv), i < n.
 //
 //go:noescape
@@ -153,3 +198,28 @@ func ropeHalfAVX512(a *float32, b *float32, cos *float32, sin *float32, n int)
 //
 //go:noescape
 func ropePairsAVX512(x *float32, cos *float32, sin *float32, n int)
+
+// normalizeAVX512: dst = (x - mean) / sqrt(var + eps); n > 0 is a multiple of the lanes.
+//
+//go:noescape
+func normalizeAVX512(dst *float32, x *float32, n int, eps float32)
+
+// hadamardLanesAVX512 does the stages of distance below the lanes, in place; n is a multiple of the lanes.
+//
+//go:noescape
+func hadamardLanesAVX512(x *float32, n int)
+
+// butterflyAVX512: a, b = a + b, a - b; n is a multiple of the lanes.
+//
+//go:noescape
+func butterflyAVX512(a *float32, b *float32, n int)
+
+// maxOfAVX512 is the largest of x, NaN left out; -Inf if there is none. n is a multiple of the lanes.
+//
+//go:noescape
+func maxOfAVX512(x *float32, n int) float32
+
+// findAVX512 is the place of the first register of x that holds what, or n; n is a multiple of the lanes.
+//
+//go:noescape
+func findAVX512(x *float32, n int, what float32) int

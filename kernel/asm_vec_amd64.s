@@ -966,6 +966,408 @@ none45:
 	VZEROUPPER
 	RET
 
+// func geluMulAVX2(dst *float32, gate *float32, up *float32, n int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·geluMulAVX2(SB), NOSPLIT, $0-32
+	MOVQ gate+8(FP), AX
+	MOVQ up+16(FP), CX
+	MOVQ dst+0(FP), DX
+	MOVQ n+24(FP), BX
+	CMPQ BX, $+8
+	JLT  done47
+
+loop46:
+	VMOVUPS      (AX), Y0
+	VMOVUPS      (CX), Y1
+	VMOVUPS      k3f800000<>+0(SB), Y3
+	VBROADCASTSS k384f4ff3<>+0(SB), Y5
+	VANDPS       k7fffffff<>+0(SB), Y0, Y2
+	VMULPS       k3eb504f3<>+0(SB), Y2, Y2
+	VADDPS       Y3, Y2, Y2
+	VDIVPS       Y2, Y3, Y2
+	VMULPS       k401aaaab<>+0(SB), Y2, Y4
+	VADDPS       kbfb55555<>+0(SB), Y4, Y4
+	VFMADD213PS  k3898f9d1<>+0(SB), Y4, Y5
+	VFMADD213PS  kba034015<>+0(SB), Y4, Y5
+	VFMADD213PS  kb97eebe3<>+0(SB), Y4, Y5
+	VFMADD213PS  k3b69e17f<>+0(SB), Y4, Y5
+	VFMADD213PS  kba6e5886<>+0(SB), Y4, Y5
+	VFMADD213PS  kbcecacdd<>+0(SB), Y4, Y5
+	VFMADD213PS  k3c7498ed<>+0(SB), Y4, Y5
+	VFMADD213PS  k3f110bbe<>+0(SB), Y4, Y5
+	VFMADD213PS  kbf9fb832<>+0(SB), Y4, Y5
+	VMULPS       kbf000000<>+0(SB), Y0, Y4
+	VFMADD231PS  Y0, Y4, Y5
+	VMOVUPS      k42b20000<>+0(SB), Y6
+	VMOVUPS      k3ab511a9<>+0(SB), Y7
+	VMINPS       Y5, Y6, Y6
+	VMULPS       k3fb8aa3b<>+0(SB), Y6, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VFNMADD231PS k3f318000<>+0(SB), Y4, Y6
+	VFNMADD231PS kb95e8083<>+0(SB), Y4, Y6
+	VFMADD213PS  k3c091d36<>+0(SB), Y6, Y7
+	VFMADD213PS  k3d2aac7a<>+0(SB), Y6, Y7
+	VFMADD213PS  k3e2aaa48<>+0(SB), Y6, Y7
+	VFMADD213PS  k3efffffe<>+0(SB), Y6, Y7
+	VMULPS       Y6, Y6, Y8
+	VFMADD213PS  Y6, Y7, Y8
+	VADDPS       k3f800000<>+0(SB), Y8, Y8
+	VCMPPS       $0x05, kc2ad3333<>+0(SB), Y5, Y5
+	VCVTPS2DQ    Y4, Y4
+	VPADDD       k0000007e<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VADDPS       Y8, Y8, Y8
+	VMULPS       Y4, Y8, Y8
+	VANDPS       Y5, Y8, Y8
+	VMULPS       Y2, Y8, Y8
+	VSUBPS       Y8, Y3, Y3
+	VXORPS       Y2, Y2, Y2
+	VCMPPS       $0x01, Y2, Y0, Y2
+	VBLENDVPS    Y2, Y8, Y3, Y3
+	VMULPS       Y0, Y3, Y3
+	VMULPS       Y1, Y3, Y3
+	VMOVUPS      Y3, (DX)
+	ADDQ         $+32, AX
+	ADDQ         $+32, CX
+	ADDQ         $+32, DX
+	SUBQ         $+8, BX
+	CMPQ         BX, $+8
+	JGE          loop46
+
+done47:
+	TESTQ        BX, BX
+	JEQ          none48
+	LEAQ         tailMasks<>+32(SB), SI
+	SHLQ         $0x02, BX
+	SUBQ         BX, SI
+	VMOVUPS      (SI), Y0
+	VMASKMOVPS   (AX), Y0, Y1
+	VMASKMOVPS   (CX), Y0, Y2
+	VMOVUPS      k3f800000<>+0(SB), Y4
+	VBROADCASTSS k384f4ff3<>+0(SB), Y6
+	VANDPS       k7fffffff<>+0(SB), Y1, Y3
+	VMULPS       k3eb504f3<>+0(SB), Y3, Y3
+	VADDPS       Y4, Y3, Y3
+	VDIVPS       Y3, Y4, Y3
+	VMULPS       k401aaaab<>+0(SB), Y3, Y5
+	VADDPS       kbfb55555<>+0(SB), Y5, Y5
+	VFMADD213PS  k3898f9d1<>+0(SB), Y5, Y6
+	VFMADD213PS  kba034015<>+0(SB), Y5, Y6
+	VFMADD213PS  kb97eebe3<>+0(SB), Y5, Y6
+	VFMADD213PS  k3b69e17f<>+0(SB), Y5, Y6
+	VFMADD213PS  kba6e5886<>+0(SB), Y5, Y6
+	VFMADD213PS  kbcecacdd<>+0(SB), Y5, Y6
+	VFMADD213PS  k3c7498ed<>+0(SB), Y5, Y6
+	VFMADD213PS  k3f110bbe<>+0(SB), Y5, Y6
+	VFMADD213PS  kbf9fb832<>+0(SB), Y5, Y6
+	VMULPS       kbf000000<>+0(SB), Y1, Y5
+	VFMADD231PS  Y1, Y5, Y6
+	VMOVUPS      k42b20000<>+0(SB), Y7
+	VMOVUPS      k3ab511a9<>+0(SB), Y8
+	VMINPS       Y6, Y7, Y7
+	VMULPS       k3fb8aa3b<>+0(SB), Y7, Y5
+	VROUNDPS     $0x08, Y5, Y5
+	VFNMADD231PS k3f318000<>+0(SB), Y5, Y7
+	VFNMADD231PS kb95e8083<>+0(SB), Y5, Y7
+	VFMADD213PS  k3c091d36<>+0(SB), Y7, Y8
+	VFMADD213PS  k3d2aac7a<>+0(SB), Y7, Y8
+	VFMADD213PS  k3e2aaa48<>+0(SB), Y7, Y8
+	VFMADD213PS  k3efffffe<>+0(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y9
+	VFMADD213PS  Y7, Y8, Y9
+	VADDPS       k3f800000<>+0(SB), Y9, Y9
+	VCMPPS       $0x05, kc2ad3333<>+0(SB), Y6, Y6
+	VCVTPS2DQ    Y5, Y5
+	VPADDD       k0000007e<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VADDPS       Y9, Y9, Y9
+	VMULPS       Y5, Y9, Y9
+	VANDPS       Y6, Y9, Y9
+	VMULPS       Y3, Y9, Y9
+	VSUBPS       Y9, Y4, Y4
+	VXORPS       Y3, Y3, Y3
+	VCMPPS       $0x01, Y3, Y1, Y3
+	VBLENDVPS    Y3, Y9, Y4, Y4
+	VMULPS       Y1, Y4, Y4
+	VMULPS       Y2, Y4, Y4
+	VMASKMOVPS   Y4, Y0, (DX)
+
+none48:
+	VZEROUPPER
+	RET
+
+DATA k7fffffff<>+0(SB)/4, $0x7fffffff
+DATA k7fffffff<>+4(SB)/4, $0x7fffffff
+DATA k7fffffff<>+8(SB)/4, $0x7fffffff
+DATA k7fffffff<>+12(SB)/4, $0x7fffffff
+DATA k7fffffff<>+16(SB)/4, $0x7fffffff
+DATA k7fffffff<>+20(SB)/4, $0x7fffffff
+DATA k7fffffff<>+24(SB)/4, $0x7fffffff
+DATA k7fffffff<>+28(SB)/4, $0x7fffffff
+GLOBL k7fffffff<>(SB), RODATA|NOPTR, $32
+
+DATA k3eb504f3<>+0(SB)/4, $0x3eb504f3
+DATA k3eb504f3<>+4(SB)/4, $0x3eb504f3
+DATA k3eb504f3<>+8(SB)/4, $0x3eb504f3
+DATA k3eb504f3<>+12(SB)/4, $0x3eb504f3
+DATA k3eb504f3<>+16(SB)/4, $0x3eb504f3
+DATA k3eb504f3<>+20(SB)/4, $0x3eb504f3
+DATA k3eb504f3<>+24(SB)/4, $0x3eb504f3
+DATA k3eb504f3<>+28(SB)/4, $0x3eb504f3
+GLOBL k3eb504f3<>(SB), RODATA|NOPTR, $32
+
+DATA k401aaaab<>+0(SB)/4, $0x401aaaab
+DATA k401aaaab<>+4(SB)/4, $0x401aaaab
+DATA k401aaaab<>+8(SB)/4, $0x401aaaab
+DATA k401aaaab<>+12(SB)/4, $0x401aaaab
+DATA k401aaaab<>+16(SB)/4, $0x401aaaab
+DATA k401aaaab<>+20(SB)/4, $0x401aaaab
+DATA k401aaaab<>+24(SB)/4, $0x401aaaab
+DATA k401aaaab<>+28(SB)/4, $0x401aaaab
+GLOBL k401aaaab<>(SB), RODATA|NOPTR, $32
+
+DATA kbfb55555<>+0(SB)/4, $0xbfb55555
+DATA kbfb55555<>+4(SB)/4, $0xbfb55555
+DATA kbfb55555<>+8(SB)/4, $0xbfb55555
+DATA kbfb55555<>+12(SB)/4, $0xbfb55555
+DATA kbfb55555<>+16(SB)/4, $0xbfb55555
+DATA kbfb55555<>+20(SB)/4, $0xbfb55555
+DATA kbfb55555<>+24(SB)/4, $0xbfb55555
+DATA kbfb55555<>+28(SB)/4, $0xbfb55555
+GLOBL kbfb55555<>(SB), RODATA|NOPTR, $32
+
+DATA kbf000000<>+0(SB)/4, $0xbf000000
+DATA kbf000000<>+4(SB)/4, $0xbf000000
+DATA kbf000000<>+8(SB)/4, $0xbf000000
+DATA kbf000000<>+12(SB)/4, $0xbf000000
+DATA kbf000000<>+16(SB)/4, $0xbf000000
+DATA kbf000000<>+20(SB)/4, $0xbf000000
+DATA kbf000000<>+24(SB)/4, $0xbf000000
+DATA kbf000000<>+28(SB)/4, $0xbf000000
+GLOBL kbf000000<>(SB), RODATA|NOPTR, $32
+
+DATA kbf9fb832<>+0(SB)/4, $0xbf9fb832
+DATA kbf9fb832<>+4(SB)/4, $0xbf9fb832
+DATA kbf9fb832<>+8(SB)/4, $0xbf9fb832
+DATA kbf9fb832<>+12(SB)/4, $0xbf9fb832
+DATA kbf9fb832<>+16(SB)/4, $0xbf9fb832
+DATA kbf9fb832<>+20(SB)/4, $0xbf9fb832
+DATA kbf9fb832<>+24(SB)/4, $0xbf9fb832
+DATA kbf9fb832<>+28(SB)/4, $0xbf9fb832
+GLOBL kbf9fb832<>(SB), RODATA|NOPTR, $32
+
+DATA k3f110bbe<>+0(SB)/4, $0x3f110bbe
+DATA k3f110bbe<>+4(SB)/4, $0x3f110bbe
+DATA k3f110bbe<>+8(SB)/4, $0x3f110bbe
+DATA k3f110bbe<>+12(SB)/4, $0x3f110bbe
+DATA k3f110bbe<>+16(SB)/4, $0x3f110bbe
+DATA k3f110bbe<>+20(SB)/4, $0x3f110bbe
+DATA k3f110bbe<>+24(SB)/4, $0x3f110bbe
+DATA k3f110bbe<>+28(SB)/4, $0x3f110bbe
+GLOBL k3f110bbe<>(SB), RODATA|NOPTR, $32
+
+DATA k3c7498ed<>+0(SB)/4, $0x3c7498ed
+DATA k3c7498ed<>+4(SB)/4, $0x3c7498ed
+DATA k3c7498ed<>+8(SB)/4, $0x3c7498ed
+DATA k3c7498ed<>+12(SB)/4, $0x3c7498ed
+DATA k3c7498ed<>+16(SB)/4, $0x3c7498ed
+DATA k3c7498ed<>+20(SB)/4, $0x3c7498ed
+DATA k3c7498ed<>+24(SB)/4, $0x3c7498ed
+DATA k3c7498ed<>+28(SB)/4, $0x3c7498ed
+GLOBL k3c7498ed<>(SB), RODATA|NOPTR, $32
+
+DATA kbcecacdd<>+0(SB)/4, $0xbcecacdd
+DATA kbcecacdd<>+4(SB)/4, $0xbcecacdd
+DATA kbcecacdd<>+8(SB)/4, $0xbcecacdd
+DATA kbcecacdd<>+12(SB)/4, $0xbcecacdd
+DATA kbcecacdd<>+16(SB)/4, $0xbcecacdd
+DATA kbcecacdd<>+20(SB)/4, $0xbcecacdd
+DATA kbcecacdd<>+24(SB)/4, $0xbcecacdd
+DATA kbcecacdd<>+28(SB)/4, $0xbcecacdd
+GLOBL kbcecacdd<>(SB), RODATA|NOPTR, $32
+
+DATA kba6e5886<>+0(SB)/4, $0xba6e5886
+DATA kba6e5886<>+4(SB)/4, $0xba6e5886
+DATA kba6e5886<>+8(SB)/4, $0xba6e5886
+DATA kba6e5886<>+12(SB)/4, $0xba6e5886
+DATA kba6e5886<>+16(SB)/4, $0xba6e5886
+DATA kba6e5886<>+20(SB)/4, $0xba6e5886
+DATA kba6e5886<>+24(SB)/4, $0xba6e5886
+DATA kba6e5886<>+28(SB)/4, $0xba6e5886
+GLOBL kba6e5886<>(SB), RODATA|NOPTR, $32
+
+DATA k3b69e17f<>+0(SB)/4, $0x3b69e17f
+DATA k3b69e17f<>+4(SB)/4, $0x3b69e17f
+DATA k3b69e17f<>+8(SB)/4, $0x3b69e17f
+DATA k3b69e17f<>+12(SB)/4, $0x3b69e17f
+DATA k3b69e17f<>+16(SB)/4, $0x3b69e17f
+DATA k3b69e17f<>+20(SB)/4, $0x3b69e17f
+DATA k3b69e17f<>+24(SB)/4, $0x3b69e17f
+DATA k3b69e17f<>+28(SB)/4, $0x3b69e17f
+GLOBL k3b69e17f<>(SB), RODATA|NOPTR, $32
+
+DATA kb97eebe3<>+0(SB)/4, $0xb97eebe3
+DATA kb97eebe3<>+4(SB)/4, $0xb97eebe3
+DATA kb97eebe3<>+8(SB)/4, $0xb97eebe3
+DATA kb97eebe3<>+12(SB)/4, $0xb97eebe3
+DATA kb97eebe3<>+16(SB)/4, $0xb97eebe3
+DATA kb97eebe3<>+20(SB)/4, $0xb97eebe3
+DATA kb97eebe3<>+24(SB)/4, $0xb97eebe3
+DATA kb97eebe3<>+28(SB)/4, $0xb97eebe3
+GLOBL kb97eebe3<>(SB), RODATA|NOPTR, $32
+
+DATA kba034015<>+0(SB)/4, $0xba034015
+DATA kba034015<>+4(SB)/4, $0xba034015
+DATA kba034015<>+8(SB)/4, $0xba034015
+DATA kba034015<>+12(SB)/4, $0xba034015
+DATA kba034015<>+16(SB)/4, $0xba034015
+DATA kba034015<>+20(SB)/4, $0xba034015
+DATA kba034015<>+24(SB)/4, $0xba034015
+DATA kba034015<>+28(SB)/4, $0xba034015
+GLOBL kba034015<>(SB), RODATA|NOPTR, $32
+
+DATA k3898f9d1<>+0(SB)/4, $0x3898f9d1
+DATA k3898f9d1<>+4(SB)/4, $0x3898f9d1
+DATA k3898f9d1<>+8(SB)/4, $0x3898f9d1
+DATA k3898f9d1<>+12(SB)/4, $0x3898f9d1
+DATA k3898f9d1<>+16(SB)/4, $0x3898f9d1
+DATA k3898f9d1<>+20(SB)/4, $0x3898f9d1
+DATA k3898f9d1<>+24(SB)/4, $0x3898f9d1
+DATA k3898f9d1<>+28(SB)/4, $0x3898f9d1
+GLOBL k3898f9d1<>(SB), RODATA|NOPTR, $32
+
+DATA k384f4ff3<>+0(SB)/4, $0x384f4ff3
+DATA k384f4ff3<>+4(SB)/4, $0x384f4ff3
+DATA k384f4ff3<>+8(SB)/4, $0x384f4ff3
+DATA k384f4ff3<>+12(SB)/4, $0x384f4ff3
+DATA k384f4ff3<>+16(SB)/4, $0x384f4ff3
+DATA k384f4ff3<>+20(SB)/4, $0x384f4ff3
+DATA k384f4ff3<>+24(SB)/4, $0x384f4ff3
+DATA k384f4ff3<>+28(SB)/4, $0x384f4ff3
+GLOBL k384f4ff3<>(SB), RODATA|NOPTR, $32
+
+// func geluAVX2(dst *float32, n int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·geluAVX2(SB), NOSPLIT, $0-16
+	MOVQ dst+0(FP), AX
+	MOVQ n+8(FP), CX
+	CMPQ CX, $+8
+	JLT  done50
+
+loop49:
+	VMOVUPS      (AX), Y0
+	VMOVUPS      k3f800000<>+0(SB), Y2
+	VBROADCASTSS k384f4ff3<>+0(SB), Y4
+	VANDPS       k7fffffff<>+0(SB), Y0, Y1
+	VMULPS       k3eb504f3<>+0(SB), Y1, Y1
+	VADDPS       Y2, Y1, Y1
+	VDIVPS       Y1, Y2, Y1
+	VMULPS       k401aaaab<>+0(SB), Y1, Y3
+	VADDPS       kbfb55555<>+0(SB), Y3, Y3
+	VFMADD213PS  k3898f9d1<>+0(SB), Y3, Y4
+	VFMADD213PS  kba034015<>+0(SB), Y3, Y4
+	VFMADD213PS  kb97eebe3<>+0(SB), Y3, Y4
+	VFMADD213PS  k3b69e17f<>+0(SB), Y3, Y4
+	VFMADD213PS  kba6e5886<>+0(SB), Y3, Y4
+	VFMADD213PS  kbcecacdd<>+0(SB), Y3, Y4
+	VFMADD213PS  k3c7498ed<>+0(SB), Y3, Y4
+	VFMADD213PS  k3f110bbe<>+0(SB), Y3, Y4
+	VFMADD213PS  kbf9fb832<>+0(SB), Y3, Y4
+	VMULPS       kbf000000<>+0(SB), Y0, Y3
+	VFMADD231PS  Y0, Y3, Y4
+	VMOVUPS      k42b20000<>+0(SB), Y5
+	VMOVUPS      k3ab511a9<>+0(SB), Y6
+	VMINPS       Y4, Y5, Y5
+	VMULPS       k3fb8aa3b<>+0(SB), Y5, Y3
+	VROUNDPS     $0x08, Y3, Y3
+	VFNMADD231PS k3f318000<>+0(SB), Y3, Y5
+	VFNMADD231PS kb95e8083<>+0(SB), Y3, Y5
+	VFMADD213PS  k3c091d36<>+0(SB), Y5, Y6
+	VFMADD213PS  k3d2aac7a<>+0(SB), Y5, Y6
+	VFMADD213PS  k3e2aaa48<>+0(SB), Y5, Y6
+	VFMADD213PS  k3efffffe<>+0(SB), Y5, Y6
+	VMULPS       Y5, Y5, Y7
+	VFMADD213PS  Y5, Y6, Y7
+	VADDPS       k3f800000<>+0(SB), Y7, Y7
+	VCMPPS       $0x05, kc2ad3333<>+0(SB), Y4, Y4
+	VCVTPS2DQ    Y3, Y3
+	VPADDD       k0000007e<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VADDPS       Y7, Y7, Y7
+	VMULPS       Y3, Y7, Y7
+	VANDPS       Y4, Y7, Y7
+	VMULPS       Y1, Y7, Y7
+	VSUBPS       Y7, Y2, Y2
+	VXORPS       Y1, Y1, Y1
+	VCMPPS       $0x01, Y1, Y0, Y1
+	VBLENDVPS    Y1, Y7, Y2, Y2
+	VMULPS       Y0, Y2, Y2
+	VMOVUPS      Y2, (AX)
+	ADDQ         $+32, AX
+	SUBQ         $+8, CX
+	CMPQ         CX, $+8
+	JGE          loop49
+
+done50:
+	TESTQ        CX, CX
+	JEQ          none51
+	LEAQ         tailMasks<>+32(SB), DX
+	SHLQ         $0x02, CX
+	SUBQ         CX, DX
+	VMOVUPS      (DX), Y0
+	VMASKMOVPS   (AX), Y0, Y1
+	VMOVUPS      k3f800000<>+0(SB), Y3
+	VBROADCASTSS k384f4ff3<>+0(SB), Y5
+	VANDPS       k7fffffff<>+0(SB), Y1, Y2
+	VMULPS       k3eb504f3<>+0(SB), Y2, Y2
+	VADDPS       Y3, Y2, Y2
+	VDIVPS       Y2, Y3, Y2
+	VMULPS       k401aaaab<>+0(SB), Y2, Y4
+	VADDPS       kbfb55555<>+0(SB), Y4, Y4
+	VFMADD213PS  k3898f9d1<>+0(SB), Y4, Y5
+	VFMADD213PS  kba034015<>+0(SB), Y4, Y5
+	VFMADD213PS  kb97eebe3<>+0(SB), Y4, Y5
+	VFMADD213PS  k3b69e17f<>+0(SB), Y4, Y5
+	VFMADD213PS  kba6e5886<>+0(SB), Y4, Y5
+	VFMADD213PS  kbcecacdd<>+0(SB), Y4, Y5
+	VFMADD213PS  k3c7498ed<>+0(SB), Y4, Y5
+	VFMADD213PS  k3f110bbe<>+0(SB), Y4, Y5
+	VFMADD213PS  kbf9fb832<>+0(SB), Y4, Y5
+	VMULPS       kbf000000<>+0(SB), Y1, Y4
+	VFMADD231PS  Y1, Y4, Y5
+	VMOVUPS      k42b20000<>+0(SB), Y6
+	VMOVUPS      k3ab511a9<>+0(SB), Y7
+	VMINPS       Y5, Y6, Y6
+	VMULPS       k3fb8aa3b<>+0(SB), Y6, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VFNMADD231PS k3f318000<>+0(SB), Y4, Y6
+	VFNMADD231PS kb95e8083<>+0(SB), Y4, Y6
+	VFMADD213PS  k3c091d36<>+0(SB), Y6, Y7
+	VFMADD213PS  k3d2aac7a<>+0(SB), Y6, Y7
+	VFMADD213PS  k3e2aaa48<>+0(SB), Y6, Y7
+	VFMADD213PS  k3efffffe<>+0(SB), Y6, Y7
+	VMULPS       Y6, Y6, Y8
+	VFMADD213PS  Y6, Y7, Y8
+	VADDPS       k3f800000<>+0(SB), Y8, Y8
+	VCMPPS       $0x05, kc2ad3333<>+0(SB), Y5, Y5
+	VCVTPS2DQ    Y4, Y4
+	VPADDD       k0000007e<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VADDPS       Y8, Y8, Y8
+	VMULPS       Y4, Y8, Y8
+	VANDPS       Y5, Y8, Y8
+	VMULPS       Y2, Y8, Y8
+	VSUBPS       Y8, Y3, Y3
+	VXORPS       Y2, Y2, Y2
+	VCMPPS       $0x01, Y2, Y1, Y2
+	VBLENDVPS    Y2, Y8, Y3, Y3
+	VMULPS       Y1, Y3, Y3
+	VMASKMOVPS   Y3, Y0, (AX)
+
+none51:
+	VZEROUPPER
+	RET
+
 // func softcapAVX2(dst *float32, n int, c float32, inv float32)
 // Requires: AVX, AVX2, FMA3
 TEXT ·softcapAVX2(SB), NOSPLIT, $0-24
@@ -974,9 +1376,9 @@ TEXT ·softcapAVX2(SB), NOSPLIT, $0-24
 	VBROADCASTSS c+16(FP), Y0
 	VBROADCASTSS inv+20(FP), Y1
 	CMPQ         CX, $+8
-	JLT          done47
+	JLT          done53
 
-loop46:
+loop52:
 	VMOVUPS      (AX), Y2
 	VMULPS       Y1, Y2, Y2
 	VMOVUPS      kbbbb5609<>+0(SB), Y5
@@ -1023,11 +1425,11 @@ loop46:
 	ADDQ         $+32, AX
 	SUBQ         $+8, CX
 	CMPQ         CX, $+8
-	JGE          loop46
+	JGE          loop52
 
-done47:
+done53:
 	TESTQ        CX, CX
-	JEQ          none48
+	JEQ          none54
 	LEAQ         tailMasks<>+32(SB), DX
 	SHLQ         $0x02, CX
 	SUBQ         CX, DX
@@ -1076,19 +1478,9 @@ done47:
 	VMULPS       Y0, Y4, Y4
 	VMASKMOVPS   Y4, Y2, (AX)
 
-none48:
+none54:
 	VZEROUPPER
 	RET
-
-DATA k7fffffff<>+0(SB)/4, $0x7fffffff
-DATA k7fffffff<>+4(SB)/4, $0x7fffffff
-DATA k7fffffff<>+8(SB)/4, $0x7fffffff
-DATA k7fffffff<>+12(SB)/4, $0x7fffffff
-DATA k7fffffff<>+16(SB)/4, $0x7fffffff
-DATA k7fffffff<>+20(SB)/4, $0x7fffffff
-DATA k7fffffff<>+24(SB)/4, $0x7fffffff
-DATA k7fffffff<>+28(SB)/4, $0x7fffffff
-GLOBL k7fffffff<>(SB), RODATA|NOPTR, $32
 
 DATA k3f200000<>+0(SB)/4, $0x3f200000
 DATA k3f200000<>+4(SB)/4, $0x3f200000
@@ -1180,9 +1572,9 @@ TEXT ·rmsNormAVX2(SB), NOSPLIT, $0-40
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	CMPQ   CX, $+32
-	JLT    done50
+	JLT    done56
 
-loop49:
+loop55:
 	VMOVUPS     (AX), Y4
 	VFMADD231PS Y4, Y4, Y0
 	VMOVUPS     32(AX), Y4
@@ -1194,23 +1586,23 @@ loop49:
 	ADDQ        $+128, AX
 	SUBQ        $+32, CX
 	CMPQ        CX, $+32
-	JGE         loop49
+	JGE         loop55
 
-done50:
+done56:
 	CMPQ CX, $+8
-	JLT  done52
+	JLT  done58
 
-loop51:
+loop57:
 	VMOVUPS     (AX), Y4
 	VFMADD231PS Y4, Y4, Y0
 	ADDQ        $+32, AX
 	SUBQ        $+8, CX
 	CMPQ        CX, $+8
-	JGE         loop51
+	JGE         loop57
 
-done52:
+done58:
 	TESTQ       CX, CX
-	JEQ         none53
+	JEQ         none59
 	LEAQ        tailMasks<>+32(SB), DX
 	SHLQ        $0x02, CX
 	SUBQ        CX, DX
@@ -1218,7 +1610,7 @@ done52:
 	VMASKMOVPS  (AX), Y4, Y4
 	VFMADD231PS Y4, Y4, Y0
 
-none53:
+none59:
 	VADDPS       Y1, Y0, Y0
 	VADDPS       Y3, Y2, Y2
 	VADDPS       Y2, Y0, Y0
@@ -1241,11 +1633,11 @@ none53:
 	MOVQ         w+16(FP), DX
 	MOVQ         x+8(FP), BX
 	TESTQ        DX, DX
-	JNE          weighted54
+	JNE          weighted60
 	CMPQ         AX, $+8
-	JLT          done57
+	JLT          done63
 
-loop56:
+loop62:
 	VMOVUPS (BX), Y1
 	VMULPS  Y0, Y1, Y1
 	VMOVUPS Y1, (CX)
@@ -1253,11 +1645,11 @@ loop56:
 	ADDQ    $+32, CX
 	SUBQ    $+8, AX
 	CMPQ    AX, $+8
-	JGE     loop56
+	JGE     loop62
 
-done57:
+done63:
 	TESTQ      AX, AX
-	JEQ        none58
+	JEQ        none64
 	LEAQ       tailMasks<>+32(SB), DX
 	SHLQ       $0x02, AX
 	SUBQ       AX, DX
@@ -1266,15 +1658,15 @@ done57:
 	VMULPS     Y0, Y2, Y2
 	VMASKMOVPS Y2, Y1, (CX)
 
-none58:
-	JMP end55
+none64:
+	JMP end61
 
-weighted54:
+weighted60:
 	VBROADCASTSS plus+36(FP), Y1
 	CMPQ         AX, $+8
-	JLT          done60
+	JLT          done66
 
-loop59:
+loop65:
 	VMOVUPS (BX), Y2
 	VMULPS  Y0, Y2, Y2
 	VMOVUPS (DX), Y3
@@ -1286,11 +1678,11 @@ loop59:
 	ADDQ    $+32, DX
 	SUBQ    $+8, AX
 	CMPQ    AX, $+8
-	JGE     loop59
+	JGE     loop65
 
-done60:
+done66:
 	TESTQ      AX, AX
-	JEQ        none61
+	JEQ        none67
 	LEAQ       tailMasks<>+32(SB), SI
 	SHLQ       $0x02, AX
 	SUBQ       AX, SI
@@ -1302,8 +1694,8 @@ done60:
 	VMULPS     Y0, Y3, Y3
 	VMASKMOVPS Y3, Y2, (CX)
 
-none61:
-end55:
+none67:
+end61:
 	VZEROUPPER
 	RET
 
@@ -1316,9 +1708,9 @@ TEXT ·ropeHalfAVX2(SB), NOSPLIT, $0-40
 	MOVQ sin+24(FP), BX
 	MOVQ n+32(FP), SI
 	CMPQ SI, $+8
-	JLT  done63
+	JLT  done69
 
-loop62:
+loop68:
 	VMOVUPS     (AX), Y0
 	VMOVUPS     (CX), Y1
 	VMOVUPS     (DX), Y2
@@ -1335,11 +1727,11 @@ loop62:
 	ADDQ        $+32, BX
 	SUBQ        $+8, SI
 	CMPQ        SI, $+8
-	JGE         loop62
+	JGE         loop68
 
-done63:
+done69:
 	TESTQ       SI, SI
-	JEQ         none64
+	JEQ         none70
 	LEAQ        tailMasks<>+32(SB), DI
 	SHLQ        $0x02, SI
 	SUBQ        SI, DI
@@ -1355,7 +1747,7 @@ done63:
 	VMASKMOVPS  Y1, Y0, (AX)
 	VMASKMOVPS  Y2, Y0, (CX)
 
-none64:
+none70:
 	VZEROUPPER
 	RET
 
@@ -1368,9 +1760,9 @@ TEXT ·ropePairsAVX2(SB), NOSPLIT, $0-32
 	MOVQ    n+24(FP), BX
 	VMOVUPS twice<>+0(SB), Y0
 	CMPQ    BX, $+4
-	JLT     done66
+	JLT     done72
 
-loop65:
+loop71:
 	VMOVUPS        (CX), X1
 	VMOVUPS        (DX), X2
 	VPERMPS        Y1, Y0, Y1
@@ -1385,9 +1777,9 @@ loop65:
 	ADDQ           $+16, DX
 	SUBQ           $+4, BX
 	CMPQ           BX, $+4
-	JGE            loop65
+	JGE            loop71
 
-done66:
+done72:
 	VZEROUPPER
 	RET
 
@@ -1408,6 +1800,329 @@ DATA twice<>+52(SB)/4, $0x00000006
 DATA twice<>+56(SB)/4, $0x00000007
 DATA twice<>+60(SB)/4, $0x00000007
 GLOBL twice<>(SB), RODATA|NOPTR, $64
+
+// func normalizeAVX2(dst *float32, x *float32, n int, eps float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·normalizeAVX2(SB), NOSPLIT, $0-28
+	MOVQ   x+8(FP), AX
+	MOVQ   n+16(FP), CX
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	CMPQ   CX, $+32
+	JLT    done74
+
+loop73:
+	VMOVUPS (AX), Y4
+	VADDPS  Y4, Y0, Y0
+	VMOVUPS 32(AX), Y4
+	VADDPS  Y4, Y1, Y1
+	VMOVUPS 64(AX), Y4
+	VADDPS  Y4, Y2, Y2
+	VMOVUPS 96(AX), Y4
+	VADDPS  Y4, Y3, Y3
+	ADDQ    $+128, AX
+	SUBQ    $+32, CX
+	CMPQ    CX, $+32
+	JGE     loop73
+
+done74:
+	CMPQ CX, $+8
+	JLT  done76
+
+loop75:
+	VMOVUPS (AX), Y4
+	VADDPS  Y4, Y0, Y0
+	ADDQ    $+32, AX
+	SUBQ    $+8, CX
+	CMPQ    CX, $+8
+	JGE     loop75
+
+done76:
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y3, Y2, Y2
+	VADDPS       Y2, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VPERMILPS    $0x4e, X0, X1
+	VADDPS       X1, X0, X0
+	VPERMILPS    $0xb1, X0, X1
+	VADDPS       X1, X0, X0
+	VXORPS       X1, X1, X1
+	MOVQ         n+16(FP), AX
+	VCVTSI2SSQ   AX, X1, X1
+	VDIVSS       X1, X0, X0
+	VBROADCASTSS X0, Y0
+	MOVQ         x+8(FP), CX
+	VXORPS       Y2, Y2, Y2
+	VXORPS       Y3, Y3, Y3
+	VXORPS       Y4, Y4, Y4
+	VXORPS       Y5, Y5, Y5
+	CMPQ         AX, $+32
+	JLT          done78
+
+loop77:
+	VMOVUPS     (CX), Y6
+	VSUBPS      Y0, Y6, Y6
+	VFMADD231PS Y6, Y6, Y2
+	VMOVUPS     32(CX), Y6
+	VSUBPS      Y0, Y6, Y6
+	VFMADD231PS Y6, Y6, Y3
+	VMOVUPS     64(CX), Y6
+	VSUBPS      Y0, Y6, Y6
+	VFMADD231PS Y6, Y6, Y4
+	VMOVUPS     96(CX), Y6
+	VSUBPS      Y0, Y6, Y6
+	VFMADD231PS Y6, Y6, Y5
+	ADDQ        $+128, CX
+	SUBQ        $+32, AX
+	CMPQ        AX, $+32
+	JGE         loop77
+
+done78:
+	CMPQ AX, $+8
+	JLT  done80
+
+loop79:
+	VMOVUPS     (CX), Y6
+	VSUBPS      Y0, Y6, Y6
+	VFMADD231PS Y6, Y6, Y2
+	ADDQ        $+32, CX
+	SUBQ        $+8, AX
+	CMPQ        AX, $+8
+	JGE         loop79
+
+done80:
+	VADDPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y4
+	VADDPS       Y4, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X3
+	VADDPS       X3, X2, X2
+	VPERMILPS    $0x4e, X2, X3
+	VADDPS       X3, X2, X2
+	VPERMILPS    $0xb1, X2, X3
+	VADDPS       X3, X2, X2
+	VDIVSS       X1, X2, X2
+	VADDSS       eps+24(FP), X2, X2
+	VSQRTSS      X2, X2, X2
+	VMOVSS       k3f800000<>+0(SB), X1
+	VDIVSS       X2, X1, X1
+	VBROADCASTSS X1, Y1
+	MOVQ         x+8(FP), AX
+	MOVQ         n+16(FP), CX
+	MOVQ         dst+0(FP), DX
+	CMPQ         CX, $+8
+	JLT          done82
+
+loop81:
+	VMOVUPS (AX), Y2
+	VSUBPS  Y0, Y2, Y2
+	VMULPS  Y1, Y2, Y2
+	VMOVUPS Y2, (DX)
+	ADDQ    $+32, AX
+	ADDQ    $+32, DX
+	SUBQ    $+8, CX
+	CMPQ    CX, $+8
+	JGE     loop81
+
+done82:
+	VZEROUPPER
+	RET
+
+// func hadamardLanesAVX2(x *float32, n int)
+// Requires: AVX, FMA3
+TEXT ·hadamardLanesAVX2(SB), NOSPLIT, $0-16
+	MOVQ    x+0(FP), AX
+	MOVQ    n+8(FP), CX
+	VMOVUPS signs1<>+0(SB), Y0
+	VMOVUPS signs2<>+0(SB), Y1
+	VMOVUPS signs4<>+0(SB), Y2
+	CMPQ    CX, $+8
+	JLT     done84
+
+loop83:
+	VMOVUPS     (AX), Y3
+	VPERMILPS   $0xb1, Y3, Y4
+	VFMADD231PS Y0, Y3, Y4
+	VPERMILPS   $0x4e, Y4, Y3
+	VFMADD231PS Y1, Y4, Y3
+	VPERM2F128  $0x01, Y3, Y3, Y4
+	VFMADD231PS Y2, Y3, Y4
+	VMOVUPS     Y4, (AX)
+	ADDQ        $+32, AX
+	SUBQ        $+8, CX
+	CMPQ        CX, $+8
+	JGE         loop83
+
+done84:
+	VZEROUPPER
+	RET
+
+DATA signs1<>+0(SB)/4, $0x3f800000
+DATA signs1<>+4(SB)/4, $0xbf800000
+DATA signs1<>+8(SB)/4, $0x3f800000
+DATA signs1<>+12(SB)/4, $0xbf800000
+DATA signs1<>+16(SB)/4, $0x3f800000
+DATA signs1<>+20(SB)/4, $0xbf800000
+DATA signs1<>+24(SB)/4, $0x3f800000
+DATA signs1<>+28(SB)/4, $0xbf800000
+DATA signs1<>+32(SB)/4, $0x3f800000
+DATA signs1<>+36(SB)/4, $0xbf800000
+DATA signs1<>+40(SB)/4, $0x3f800000
+DATA signs1<>+44(SB)/4, $0xbf800000
+DATA signs1<>+48(SB)/4, $0x3f800000
+DATA signs1<>+52(SB)/4, $0xbf800000
+DATA signs1<>+56(SB)/4, $0x3f800000
+DATA signs1<>+60(SB)/4, $0xbf800000
+GLOBL signs1<>(SB), RODATA|NOPTR, $64
+
+DATA signs2<>+0(SB)/4, $0x3f800000
+DATA signs2<>+4(SB)/4, $0x3f800000
+DATA signs2<>+8(SB)/4, $0xbf800000
+DATA signs2<>+12(SB)/4, $0xbf800000
+DATA signs2<>+16(SB)/4, $0x3f800000
+DATA signs2<>+20(SB)/4, $0x3f800000
+DATA signs2<>+24(SB)/4, $0xbf800000
+DATA signs2<>+28(SB)/4, $0xbf800000
+DATA signs2<>+32(SB)/4, $0x3f800000
+DATA signs2<>+36(SB)/4, $0x3f800000
+DATA signs2<>+40(SB)/4, $0xbf800000
+DATA signs2<>+44(SB)/4, $0xbf800000
+DATA signs2<>+48(SB)/4, $0x3f800000
+DATA signs2<>+52(SB)/4, $0x3f800000
+DATA signs2<>+56(SB)/4, $0xbf800000
+DATA signs2<>+60(SB)/4, $0xbf800000
+GLOBL signs2<>(SB), RODATA|NOPTR, $64
+
+DATA signs4<>+0(SB)/4, $0x3f800000
+DATA signs4<>+4(SB)/4, $0x3f800000
+DATA signs4<>+8(SB)/4, $0x3f800000
+DATA signs4<>+12(SB)/4, $0x3f800000
+DATA signs4<>+16(SB)/4, $0xbf800000
+DATA signs4<>+20(SB)/4, $0xbf800000
+DATA signs4<>+24(SB)/4, $0xbf800000
+DATA signs4<>+28(SB)/4, $0xbf800000
+DATA signs4<>+32(SB)/4, $0x3f800000
+DATA signs4<>+36(SB)/4, $0x3f800000
+DATA signs4<>+40(SB)/4, $0x3f800000
+DATA signs4<>+44(SB)/4, $0x3f800000
+DATA signs4<>+48(SB)/4, $0xbf800000
+DATA signs4<>+52(SB)/4, $0xbf800000
+DATA signs4<>+56(SB)/4, $0xbf800000
+DATA signs4<>+60(SB)/4, $0xbf800000
+GLOBL signs4<>(SB), RODATA|NOPTR, $64
+
+// func butterflyAVX2(a *float32, b *float32, n int)
+// Requires: AVX
+TEXT ·butterflyAVX2(SB), NOSPLIT, $0-24
+	MOVQ a+0(FP), AX
+	MOVQ b+8(FP), CX
+	MOVQ n+16(FP), DX
+	CMPQ DX, $+8
+	JLT  done86
+
+loop85:
+	VMOVUPS (AX), Y0
+	VMOVUPS (CX), Y1
+	VADDPS  Y1, Y0, Y2
+	VSUBPS  Y1, Y0, Y0
+	VMOVUPS Y2, (AX)
+	VMOVUPS Y0, (CX)
+	ADDQ    $+32, AX
+	ADDQ    $+32, CX
+	SUBQ    $+8, DX
+	CMPQ    DX, $+8
+	JGE     loop85
+
+done86:
+	VZEROUPPER
+	RET
+
+// func maxOfAVX2(x *float32, n int) float32
+// Requires: AVX, SSE
+TEXT ·maxOfAVX2(SB), NOSPLIT, $0-20
+	MOVQ         x+0(FP), AX
+	MOVQ         n+8(FP), CX
+	VBROADCASTSS kff800000<>+0(SB), Y0
+	VBROADCASTSS kff800000<>+0(SB), Y1
+	VBROADCASTSS kff800000<>+0(SB), Y2
+	VBROADCASTSS kff800000<>+0(SB), Y3
+	CMPQ         CX, $+32
+	JLT          done88
+
+loop87:
+	VMOVUPS (AX), Y4
+	VMAXPS  Y0, Y4, Y0
+	VMOVUPS 32(AX), Y4
+	VMAXPS  Y1, Y4, Y1
+	VMOVUPS 64(AX), Y4
+	VMAXPS  Y2, Y4, Y2
+	VMOVUPS 96(AX), Y4
+	VMAXPS  Y3, Y4, Y3
+	ADDQ    $+128, AX
+	SUBQ    $+32, CX
+	CMPQ    CX, $+32
+	JGE     loop87
+
+done88:
+	CMPQ CX, $+8
+	JLT  done90
+
+loop89:
+	VMOVUPS (AX), Y4
+	VMAXPS  Y0, Y4, Y0
+	ADDQ    $+32, AX
+	SUBQ    $+8, CX
+	CMPQ    CX, $+8
+	JGE     loop89
+
+done90:
+	VMAXPS       Y1, Y0, Y0
+	VMAXPS       Y3, Y2, Y2
+	VMAXPS       Y2, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VMAXPS       X1, X0, X0
+	VPERMILPS    $0x4e, X0, X1
+	VMAXPS       X1, X0, X0
+	VPERMILPS    $0xb1, X0, X1
+	VMAXPS       X1, X0, X0
+	MOVSS        X0, ret+16(FP)
+	VZEROUPPER
+	RET
+
+DATA kff800000<>+0(SB)/4, $0xff800000
+DATA kff800000<>+4(SB)/4, $0xff800000
+DATA kff800000<>+8(SB)/4, $0xff800000
+DATA kff800000<>+12(SB)/4, $0xff800000
+DATA kff800000<>+16(SB)/4, $0xff800000
+DATA kff800000<>+20(SB)/4, $0xff800000
+DATA kff800000<>+24(SB)/4, $0xff800000
+DATA kff800000<>+28(SB)/4, $0xff800000
+GLOBL kff800000<>(SB), RODATA|NOPTR, $32
+
+// func findAVX2(x *float32, n int, what float32) int
+// Requires: AVX
+TEXT ·findAVX2(SB), NOSPLIT, $0-32
+	MOVQ         x+0(FP), AX
+	MOVQ         n+8(FP), CX
+	VBROADCASTSS what+16(FP), Y0
+	XORQ         DX, DX
+
+next:
+	CMPQ      DX, CX
+	JGE       out
+	VCMPPS    $0x00, (AX)(DX*4), Y0, Y1
+	VMOVMSKPS Y1, BX
+	TESTL     BX, BX
+	JNE       out
+	ADDQ      $+8, DX
+	JMP       next
+
+out:
+	MOVQ DX, ret+24(FP)
+	VZEROUPPER
+	RET
 
 // func addAVX512(dst *float32, x *float32, n int)
 // Requires: AVX, AVX512F, BMI2
@@ -2205,6 +2920,304 @@ none45:
 	VZEROUPPER
 	RET
 
+// func geluMulAVX512(dst *float32, gate *float32, up *float32, n int)
+// Requires: AVX, AVX512DQ, AVX512F, BMI2
+TEXT ·geluMulAVX512(SB), NOSPLIT, $0-32
+	MOVQ         gate+8(FP), AX
+	MOVQ         up+16(FP), CX
+	MOVQ         dst+0(FP), DX
+	MOVQ         n+24(FP), BX
+	VBROADCASTSS kc2ad3333<>+0(SB), Z0
+	VBROADCASTSS k42b20000<>+0(SB), Z1
+	VBROADCASTSS k3fb8aa3b<>+0(SB), Z2
+	VBROADCASTSS k3f318000<>+0(SB), Z3
+	VBROADCASTSS kb95e8083<>+0(SB), Z4
+	VBROADCASTSS k3f800000<>+0(SB), Z5
+	VBROADCASTSS k3efffffe<>+0(SB), Z6
+	VBROADCASTSS k3e2aaa48<>+0(SB), Z7
+	VBROADCASTSS k3d2aac7a<>+0(SB), Z8
+	VBROADCASTSS k3c091d36<>+0(SB), Z9
+	VBROADCASTSS k3ab511a9<>+0(SB), Z10
+	VBROADCASTSS k7fffffff<>+0(SB), Z11
+	VBROADCASTSS k3eb504f3<>+0(SB), Z12
+	VBROADCASTSS k401aaaab<>+0(SB), Z13
+	VBROADCASTSS kbfb55555<>+0(SB), Z14
+	VBROADCASTSS kbf000000<>+0(SB), Z15
+	CMPQ         BX, $+16
+	JLT          done47
+
+loop46:
+	VMOVUPS      (AX), Z16
+	VMOVUPS      (CX), Z17
+	VMOVUPS      Z5, Z19
+	VBROADCASTSS k384f4ff3<>+0(SB), Z21
+	VPANDD       Z11, Z16, Z18
+	VMULPS       Z12, Z18, Z18
+	VADDPS       Z19, Z18, Z18
+	VDIVPS       Z18, Z19, Z18
+	VMULPS       Z13, Z18, Z20
+	VADDPS       Z14, Z20, Z20
+	VBROADCASTSS k3898f9d1<>+0(SB), Z22
+	VFMADD213PS  Z22, Z20, Z21
+	VBROADCASTSS kba034015<>+0(SB), Z22
+	VFMADD213PS  Z22, Z20, Z21
+	VBROADCASTSS kb97eebe3<>+0(SB), Z22
+	VFMADD213PS  Z22, Z20, Z21
+	VBROADCASTSS k3b69e17f<>+0(SB), Z22
+	VFMADD213PS  Z22, Z20, Z21
+	VBROADCASTSS kba6e5886<>+0(SB), Z22
+	VFMADD213PS  Z22, Z20, Z21
+	VBROADCASTSS kbcecacdd<>+0(SB), Z22
+	VFMADD213PS  Z22, Z20, Z21
+	VBROADCASTSS k3c7498ed<>+0(SB), Z22
+	VFMADD213PS  Z22, Z20, Z21
+	VBROADCASTSS k3f110bbe<>+0(SB), Z22
+	VFMADD213PS  Z22, Z20, Z21
+	VBROADCASTSS kbf9fb832<>+0(SB), Z22
+	VFMADD213PS  Z22, Z20, Z21
+	VMULPS       Z15, Z16, Z20
+	VFMADD231PS  Z16, Z20, Z21
+	VMOVUPS      Z1, Z22
+	VMOVUPS      Z10, Z23
+	VMINPS       Z21, Z22, Z22
+	VMULPS       Z2, Z22, Z20
+	VRNDSCALEPS  $0x08, Z20, Z20
+	VFNMADD231PS Z3, Z20, Z22
+	VFNMADD231PS Z4, Z20, Z22
+	VFMADD213PS  Z9, Z22, Z23
+	VFMADD213PS  Z8, Z22, Z23
+	VFMADD213PS  Z7, Z22, Z23
+	VFMADD213PS  Z6, Z22, Z23
+	VMULPS       Z22, Z22, Z24
+	VFMADD213PS  Z22, Z23, Z24
+	VADDPS       Z5, Z24, Z24
+	VCMPPS       $0x05, Z0, Z21, K1
+	VSCALEFPS.Z  Z20, Z24, K1, Z24
+	VMULPS       Z18, Z24, Z24
+	VSUBPS       Z24, Z19, Z19
+	VXORPS       Z18, Z18, Z18
+	VCMPPS       $0x01, Z18, Z16, K1
+	VMOVUPS      Z24, K1, Z19
+	VMULPS       Z16, Z19, Z19
+	VMULPS       Z17, Z19, Z19
+	VMOVUPS      Z19, (DX)
+	ADDQ         $+64, AX
+	ADDQ         $+64, CX
+	ADDQ         $+64, DX
+	SUBQ         $+16, BX
+	CMPQ         BX, $+16
+	JGE          loop46
+
+done47:
+	TESTQ        BX, BX
+	JEQ          none48
+	MOVQ         $-1, SI
+	BZHIQ        BX, SI, SI
+	KMOVW        SI, K1
+	VMOVUPS.Z    (AX), K1, Z16
+	VMOVUPS.Z    (CX), K1, Z17
+	VMOVUPS      Z5, Z18
+	VBROADCASTSS k384f4ff3<>+0(SB), Z19
+	VPANDD       Z11, Z16, Z11
+	VMULPS       Z12, Z11, Z11
+	VADDPS       Z18, Z11, Z11
+	VDIVPS       Z11, Z18, Z11
+	VMULPS       Z13, Z11, Z12
+	VADDPS       Z14, Z12, Z12
+	VBROADCASTSS k3898f9d1<>+0(SB), Z13
+	VFMADD213PS  Z13, Z12, Z19
+	VBROADCASTSS kba034015<>+0(SB), Z13
+	VFMADD213PS  Z13, Z12, Z19
+	VBROADCASTSS kb97eebe3<>+0(SB), Z13
+	VFMADD213PS  Z13, Z12, Z19
+	VBROADCASTSS k3b69e17f<>+0(SB), Z13
+	VFMADD213PS  Z13, Z12, Z19
+	VBROADCASTSS kba6e5886<>+0(SB), Z13
+	VFMADD213PS  Z13, Z12, Z19
+	VBROADCASTSS kbcecacdd<>+0(SB), Z13
+	VFMADD213PS  Z13, Z12, Z19
+	VBROADCASTSS k3c7498ed<>+0(SB), Z13
+	VFMADD213PS  Z13, Z12, Z19
+	VBROADCASTSS k3f110bbe<>+0(SB), Z13
+	VFMADD213PS  Z13, Z12, Z19
+	VBROADCASTSS kbf9fb832<>+0(SB), Z13
+	VFMADD213PS  Z13, Z12, Z19
+	VMULPS       Z15, Z16, Z12
+	VFMADD231PS  Z16, Z12, Z19
+	VMOVUPS      Z1, Z1
+	VMOVUPS      Z10, Z10
+	VMINPS       Z19, Z1, Z1
+	VMULPS       Z2, Z1, Z2
+	VRNDSCALEPS  $0x08, Z2, Z2
+	VFNMADD231PS Z3, Z2, Z1
+	VFNMADD231PS Z4, Z2, Z1
+	VFMADD213PS  Z9, Z1, Z10
+	VFMADD213PS  Z8, Z1, Z10
+	VFMADD213PS  Z7, Z1, Z10
+	VFMADD213PS  Z6, Z1, Z10
+	VMULPS       Z1, Z1, Z3
+	VFMADD213PS  Z1, Z10, Z3
+	VADDPS       Z5, Z3, Z3
+	VCMPPS       $0x05, Z0, Z19, K2
+	VSCALEFPS.Z  Z2, Z3, K2, Z3
+	VMULPS       Z11, Z3, Z3
+	VSUBPS       Z3, Z18, Z18
+	VXORPS       Z0, Z0, Z0
+	VCMPPS       $0x01, Z0, Z16, K2
+	VMOVUPS      Z3, K2, Z18
+	VMULPS       Z16, Z18, Z18
+	VMULPS       Z17, Z18, Z18
+	VMOVUPS      Z18, K1, (DX)
+
+none48:
+	VZEROUPPER
+	RET
+
+// func geluAVX512(dst *float32, n int)
+// Requires: AVX, AVX512DQ, AVX512F, BMI2
+TEXT ·geluAVX512(SB), NOSPLIT, $0-16
+	MOVQ         dst+0(FP), AX
+	MOVQ         n+8(FP), CX
+	VBROADCASTSS kc2ad3333<>+0(SB), Z0
+	VBROADCASTSS k42b20000<>+0(SB), Z1
+	VBROADCASTSS k3fb8aa3b<>+0(SB), Z2
+	VBROADCASTSS k3f318000<>+0(SB), Z3
+	VBROADCASTSS kb95e8083<>+0(SB), Z4
+	VBROADCASTSS k3f800000<>+0(SB), Z5
+	VBROADCASTSS k3efffffe<>+0(SB), Z6
+	VBROADCASTSS k3e2aaa48<>+0(SB), Z7
+	VBROADCASTSS k3d2aac7a<>+0(SB), Z8
+	VBROADCASTSS k3c091d36<>+0(SB), Z9
+	VBROADCASTSS k3ab511a9<>+0(SB), Z10
+	VBROADCASTSS k7fffffff<>+0(SB), Z11
+	VBROADCASTSS k3eb504f3<>+0(SB), Z12
+	VBROADCASTSS k401aaaab<>+0(SB), Z13
+	VBROADCASTSS kbfb55555<>+0(SB), Z14
+	VBROADCASTSS kbf000000<>+0(SB), Z15
+	CMPQ         CX, $+16
+	JLT          done50
+
+loop49:
+	VMOVUPS      (AX), Z16
+	VMOVUPS      Z5, Z18
+	VBROADCASTSS k384f4ff3<>+0(SB), Z20
+	VPANDD       Z11, Z16, Z17
+	VMULPS       Z12, Z17, Z17
+	VADDPS       Z18, Z17, Z17
+	VDIVPS       Z17, Z18, Z17
+	VMULPS       Z13, Z17, Z19
+	VADDPS       Z14, Z19, Z19
+	VBROADCASTSS k3898f9d1<>+0(SB), Z21
+	VFMADD213PS  Z21, Z19, Z20
+	VBROADCASTSS kba034015<>+0(SB), Z21
+	VFMADD213PS  Z21, Z19, Z20
+	VBROADCASTSS kb97eebe3<>+0(SB), Z21
+	VFMADD213PS  Z21, Z19, Z20
+	VBROADCASTSS k3b69e17f<>+0(SB), Z21
+	VFMADD213PS  Z21, Z19, Z20
+	VBROADCASTSS kba6e5886<>+0(SB), Z21
+	VFMADD213PS  Z21, Z19, Z20
+	VBROADCASTSS kbcecacdd<>+0(SB), Z21
+	VFMADD213PS  Z21, Z19, Z20
+	VBROADCASTSS k3c7498ed<>+0(SB), Z21
+	VFMADD213PS  Z21, Z19, Z20
+	VBROADCASTSS k3f110bbe<>+0(SB), Z21
+	VFMADD213PS  Z21, Z19, Z20
+	VBROADCASTSS kbf9fb832<>+0(SB), Z21
+	VFMADD213PS  Z21, Z19, Z20
+	VMULPS       Z15, Z16, Z19
+	VFMADD231PS  Z16, Z19, Z20
+	VMOVUPS      Z1, Z21
+	VMOVUPS      Z10, Z22
+	VMINPS       Z20, Z21, Z21
+	VMULPS       Z2, Z21, Z19
+	VRNDSCALEPS  $0x08, Z19, Z19
+	VFNMADD231PS Z3, Z19, Z21
+	VFNMADD231PS Z4, Z19, Z21
+	VFMADD213PS  Z9, Z21, Z22
+	VFMADD213PS  Z8, Z21, Z22
+	VFMADD213PS  Z7, Z21, Z22
+	VFMADD213PS  Z6, Z21, Z22
+	VMULPS       Z21, Z21, Z23
+	VFMADD213PS  Z21, Z22, Z23
+	VADDPS       Z5, Z23, Z23
+	VCMPPS       $0x05, Z0, Z20, K1
+	VSCALEFPS.Z  Z19, Z23, K1, Z23
+	VMULPS       Z17, Z23, Z23
+	VSUBPS       Z23, Z18, Z18
+	VXORPS       Z17, Z17, Z17
+	VCMPPS       $0x01, Z17, Z16, K1
+	VMOVUPS      Z23, K1, Z18
+	VMULPS       Z16, Z18, Z18
+	VMOVUPS      Z18, (AX)
+	ADDQ         $+64, AX
+	SUBQ         $+16, CX
+	CMPQ         CX, $+16
+	JGE          loop49
+
+done50:
+	TESTQ        CX, CX
+	JEQ          none51
+	MOVQ         $-1, DX
+	BZHIQ        CX, DX, DX
+	KMOVW        DX, K1
+	VMOVUPS.Z    (AX), K1, Z16
+	VMOVUPS      Z5, Z17
+	VBROADCASTSS k384f4ff3<>+0(SB), Z18
+	VPANDD       Z11, Z16, Z11
+	VMULPS       Z12, Z11, Z11
+	VADDPS       Z17, Z11, Z11
+	VDIVPS       Z11, Z17, Z11
+	VMULPS       Z13, Z11, Z12
+	VADDPS       Z14, Z12, Z12
+	VBROADCASTSS k3898f9d1<>+0(SB), Z13
+	VFMADD213PS  Z13, Z12, Z18
+	VBROADCASTSS kba034015<>+0(SB), Z13
+	VFMADD213PS  Z13, Z12, Z18
+	VBROADCASTSS kb97eebe3<>+0(SB), Z13
+	VFMADD213PS  Z13, Z12, Z18
+	VBROADCASTSS k3b69e17f<>+0(SB), Z13
+	VFMADD213PS  Z13, Z12, Z18
+	VBROADCASTSS kba6e5886<>+0(SB), Z13
+	VFMADD213PS  Z13, Z12, Z18
+	VBROADCASTSS kbcecacdd<>+0(SB), Z13
+	VFMADD213PS  Z13, Z12, Z18
+	VBROADCASTSS k3c7498ed<>+0(SB), Z13
+	VFMADD213PS  Z13, Z12, Z18
+	VBROADCASTSS k3f110bbe<>+0(SB), Z13
+	VFMADD213PS  Z13, Z12, Z18
+	VBROADCASTSS kbf9fb832<>+0(SB), Z13
+	VFMADD213PS  Z13, Z12, Z18
+	VMULPS       Z15, Z16, Z12
+	VFMADD231PS  Z16, Z12, Z18
+	VMOVUPS      Z1, Z1
+	VMOVUPS      Z10, Z10
+	VMINPS       Z18, Z1, Z1
+	VMULPS       Z2, Z1, Z2
+	VRNDSCALEPS  $0x08, Z2, Z2
+	VFNMADD231PS Z3, Z2, Z1
+	VFNMADD231PS Z4, Z2, Z1
+	VFMADD213PS  Z9, Z1, Z10
+	VFMADD213PS  Z8, Z1, Z10
+	VFMADD213PS  Z7, Z1, Z10
+	VFMADD213PS  Z6, Z1, Z10
+	VMULPS       Z1, Z1, Z3
+	VFMADD213PS  Z1, Z10, Z3
+	VADDPS       Z5, Z3, Z3
+	VCMPPS       $0x05, Z0, Z18, K2
+	VSCALEFPS.Z  Z2, Z3, K2, Z3
+	VMULPS       Z11, Z3, Z3
+	VSUBPS       Z3, Z17, Z17
+	VXORPS       Z0, Z0, Z0
+	VCMPPS       $0x01, Z0, Z16, K2
+	VMOVUPS      Z3, K2, Z17
+	VMULPS       Z16, Z17, Z17
+	VMOVUPS      Z17, K1, (AX)
+
+none51:
+	VZEROUPPER
+	RET
+
 // func softcapAVX512(dst *float32, n int, c float32, inv float32)
 // Requires: AVX, AVX512F, BMI2
 TEXT ·softcapAVX512(SB), NOSPLIT, $0-24
@@ -2234,9 +3247,9 @@ TEXT ·softcapAVX512(SB), NOSPLIT, $0-24
 	VBROADCASTSS c+16(FP), Z21
 	VBROADCASTSS inv+20(FP), Z22
 	CMPQ         CX, $+16
-	JLT          done47
+	JLT          done53
 
-loop46:
+loop52:
 	VMOVUPS      (AX), Z23
 	VMULPS       Z22, Z23, Z23
 	VMOVUPS      Z20, Z26
@@ -2278,11 +3291,11 @@ loop46:
 	ADDQ         $+64, AX
 	SUBQ         $+16, CX
 	CMPQ         CX, $+16
-	JGE          loop46
+	JGE          loop52
 
-done47:
+done53:
 	TESTQ        CX, CX
-	JEQ          none48
+	JEQ          none54
 	MOVQ         $-1, DX
 	BZHIQ        CX, DX, DX
 	KMOVW        DX, K1
@@ -2325,7 +3338,7 @@ done47:
 	VMULPS       Z21, Z15, Z15
 	VMOVUPS      Z15, K1, (AX)
 
-none48:
+none54:
 	VZEROUPPER
 	RET
 
@@ -2339,9 +3352,9 @@ TEXT ·rmsNormAVX512(SB), NOSPLIT, $0-40
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
 	CMPQ   CX, $+64
-	JLT    done50
+	JLT    done56
 
-loop49:
+loop55:
 	VMOVUPS     (AX), Z4
 	VFMADD231PS Z4, Z4, Z0
 	VMOVUPS     64(AX), Z4
@@ -2353,30 +3366,30 @@ loop49:
 	ADDQ        $+256, AX
 	SUBQ        $+64, CX
 	CMPQ        CX, $+64
-	JGE         loop49
+	JGE         loop55
 
-done50:
+done56:
 	CMPQ CX, $+16
-	JLT  done52
+	JLT  done58
 
-loop51:
+loop57:
 	VMOVUPS     (AX), Z4
 	VFMADD231PS Z4, Z4, Z0
 	ADDQ        $+64, AX
 	SUBQ        $+16, CX
 	CMPQ        CX, $+16
-	JGE         loop51
+	JGE         loop57
 
-done52:
+done58:
 	TESTQ       CX, CX
-	JEQ         none53
+	JEQ         none59
 	MOVQ        $-1, DX
 	BZHIQ       CX, DX, DX
 	KMOVW       DX, K1
 	VMOVUPS.Z   (AX), K1, Z4
 	VFMADD231PS Z4, Z4, Z0
 
-none53:
+none59:
 	VADDPS        Z1, Z0, Z0
 	VADDPS        Z3, Z2, Z2
 	VADDPS        Z2, Z0, Z0
@@ -2401,11 +3414,11 @@ none53:
 	MOVQ          w+16(FP), DX
 	MOVQ          x+8(FP), BX
 	TESTQ         DX, DX
-	JNE           weighted54
+	JNE           weighted60
 	CMPQ          AX, $+16
-	JLT           done57
+	JLT           done63
 
-loop56:
+loop62:
 	VMOVUPS (BX), Z1
 	VMULPS  Z0, Z1, Z1
 	VMOVUPS Z1, (CX)
@@ -2413,11 +3426,11 @@ loop56:
 	ADDQ    $+64, CX
 	SUBQ    $+16, AX
 	CMPQ    AX, $+16
-	JGE     loop56
+	JGE     loop62
 
-done57:
+done63:
 	TESTQ     AX, AX
-	JEQ       none58
+	JEQ       none64
 	MOVQ      $-1, DX
 	BZHIQ     AX, DX, DX
 	KMOVW     DX, K1
@@ -2425,15 +3438,15 @@ done57:
 	VMULPS    Z0, Z1, Z1
 	VMOVUPS   Z1, K1, (CX)
 
-none58:
-	JMP end55
+none64:
+	JMP end61
 
-weighted54:
+weighted60:
 	VBROADCASTSS plus+36(FP), Z1
 	CMPQ         AX, $+16
-	JLT          done60
+	JLT          done66
 
-loop59:
+loop65:
 	VMOVUPS (BX), Z2
 	VMULPS  Z0, Z2, Z2
 	VMOVUPS (DX), Z3
@@ -2445,11 +3458,11 @@ loop59:
 	ADDQ    $+64, DX
 	SUBQ    $+16, AX
 	CMPQ    AX, $+16
-	JGE     loop59
+	JGE     loop65
 
-done60:
+done66:
 	TESTQ     AX, AX
-	JEQ       none61
+	JEQ       none67
 	MOVQ      $-1, SI
 	BZHIQ     AX, SI, SI
 	KMOVW     SI, K1
@@ -2460,8 +3473,8 @@ done60:
 	VMULPS    Z0, Z2, Z2
 	VMOVUPS   Z2, K1, (CX)
 
-none61:
-end55:
+none67:
+end61:
 	VZEROUPPER
 	RET
 
@@ -2474,9 +3487,9 @@ TEXT ·ropeHalfAVX512(SB), NOSPLIT, $0-40
 	MOVQ sin+24(FP), BX
 	MOVQ n+32(FP), SI
 	CMPQ SI, $+16
-	JLT  done63
+	JLT  done69
 
-loop62:
+loop68:
 	VMOVUPS     (AX), Z0
 	VMOVUPS     (CX), Z1
 	VMOVUPS     (DX), Z2
@@ -2493,11 +3506,11 @@ loop62:
 	ADDQ        $+64, BX
 	SUBQ        $+16, SI
 	CMPQ        SI, $+16
-	JGE         loop62
+	JGE         loop68
 
-done63:
+done69:
 	TESTQ       SI, SI
-	JEQ         none64
+	JEQ         none70
 	MOVQ        $-1, DI
 	BZHIQ       SI, DI, DI
 	KMOVW       DI, K1
@@ -2512,7 +3525,7 @@ done63:
 	VMOVUPS     Z0, K1, (AX)
 	VMOVUPS     Z1, K1, (CX)
 
-none64:
+none70:
 	VZEROUPPER
 	RET
 
@@ -2525,9 +3538,9 @@ TEXT ·ropePairsAVX512(SB), NOSPLIT, $0-32
 	MOVQ    n+24(FP), BX
 	VMOVUPS twice<>+0(SB), Z0
 	CMPQ    BX, $+8
-	JLT     done66
+	JLT     done72
 
-loop65:
+loop71:
 	VMOVUPS        (CX), Y1
 	VMOVUPS        (DX), Y2
 	VPERMPS        Z1, Z0, Z1
@@ -2542,8 +3555,294 @@ loop65:
 	ADDQ           $+32, DX
 	SUBQ           $+8, BX
 	CMPQ           BX, $+8
-	JGE            loop65
+	JGE            loop71
 
-done66:
+done72:
+	VZEROUPPER
+	RET
+
+// func normalizeAVX512(dst *float32, x *float32, n int, eps float32)
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL
+TEXT ·normalizeAVX512(SB), NOSPLIT, $0-28
+	MOVQ   x+8(FP), AX
+	MOVQ   n+16(FP), CX
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	CMPQ   CX, $+64
+	JLT    done74
+
+loop73:
+	VMOVUPS (AX), Z4
+	VADDPS  Z4, Z0, Z0
+	VMOVUPS 64(AX), Z4
+	VADDPS  Z4, Z1, Z1
+	VMOVUPS 128(AX), Z4
+	VADDPS  Z4, Z2, Z2
+	VMOVUPS 192(AX), Z4
+	VADDPS  Z4, Z3, Z3
+	ADDQ    $+256, AX
+	SUBQ    $+64, CX
+	CMPQ    CX, $+64
+	JGE     loop73
+
+done74:
+	CMPQ CX, $+16
+	JLT  done76
+
+loop75:
+	VMOVUPS (AX), Z4
+	VADDPS  Z4, Z0, Z0
+	ADDQ    $+64, AX
+	SUBQ    $+16, CX
+	CMPQ    CX, $+16
+	JGE     loop75
+
+done76:
+	VADDPS        Z1, Z0, Z0
+	VADDPS        Z3, Z2, Z2
+	VADDPS        Z2, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VPERMILPS     $0x4e, X0, X1
+	VADDPS        X1, X0, X0
+	VPERMILPS     $0xb1, X0, X1
+	VADDPS        X1, X0, X0
+	VXORPS        X1, X1, X1
+	MOVQ          n+16(FP), AX
+	VCVTSI2SSQ    AX, X1, X1
+	VDIVSS        X1, X0, X0
+	VBROADCASTSS  X0, Z0
+	MOVQ          x+8(FP), CX
+	VXORPS        Z2, Z2, Z2
+	VXORPS        Z3, Z3, Z3
+	VXORPS        Z4, Z4, Z4
+	VXORPS        Z5, Z5, Z5
+	CMPQ          AX, $+64
+	JLT           done78
+
+loop77:
+	VMOVUPS     (CX), Z6
+	VSUBPS      Z0, Z6, Z6
+	VFMADD231PS Z6, Z6, Z2
+	VMOVUPS     64(CX), Z6
+	VSUBPS      Z0, Z6, Z6
+	VFMADD231PS Z6, Z6, Z3
+	VMOVUPS     128(CX), Z6
+	VSUBPS      Z0, Z6, Z6
+	VFMADD231PS Z6, Z6, Z4
+	VMOVUPS     192(CX), Z6
+	VSUBPS      Z0, Z6, Z6
+	VFMADD231PS Z6, Z6, Z5
+	ADDQ        $+256, CX
+	SUBQ        $+64, AX
+	CMPQ        AX, $+64
+	JGE         loop77
+
+done78:
+	CMPQ AX, $+16
+	JLT  done80
+
+loop79:
+	VMOVUPS     (CX), Z6
+	VSUBPS      Z0, Z6, Z6
+	VFMADD231PS Z6, Z6, Z2
+	ADDQ        $+64, CX
+	SUBQ        $+16, AX
+	CMPQ        AX, $+16
+	JGE         loop79
+
+done80:
+	VADDPS        Z3, Z2, Z2
+	VADDPS        Z5, Z4, Z4
+	VADDPS        Z4, Z2, Z2
+	VEXTRACTF64X4 $0x01, Z2, Y3
+	VADDPS        Y3, Y2, Y2
+	VEXTRACTF32X4 $0x01, Y2, X3
+	VADDPS        X3, X2, X2
+	VPERMILPS     $0x4e, X2, X3
+	VADDPS        X3, X2, X2
+	VPERMILPS     $0xb1, X2, X3
+	VADDPS        X3, X2, X2
+	VDIVSS        X1, X2, X2
+	VADDSS        eps+24(FP), X2, X2
+	VSQRTSS       X2, X2, X2
+	VMOVSS        k3f800000<>+0(SB), X1
+	VDIVSS        X2, X1, X1
+	VBROADCASTSS  X1, Z1
+	MOVQ          x+8(FP), AX
+	MOVQ          n+16(FP), CX
+	MOVQ          dst+0(FP), DX
+	CMPQ          CX, $+16
+	JLT           done82
+
+loop81:
+	VMOVUPS (AX), Z2
+	VSUBPS  Z0, Z2, Z2
+	VMULPS  Z1, Z2, Z2
+	VMOVUPS Z2, (DX)
+	ADDQ    $+64, AX
+	ADDQ    $+64, DX
+	SUBQ    $+16, CX
+	CMPQ    CX, $+16
+	JGE     loop81
+
+done82:
+	VZEROUPPER
+	RET
+
+// func hadamardLanesAVX512(x *float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·hadamardLanesAVX512(SB), NOSPLIT, $0-16
+	MOVQ    x+0(FP), AX
+	MOVQ    n+8(FP), CX
+	VMOVUPS signs1<>+0(SB), Z0
+	VMOVUPS signs2<>+0(SB), Z1
+	VMOVUPS signs4<>+0(SB), Z2
+	VMOVUPS signs8<>+0(SB), Z3
+	CMPQ    CX, $+16
+	JLT     done84
+
+loop83:
+	VMOVUPS     (AX), Z4
+	VPERMILPS   $0xb1, Z4, Z5
+	VFMADD231PS Z0, Z4, Z5
+	VPERMILPS   $0x4e, Z5, Z4
+	VFMADD231PS Z1, Z5, Z4
+	VSHUFF32X4  $0xb1, Z4, Z4, Z5
+	VFMADD231PS Z2, Z4, Z5
+	VSHUFF32X4  $0x4e, Z5, Z5, Z4
+	VFMADD231PS Z3, Z5, Z4
+	VMOVUPS     Z4, (AX)
+	ADDQ        $+64, AX
+	SUBQ        $+16, CX
+	CMPQ        CX, $+16
+	JGE         loop83
+
+done84:
+	VZEROUPPER
+	RET
+
+DATA signs8<>+0(SB)/4, $0x3f800000
+DATA signs8<>+4(SB)/4, $0x3f800000
+DATA signs8<>+8(SB)/4, $0x3f800000
+DATA signs8<>+12(SB)/4, $0x3f800000
+DATA signs8<>+16(SB)/4, $0x3f800000
+DATA signs8<>+20(SB)/4, $0x3f800000
+DATA signs8<>+24(SB)/4, $0x3f800000
+DATA signs8<>+28(SB)/4, $0x3f800000
+DATA signs8<>+32(SB)/4, $0xbf800000
+DATA signs8<>+36(SB)/4, $0xbf800000
+DATA signs8<>+40(SB)/4, $0xbf800000
+DATA signs8<>+44(SB)/4, $0xbf800000
+DATA signs8<>+48(SB)/4, $0xbf800000
+DATA signs8<>+52(SB)/4, $0xbf800000
+DATA signs8<>+56(SB)/4, $0xbf800000
+DATA signs8<>+60(SB)/4, $0xbf800000
+GLOBL signs8<>(SB), RODATA|NOPTR, $64
+
+// func butterflyAVX512(a *float32, b *float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·butterflyAVX512(SB), NOSPLIT, $0-24
+	MOVQ a+0(FP), AX
+	MOVQ b+8(FP), CX
+	MOVQ n+16(FP), DX
+	CMPQ DX, $+16
+	JLT  done86
+
+loop85:
+	VMOVUPS (AX), Z0
+	VMOVUPS (CX), Z1
+	VADDPS  Z1, Z0, Z2
+	VSUBPS  Z1, Z0, Z0
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z0, (CX)
+	ADDQ    $+64, AX
+	ADDQ    $+64, CX
+	SUBQ    $+16, DX
+	CMPQ    DX, $+16
+	JGE     loop85
+
+done86:
+	VZEROUPPER
+	RET
+
+// func maxOfAVX512(x *float32, n int) float32
+// Requires: AVX, AVX512F, AVX512VL, SSE
+TEXT ·maxOfAVX512(SB), NOSPLIT, $0-20
+	MOVQ         x+0(FP), AX
+	MOVQ         n+8(FP), CX
+	VBROADCASTSS kff800000<>+0(SB), Z0
+	VBROADCASTSS kff800000<>+0(SB), Z1
+	VBROADCASTSS kff800000<>+0(SB), Z2
+	VBROADCASTSS kff800000<>+0(SB), Z3
+	CMPQ         CX, $+64
+	JLT          done88
+
+loop87:
+	VMOVUPS (AX), Z4
+	VMAXPS  Z0, Z4, Z0
+	VMOVUPS 64(AX), Z4
+	VMAXPS  Z1, Z4, Z1
+	VMOVUPS 128(AX), Z4
+	VMAXPS  Z2, Z4, Z2
+	VMOVUPS 192(AX), Z4
+	VMAXPS  Z3, Z4, Z3
+	ADDQ    $+256, AX
+	SUBQ    $+64, CX
+	CMPQ    CX, $+64
+	JGE     loop87
+
+done88:
+	CMPQ CX, $+16
+	JLT  done90
+
+loop89:
+	VMOVUPS (AX), Z4
+	VMAXPS  Z0, Z4, Z0
+	ADDQ    $+64, AX
+	SUBQ    $+16, CX
+	CMPQ    CX, $+16
+	JGE     loop89
+
+done90:
+	VMAXPS        Z1, Z0, Z0
+	VMAXPS        Z3, Z2, Z2
+	VMAXPS        Z2, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VMAXPS        Y1, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VMAXPS        X1, X0, X0
+	VPERMILPS     $0x4e, X0, X1
+	VMAXPS        X1, X0, X0
+	VPERMILPS     $0xb1, X0, X1
+	VMAXPS        X1, X0, X0
+	MOVSS         X0, ret+16(FP)
+	VZEROUPPER
+	RET
+
+// func findAVX512(x *float32, n int, what float32) int
+// Requires: AVX, AVX512F
+TEXT ·findAVX512(SB), NOSPLIT, $0-32
+	MOVQ         x+0(FP), AX
+	MOVQ         n+8(FP), CX
+	VBROADCASTSS what+16(FP), Z0
+	XORQ         DX, DX
+
+next:
+	CMPQ   DX, CX
+	JGE    out
+	VCMPPS $0x00, (AX)(DX*4), Z0, K1
+	KMOVW  K1, BX
+	TESTL  BX, BX
+	JNE    out
+	ADDQ   $+16, DX
+	JMP    next
+
+out:
+	MOVQ DX, ret+24(FP)
 	VZEROUPPER
 	RET

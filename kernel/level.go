@@ -9,12 +9,18 @@ import (
 )
 
 // Levels, from the plainest. A level runs everything the levels below it run.
-var levels = []string{"plain", "avx2", "avx512"}
+var levels = []string{"plain", "avx2", "avx512", "amx"}
+
+// levelAMX is AVX-512 with AMX tiles for products of many rows; lower levels are numbered as vecForm.
+const levelAMX = int(vecAVX512) + 1
 
 var level, levelErr = chooseLevel(os.Getenv("LOWKEY_CPU"))
 
 func chooseLevel(want string) (int, error) {
 	best := int(detectVecLevel())
+	if best == int(vecAVX512) && detectAMX() {
+		best = levelAMX
+	}
 	if want == "" {
 		return best, nil
 	}
@@ -27,7 +33,7 @@ func chooseLevel(want string) (int, error) {
 		}
 		return i, nil
 	}
-	return best, fault.New(fault.BadInput, "LOWKEY_CPU="+want, "unknown level", "levels: plain avx2 avx512", "unset LOWKEY_CPU")
+	return best, fault.New(fault.BadInput, "LOWKEY_CPU="+want, "unknown level", "levels: plain avx2 avx512 amx", "unset LOWKEY_CPU")
 }
 
 // Level is the name of the instruction level in use.

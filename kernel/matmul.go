@@ -195,6 +195,20 @@ func (w *Matrix) panels() int { return (w.N + PanelRows - 1) / PanelRows }
 
 // mul computes the columns of panels [from, to) for rows [row, last); row begins a tile.
 func (w *Matrix) mul(y []float32, ldy int, in *Input, from, to, row, last, worker int) {
+	if panels, rows := w.mulAMX(y, ldy, in, from, to, row, last); rows > row {
+		if rows < last { // the rows left of the panels done
+			w.mulRest(y, ldy, in, from, panels, rows, last, worker)
+		}
+		from = panels
+	}
+	w.mulRest(y, ldy, in, from, to, row, last, worker)
+}
+
+// mulRest is mul without AMX.
+func (w *Matrix) mulRest(y []float32, ldy int, in *Input, from, to, row, last, worker int) {
+	if from >= to {
+		return
+	}
 	if w.mulFast(y, ldy, in, from, to, row, last, &in.edge[worker]) {
 		return
 	}

@@ -91,6 +91,9 @@ func (p Plane) Code(dst []byte, page []byte, row, head int) {
 func (p Plane) scatter(head []byte, row int, code []byte) {
 	g, r := row/PanelRows, row%PanelRows
 	panel := head[g*PanelRows*len(code):][:PanelRows*len(code)]
+	if size := len(code) / p.Width; p.Codec <= CodecBF16 && scatterFast(panel[r*size:], code, p.Width, size) {
+		return
+	}
 	switch p.Codec {
 	case CodecF32:
 		for d := 0; d < p.Width; d++ {

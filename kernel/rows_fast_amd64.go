@@ -89,3 +89,17 @@ func toHalvesFast(c Codec, dst []uint16, src []float32) int {
 func fromHalvesFast(c Codec, dst []float32, src []uint16) int {
 	return decodeFast(c, dst, halfBytes(src))
 }
+
+// scatterFast copies n elements of 2 or 4 bytes to every 16th place of dst.
+func scatterFast(dst, src []byte, n, size int) bool {
+	if n == 0 {
+		return false
+	}
+	_, _ = dst[(n-1)*16*size+size-1], src[n*size-1]
+	if size == 2 {
+		scatter16(&dst[0], &src[0], n)
+	} else {
+		scatter32(&dst[0], &src[0], n)
+	}
+	return true
+}

@@ -95,6 +95,9 @@ func ArgMax(x []float32) int {
 	if len(x) == 0 {
 		return -1
 	}
+	if i := argMaxFast(x); i >= 0 {
+		return i
+	}
 	best := 0
 	for i, v := range x {
 		if v > x[best] || (x[best] != x[best] && v == v) {

@@ -146,6 +146,9 @@ func geluTanhMulPlain(dst, gate, up []float32) {
 
 // GELU: x[i] = x Φ(x), by the error function.
 func GELU(x []float32) {
+	if geluFast(x) {
+		return
+	}
 	for i, v := range x {
 		x[i] = geluf(v)
 	}
@@ -154,6 +157,9 @@ func GELU(x []float32) {
 // GELUMul: dst[i] = GELU(gate[i]) * up[i]. dst may be gate or up.
 func GELUMul(dst, gate, up []float32) {
 	gate, up = gate[:len(dst)], up[:len(dst)]
+	if geluMulFast(dst, gate, up) {
+		return
+	}
 	for i, v := range gate {
 		dst[i] = geluf(v) * up[i]
 	}

@@ -235,3 +235,117 @@ func ropePairsFast(x, cos, sin []float32) int {
 	}
 	return 0
 }
+
+func geluFast(dst []float32) bool {
+	if vecLevel == vecPlain {
+		return false
+	}
+	for len(dst) > 0 {
+		n := min(len(dst), vecSpan)
+		if vecLevel == vecAVX512 {
+			geluAVX512(&dst[0], n)
+		} else {
+			geluAVX2(&dst[0], n)
+		}
+		dst = dst[n:]
+	}
+	return true
+}
+
+func geluMulFast(dst, gate, up []float32) bool {
+	if vecLevel == vecPlain {
+		return false
+	}
+	for len(dst) > 0 {
+		n := min(len(dst), vecSpan)
+		if vecLevel == vecAVX512 {
+			geluMulAVX512(&dst[0], &gate[0], &up[0], n)
+		} else {
+			geluMulAVX2(&dst[0], &gate[0], &up[0], n)
+		}
+		dst, gate, up = dst[n:], gate[n:], up[n:]
+	}
+	return true
+}
+
+// normalizeFast does (x - mean) / sqrt(var + eps), for lengths of whole registers.
+func normalizeFast(dst, x []float32, eps float32) bool {
+	if len(x)%16 != 0 || len(x) > vecSpan {
+		return false
+	}
+	switch vecLevel {
+	case vecAVX512:
+		normalizeAVX512(&dst[0], &x[0], len(x), eps)
+	case vecAVX2:
+		normalizeAVX2(&dst[0], &x[0], len(x), eps)
+	default:
+		return false
+	}
+	return true
+}
+
+// hadamardFast does all stages, without the scale, for lengths from a register up.
+func hadamardFast(x []float32) bool {
+	n := len(x)
+	if vecLevel == vecPlain || n < 16 || n > vecSpan {
+		return false
+	}
+	h := 16
+	if vecLevel == vecAVX512 {
+		hadamardLanesAVX512(&x[0], n)
+	} else {
+		hadamardLanesAVX2(&x[0], n)
+		h = 8
+	}
+	for ; h < n; h *= 2 {
+		for i := 0; i < n; i += 2 * h {
+			if vecLevel == vecAVX512 {
+				butterflyAVX512(&x[i], &x[i+h], h)
+			} else {
+				butterflyAVX2(&x[i], &x[i+h], h)
+			}
+		}
+	}
+	return true
+}
+
+// argMaxFast finds the first of the largest numbers; -1 leaves it to plain Go.
+func argMaxFast(x []float32) int {
+	n := len(x) &^ 15
+	if vecLevel == vecPlain || n == 0 {
+		return -1
+	}
+	top := negInf
+	for at := 0; at < n; at += vecSpan {
+		if vecLevel == vecAVX512 {
+			top = max(top, maxOfAVX512(&x[at], min(n-at, vecSpan)))
+		} else {
+			top = max(top, maxOfAVX2(&x[at], min(n-at, vecSpan)))
+		}
+	}
+	for _, v := range x[n:] {
+		if v > top {
+			top = v
+		}
+	}
+	if top == negInf { // or NaN alone
+		return -1
+	}
+	at := 0
+	for at < n {
+		span, found := min(n-at, vecSpan), 0
+		if vecLevel == vecAVX512 {
+			found = findAVX512(&x[at], span, top)
+		} else {
+			found = findAVX2(&x[at], span, top)
+		}
+		at += found
+		if found < span {
+			break
+		}
+	}
+	for x[at] != top {
+		at++
+	}
+	return at
+}

@@ -19,3 +19,8 @@ func softcapFast(_ []float32, _, _ float32) bool       { return false }
 func rmsNormFast(_, _, _ []float32, _, _ float32) bool { return false }
 func ropeHalfFast(_, _, _, _ []float32) bool           { return false }
 func ropePairsFast(_, _, _ []float32) int              { return 0 }
+func geluFast(_ []float32) bool                        { return false }
+func geluMulFast(_, _, _ []float32) bool               { return false }
+func normalizeFast(_, _ []float32, _ float32) bool     { return false }
+func hadamardFast(_ []float32) bool                    { return false }
+func argMaxFast(_ []float32) int                       { return -1 }

@@ -10,6 +10,10 @@ func Hadamard(x []float32) bool {
 	if n == 0 || n&(n-1) != 0 {
 		return false
 	}
+	if hadamardFast(x) {
+		Scale(x, float32(1/math.Sqrt(float64(n))))
+		return true
+	}
 	for h := 1; h < n; h *= 2 {
 		for i := 0; i < n; i += 2 * h {
 			a, b := x[i:i+h], x[i+h:i+2*h]

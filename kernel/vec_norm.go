@@ -54,6 +54,15 @@ func LayerNorm(dst, x, w, b []float32, eps float32) {
 	if len(dst) == 0 {
 		return
 	}
+	if normalizeFast(dst, x, eps) {
+		if w != nil {
+			MulInto(dst, w[:len(dst)])
+		}
+		if b != nil {
+			Add(dst, b[:len(dst)])
+		}
+		return
+	}
 	var sum, sq float64
 	for _, v := range x {
 		sum += float64(v)

@@ -81,8 +81,8 @@ func TestElementwise(t *testing.T) {
 			run("SiLUMul", func(d []float32) { SiLUMul(d, d, y) }, func(i int, v float64) float64 { return v * sig(v) * yy(i) }, 5e-7, 0)
 			run("GELUTanh", GELUTanh, func(_ int, v float64) float64 { return gelut(v) }, 3e-6, 1e-9)
 			run("GELUTanhMul", func(d []float32) { GELUTanhMul(d, d, y) }, func(i int, v float64) float64 { return gelut(v) * yy(i) }, 3e-6, 1e-9)
-			run("GELU", GELU, func(_ int, v float64) float64 { return 0.5 * v * (1 + math.Erf(v/math.Sqrt2)) }, 2e-7, 0)
-			run("GELUMul", func(d []float32) { GELUMul(d, y, d) }, func(i int, v float64) float64 { return v * 0.5 * yy(i) * (1 + math.Erf(yy(i)/math.Sqrt2)) }, 3e-7, 0)
+			run("GELU", GELU, func(_ int, v float64) float64 { return 0.5 * v * (1 + math.Erf(v/math.Sqrt2)) }, 2e-6, 1e-9)
+			run("GELUMul", func(d []float32) { GELUMul(d, y, d) }, func(i int, v float64) float64 { return v * 0.5 * yy(i) * (1 + math.Erf(yy(i)/math.Sqrt2)) }, 2e-6, 1e-9)
 			run("Tanh", Tanh, func(_ int, v float64) float64 { return math.Tanh(v) }, 4e-7, 0)
 			run("Softcap", func(d []float32) { Softcap(d, 3) }, func(_ int, v float64) float64 { return 3 * math.Tanh(v/3) }, 6e-7, 0)
 		}
@@ -318,6 +318,25 @@ func TestReductions(t *testing.T) {
 		}{{nil, -1}, {[]float32{1, 3, 3, 2}, 1}, {[]float32{nan, 1, 2, nan}, 2}, {[]float32{nan, nan}, 0}, {[]float32{negInf, negInf}, 0}} {
 			if got := ArgMax(c.x); got != c.want {
 				t.Errorf("ArgMax(%v) = %d, want %d", c.x, got, c.want)
+			}
+		}
+		for _, n := range []int{16, 40, 100, 40000} {
+			x := randVec(r, n, 1)
+			x[0], x[n/3] = nan, nan
+			for _, at := range []int{1, n / 2, n - 1} {
+				x[at] = 50
+				x[n-1] = 50 // another one, later
+				if got := ArgMax(x); got != at {
+					t.Errorf("ArgMax of %d elements = %d, want %d", n, got, at)
+				}
+				x[at], x[n-1] = 0, 0
+			}
+			for i := range x {
+				x[i] = nan
+			}
+			x[n-2] = negInf
+			if got := ArgMax(x); got != n-2 {
+				t.Errorf("ArgMax of NaN and -Inf = %d, want %d", got, n-2)
 			}
 		}
 		dead := []float32{negInf, negInf}

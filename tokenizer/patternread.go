@@ -49,6 +49,7 @@ type patternReader struct {
 	fold    bool // inside (?i:
 	inClass bool // inside brackets
 	nodes   int
+	copies  int // an upper bound of the copies that repeated groups make
 	open    int // repetitions without limit that may give back, in the alternative at hand
 }
 
@@ -191,6 +192,8 @@ func (r *patternReader) quantified(n node) node {
 		// Groups that can be empty, and many copies of one, are left to the general engine: a group without limit would
 		// need a call for every round, too deep for a long text.
 		r.need(!n.canBeEmpty() && q.max <= 4)
+		r.copies = max(r.copies, 1) * q.max
+		r.need(r.copies <= 64) // nested groups multiply
 	}
 	return q
 }

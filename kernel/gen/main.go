@@ -29,6 +29,7 @@ var families = []family{
 	{"mm", genMM},
 	{"matfloat", genMatFloat},
 	{"peak", genPeak},
+	{"amx", genAMX},
 }
 
 func main() {

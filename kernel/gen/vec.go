@@ -15,6 +15,11 @@ func genVec(c *build.Context) {
 		genRMSNorm(v)
 		genRopeHalf(v)
 		genRopePairs(v)
+		genNormalize(v)
+		genHadamard(v)
+		genButterfly(v)
+		genMaxOf(v)
+		genFind(v)
 	})
 }
 
@@ -74,6 +79,14 @@ func genElementwise(v isa) {
 			g := k.(geluConsts)
 			return v.gate(g.gate, v.geluArg(g, x[0]), x[0], nil)
 		}, func(v isa) any { return v.geluConsts() }},
+		{"geluMul", "dst[i] = gate[i] Phi(gate[i]) * up[i]", []string{"gate", "up"}, nil, 1, func(v isa, k any, _, x []reg.VecVirtual) reg.VecVirtual {
+			y := v.gelu(k.(erfConsts), x[0])
+			v.VMULPS(x[1], y, y)
+			return y
+		}, func(v isa) any { return v.erfConsts() }},
+		{"gelu", "dst[i] = dst[i] Phi(dst[i])", []string{"dst"}, nil, 1, func(v isa, k any, _, x []reg.VecVirtual) reg.VecVirtual {
+			return v.gelu(k.(erfConsts), x[0])
+		}, func(v isa) any { return v.erfConsts() }},
 		{"softcap", "dst[i] = c tanh(dst[i] inv)", []string{"dst"}, []string{"c", "inv"}, 1, func(v isa, k any, s, x []reg.VecVirtual) reg.VecVirtual {
 			v.VMULPS(s[1], x[0], x[0])
 			t := v.tanh(k.(tanhConsts), x[0])
@@ -301,5 +314,187 @@ func genRopePairs(v isa) {
 		v.ADDQ(operand.I32(int32(half)), cos)
 		v.ADDQ(operand.I32(int32(half)), sin)
 	})
+	v.end()
+}
+
+// sumInto adds f of every register of x [n] to four accumulators, and returns their sum in lane 0.
+func (v isa) sumInto(x, n reg.GPVirtual, f func(t, acc reg.VecVirtual)) reg.VecVirtual {
+	acc := []reg.VecVirtual{v.zero(), v.zero(), v.zero(), v.zero()}
+	v.loop(n, 4*v.lanes(), func() {
+		for u, a := range acc {
+			t := v.r()
+			v.VMOVUPS(mem(x, u*v.bytes()), t)
+			f(t, a)
+		}
+		v.ADDQ(operand.I32(int32(4*v.bytes())), x)
+	})
+	v.loop(n, v.lanes(), func() {
+		t := v.r()
+		v.VMOVUPS(mem(x, 0), t)
+		f(t, acc[0])
+		v.ADDQ(operand.I32(int32(v.bytes())), x)
+	})
+	v.VADDPS(acc[1], acc[0], acc[0])
+	v.VADDPS(acc[3], acc[2], acc[2])
+	v.VADDPS(acc[2], acc[0], acc[0])
+	return v.foldAdd(acc[0])
+}
+
+func genNormalize(v isa) {
+	v.begin("normalize", "(dst, x *float32, n int, eps float32)",
+		"normalize"+v.suffix()+": dst = (x - mean) / sqrt(var + eps); n > 0 is a multiple of the lanes.")
+	x, n := v.ptr("x"), v.ptr("n")
+	sum := v.sumInto(x, n, func(t, acc reg.VecVirtual) { v.VADDPS(t, acc, acc) })
+	count := v.XMM()
+	v.VXORPS(count, count, count)
+	n = v.ptr("n")
+	v.VCVTSI2SSQ(n, count, count)
+	v.VDIVSS(count, sum, sum)
+	mean := v.r()
+	v.VBROADCASTSS(sum, mean)
+	x = v.ptr("x")
+	sq := v.sumInto(x, n, func(t, acc reg.VecVirtual) {
+		v.VSUBPS(mean, t, t)
+		v.VFMADD231PS(t, t, acc)
+	})
+	v.VDIVSS(count, sq, sq)
+	eps, err := v.Param("eps").Resolve()
+	if err != nil {
+		panic(err)
+	}
+	v.VADDSS(eps.Addr, sq, sq)
+	v.VSQRTSS(sq, sq, sq)
+	one := v.XMM()
+	v.VMOVSS(v.bitsMem(0x3f800000), one)
+	v.VDIVSS(sq, one, one)
+	inv := v.r()
+	v.VBROADCASTSS(one, inv)
+	x, n = v.ptr("x"), v.ptr("n")
+	dst := v.ptr("dst")
+	v.loop(n, v.lanes(), func() {
+		t := v.r()
+		v.VMOVUPS(mem(x, 0), t)
+		v.VSUBPS(mean, t, t)
+		v.VMULPS(inv, t, t)
+		v.VMOVUPS(t, mem(dst, 0))
+		v.ADDQ(operand.I32(int32(v.bytes())), x)
+		v.ADDQ(operand.I32(int32(v.bytes())), dst)
+	})
+	v.end()
+}
+
+// genHadamard: the stages inside a register. A stage of distance h is swap(x) + sign x, with the sign minus in the upper half of each 2h lanes.
+func genHadamard(v isa) {
+	v.begin("hadamardLanes", "(x *float32, n int)", "hadamardLanes"+v.suffix()+" does the stages of distance below the lanes, in place; n is a multiple of the lanes.")
+	x, n := v.ptr("x"), v.ptr("n")
+	var signs []reg.VecVirtual
+	for h := 1; h < v.lanes(); h *= 2 {
+		w := make([]uint32, 16)
+		for i := range w {
+			w[i] = 0x3f800000
+			if i&h != 0 {
+				w[i] = 0xbf800000
+			}
+		}
+		s := v.r()
+		v.VMOVUPS(v.table("signs"+string(rune('0'+h)), w), s)
+		signs = append(signs, s)
+	}
+	v.loop(n, v.lanes(), func() {
+		a := v.r()
+		v.VMOVUPS(mem(x, 0), a)
+		for i, s := range signs {
+			b := v.r()
+			switch {
+			case i == 0:
+				v.VPERMILPS(operand.U8(0xb1), a, b)
+			case i == 1:
+				v.VPERMILPS(operand.U8(0x4e), a, b)
+			case v.wide:
+				v.VSHUFF32X4(operand.U8([]uint8{0xb1, 0x4e}[i-2]), a, a, b)
+			default:
+				v.VPERM2F128(operand.U8(1), a, a, b)
+			}
+			v.VFMADD231PS(s, a, b)
+			a = b
+		}
+		v.VMOVUPS(a, mem(x, 0))
+		v.ADDQ(operand.I32(int32(v.bytes())), x)
+	})
+	v.end()
+}
+
+func genButterfly(v isa) {
+	v.begin("butterfly", "(a, b *float32, n int)", "butterfly"+v.suffix()+": a, b = a + b, a - b; n is a multiple of the lanes.")
+	a, b, n := v.ptr("a"), v.ptr("b"), v.ptr("n")
+	v.loop(n, v.lanes(), func() {
+		x, y, z := v.r(), v.r(), v.r()
+		v.VMOVUPS(mem(a, 0), x)
+		v.VMOVUPS(mem(b, 0), y)
+		v.VADDPS(y, x, z)
+		v.VSUBPS(y, x, x)
+		v.VMOVUPS(z, mem(a, 0))
+		v.VMOVUPS(x, mem(b, 0))
+		v.ADDQ(operand.I32(int32(v.bytes())), a)
+		v.ADDQ(operand.I32(int32(v.bytes())), b)
+	})
+	v.end()
+}
+
+func genMaxOf(v isa) {
+	v.begin("maxOf", "(x *float32, n int) float32", "maxOf"+v.suffix()+" is the largest of x, NaN left out; -Inf if there is none. n is a multiple of the lanes.")
+	x, n := v.ptr("x"), v.ptr("n")
+	acc := make([]reg.VecVirtual, 4)
+	for i := range acc {
+		acc[i] = v.r()
+		v.VBROADCASTSS(v.bitsMem(0xff800000), acc[i])
+	}
+	v.loop(n, 4*v.lanes(), func() {
+		for u, a := range acc {
+			t := v.r()
+			v.VMOVUPS(mem(x, u*v.bytes()), t)
+			v.VMAXPS(a, t, a) // the second operand wins where x is NaN
+		}
+		v.ADDQ(operand.I32(int32(4*v.bytes())), x)
+	})
+	v.loop(n, v.lanes(), func() {
+		t := v.r()
+		v.VMOVUPS(mem(x, 0), t)
+		v.VMAXPS(acc[0], t, acc[0])
+		v.ADDQ(operand.I32(int32(v.bytes())), x)
+	})
+	v.VMAXPS(acc[1], acc[0], acc[0])
+	v.VMAXPS(acc[3], acc[2], acc[2])
+	v.VMAXPS(acc[2], acc[0], acc[0])
+	v.Store(v.foldMax(acc[0]), v.ReturnIndex(0))
+	v.end()
+}
+
+func genFind(v isa) {
+	v.begin("find", "(x *float32, n int, what float32) int", "find"+v.suffix()+" is the place of the first register of x that holds what, or n; n is a multiple of the lanes.")
+	x, n, what := v.ptr("x"), v.ptr("n"), v.param("what")
+	at := v.GP64()
+	v.XORQ(at, at)
+	v.Label("next")
+	v.CMPQ(at, n)
+	v.JGE(operand.LabelRef("out"))
+	here := operand.Mem{Base: x, Index: at, Scale: 4}
+	bits := v.GP32()
+	const equal = 0
+	if v.wide {
+		k := v.K()
+		v.VCMPPS(operand.U8(equal), here, what, k)
+		v.KMOVW(k, bits)
+	} else {
+		t := v.r()
+		v.VCMPPS(operand.U8(equal), here, what, t)
+		v.VMOVMSKPS(t, bits)
+	}
+	v.TESTL(bits, bits)
+	v.JNE(operand.LabelRef("out"))
+	v.ADDQ(operand.I32(int32(v.lanes())), at)
+	v.JMP(operand.LabelRef("next"))
+	v.Label("out")
+	v.Store(at, v.ReturnIndex(0))
 	v.end()
 }

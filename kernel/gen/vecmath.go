@@ -3,6 +3,8 @@ package main
 // The exponential and its kin as macros over registers; the numbers are those of vec_exp.go in package kernel.
 
 import (
+	"math"
+
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
@@ -148,4 +150,61 @@ func (v isa) tanh(k tanhConsts, x reg.VecVirtual) reg.VecVirtual {
 	v.VCMPPS(operand.U8(less), k.split, a, near)
 	v.VBLENDVPS(near, t, y, y)
 	return y
+}
+
+type erfConsts struct {
+	exp                           expConsts
+	abs, t, uMul, uAdd, minusHalf op
+	p                             [10]operand.Mem // too many for registers
+}
+
+// erfConsts: half the complementary error function of |x|/sqrt(2) is t exp(P(u) - x²/2), t = 1/(1 + |x|/sqrt(8)), u = t brought to [-1, 1]; P fitted by minimax (4e-8) for |x| < 13.
+func (v isa) erfConsts() erfConsts {
+	k := erfConsts{exp: v.expConsts(), abs: v.kBits(0x7fffffff), t: v.k(0.35355339059327373), uMul: v.k(2.41666667), uAdd: v.k(-1.41666667), minusHalf: v.k(-0.5)}
+	for i, c := range []float64{-1.24780869, 0.566585422, 0.0149290385, -0.0288910214, -0.000909217051, 0.00356873847, -0.000243112023, -0.000500680238, 7.29445674e-05, 4.94271044e-05} {
+		k.p[i] = v.bitsMem(math.Float32bits(float32(c)))
+	}
+	return k
+}
+
+// here is a constant for one use: a memory operand, or a register freshly loaded where operands are wider than the constant.
+func (v isa) here(m operand.Mem) op {
+	if !v.wide {
+		return m
+	}
+	r := v.r()
+	v.VBROADCASTSS(m, r)
+	return r
+}
+
+// gelu returns x Phi(x) in a fresh register; x is kept.
+func (v isa) gelu(k erfConsts, x reg.VecVirtual) reg.VecVirtual {
+	t, one, u, p, y := v.r(), v.inReg(k.exp.one), v.r(), v.r(), v.r()
+	v.VBROADCASTSS(k.p[9], p)
+	v.and(k.abs, x, t)
+	v.VMULPS(k.t, t, t)
+	v.VADDPS(one, t, t)
+	v.VDIVPS(t, one, t)
+	v.VMULPS(k.uMul, t, u)
+	v.VADDPS(k.uAdd, u, u)
+	for i := 8; i >= 0; i-- {
+		v.VFMADD213PS(v.here(k.p[i]), u, p)
+	}
+	v.VMULPS(k.minusHalf, x, y)
+	v.VFMADD231PS(x, y, p)
+	h := v.exp(k.exp, p)
+	v.VMULPS(t, h, h)
+	v.VSUBPS(h, one, one) // 1 - h, for x >= 0
+	zero := v.zero()
+	const less = 1
+	if v.wide {
+		neg := v.K()
+		v.VCMPPS(operand.U8(less), zero, x, neg)
+		v.VMOVUPS(h, neg, one)
+	} else {
+		v.VCMPPS(operand.U8(less), zero, x, zero)
+		v.VBLENDVPS(zero, h, one, one)
+	}
+	v.VMULPS(x, one, one)
+	return one
 }

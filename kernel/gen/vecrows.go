@@ -3,6 +3,7 @@ package main
 // Family rows: conversions between float32 and 16-bit formats, and whole blocks of the q8 and q4 row codecs (rows.go in package kernel fixes their bytes).
 
 import (
+	"github.com/mmcloughlin/avo/attr"
 	"github.com/mmcloughlin/avo/build"
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -10,6 +11,9 @@ import (
 
 func genRows(c *build.Context) {
 	s := newShared()
+	for _, size := range []int{2, 4} {
+		genScatter(newISA(c, false, s), size)
+	}
 	both(c, s, func(v isa) {
 		genHalves(v)
 		genDecodeQ8(v)
@@ -17,6 +21,34 @@ func genRows(c *build.Context) {
 		genEncodeQ8(v)
 		genEncodeQ4(v)
 	})
+}
+
+// genScatter: elements of a row to their places in a panel of 16 rows.
+func genScatter(v isa, size int) {
+	name := map[int]string{2: "scatter16", 4: "scatter32"}[size]
+	v.Function(name)
+	v.Attributes(attr.NOSPLIT)
+	v.Pragma("noescape")
+	v.SignatureExpr("func(dst, src *byte, n int)")
+	v.Doc(name + " copies n elements, 16 elements apart at dst.")
+	dst, src, n := v.ptr("dst"), v.ptr("src"), v.ptr("n")
+	for _, unroll := range []int{4, 1} {
+		v.loop(n, unroll, func() {
+			for u := range unroll {
+				t := v.GP32()
+				if size == 2 {
+					v.MOVWLZX(mem(src, 2*u), t)
+					v.MOVW(t.As16(), mem(dst, 32*u))
+				} else {
+					v.MOVL(mem(src, 4*u), t)
+					v.MOVL(t, mem(dst, 64*u))
+				}
+			}
+			v.ADDQ(operand.I32(int32(size*unroll)), src)
+			v.ADDQ(operand.I32(int32(16*size*unroll)), dst)
+		})
+	}
+	v.RET()
 }
 
 // half is the low half of a register.
