@@ -248,6 +248,11 @@ func genInt8VNNI(v isa, f weightFormat, rows int) {
 			}
 		}, func() {
 			codes.rawVector = -1
+			if rows == 1 { // memory is the limit: help the formats with long blocks to keep it busy
+				for i := 0; i < f.block(); i += 64 {
+					v.PREFETCHT0(mem(panel, 2048+i))
+				}
+			}
 			var product []reg.VecVirtual // float32(i) of each row
 			if f.halves {
 				ints := fresh()
