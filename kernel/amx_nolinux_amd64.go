@@ -1,0 +1,5 @@
+//go:build amd64 && !linux
+
+package kernel
+
+func allowAMX() bool { return false }
