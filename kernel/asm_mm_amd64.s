@@ -7636,7 +7636,7 @@ DATA k01010101<>+28(SB)/4, $0x01010101
 GLOBL k01010101<>(SB), RODATA|NOPTR, $32
 
 // func mulQ80x1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
-// Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulQ80x1AVX512(SB), NOSPLIT, $0-80
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
@@ -7656,6 +7656,15 @@ loop3:
 	JLT    done6
 
 loop5:
+	PREFETCHT0    2048(DI)
+	PREFETCHT0    2112(DI)
+	PREFETCHT0    2176(DI)
+	PREFETCHT0    2240(DI)
+	PREFETCHT0    2304(DI)
+	PREFETCHT0    2368(DI)
+	PREFETCHT0    2432(DI)
+	PREFETCHT0    2496(DI)
+	PREFETCHT0    2560(DI)
 	VPSLLD.BCST   $0x07, 40(CX), Z1
 	VMOVDQU32     (DI), Z2
 	VPDPBUSD.BCST (CX), Z2, Z1
@@ -8049,7 +8058,7 @@ done16:
 	RET
 
 // func mulQ40x1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
-// Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulQ40x1AVX512(SB), NOSPLIT, $0-80
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
@@ -8070,6 +8079,11 @@ loop19:
 	JLT          done22
 
 loop21:
+	PREFETCHT0    2048(DI)
+	PREFETCHT0    2112(DI)
+	PREFETCHT0    2176(DI)
+	PREFETCHT0    2240(DI)
+	PREFETCHT0    2304(DI)
 	VPSLLD.BCST   $0x03, 40(CX), Z2
 	VMOVDQU32     (DI), Z4
 	VPANDD        Z0, Z4, Z3
@@ -8498,7 +8512,7 @@ done32:
 	RET
 
 // func mulQ41x1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
-// Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulQ41x1AVX512(SB), NOSPLIT, $0-80
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
@@ -8519,6 +8533,11 @@ loop35:
 	JLT          done38
 
 loop37:
+	PREFETCHT0       2048(DI)
+	PREFETCHT0       2112(DI)
+	PREFETCHT0       2176(DI)
+	PREFETCHT0       2240(DI)
+	PREFETCHT0       2304(DI)
 	VXORPS           Z2, Z2, Z2
 	VMOVDQU32        (DI), Z4
 	VPANDD           Z0, Z4, Z3
@@ -8966,7 +8985,7 @@ done48:
 	RET
 
 // func mulQ50x1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
-// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulQ50x1AVX512(SB), NOSPLIT, $0-80
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
@@ -8988,6 +9007,12 @@ loop51:
 	JLT          done54
 
 loop53:
+	PREFETCHT0    2048(DI)
+	PREFETCHT0    2112(DI)
+	PREFETCHT0    2176(DI)
+	PREFETCHT0    2240(DI)
+	PREFETCHT0    2304(DI)
+	PREFETCHT0    2368(DI)
 	VPSLLD.BCST   $0x04, 40(CX), Z3
 	VMOVDQU32     (DI), Z5
 	VPANDD        Z0, Z5, Z4
@@ -9483,7 +9508,7 @@ done64:
 	RET
 
 // func mulQ51x1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
-// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulQ51x1AVX512(SB), NOSPLIT, $0-80
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
@@ -9505,6 +9530,12 @@ loop67:
 	JLT          done70
 
 loop69:
+	PREFETCHT0       2048(DI)
+	PREFETCHT0       2112(DI)
+	PREFETCHT0       2176(DI)
+	PREFETCHT0       2240(DI)
+	PREFETCHT0       2304(DI)
+	PREFETCHT0       2368(DI)
 	VXORPS           Z3, Z3, Z3
 	VMOVDQU32        (DI), Z5
 	VPANDD           Z0, Z5, Z4
@@ -10019,7 +10050,7 @@ done80:
 	RET
 
 // func mulQ4Kx1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
-// Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulQ4Kx1AVX512(SB), NOSPLIT, $0-80
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
@@ -10049,6 +10080,11 @@ loop85:
 	JLT         done88
 
 loop87:
+	PREFETCHT0       2048(DI)
+	PREFETCHT0       2112(DI)
+	PREFETCHT0       2176(DI)
+	PREFETCHT0       2240(DI)
+	PREFETCHT0       2304(DI)
 	VXORPS           Z4, Z4, Z4
 	VMOVDQU32        (DI), Z6
 	VPANDD           Z0, Z6, Z5
@@ -10580,7 +10616,7 @@ done102:
 	RET
 
 // func mulQ5Kx1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
-// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulQ5Kx1AVX512(SB), NOSPLIT, $0-80
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
@@ -10611,6 +10647,12 @@ loop109:
 	JLT         done112
 
 loop111:
+	PREFETCHT0       2048(DI)
+	PREFETCHT0       2112(DI)
+	PREFETCHT0       2176(DI)
+	PREFETCHT0       2240(DI)
+	PREFETCHT0       2304(DI)
+	PREFETCHT0       2368(DI)
 	VXORPS           Z5, Z5, Z5
 	VMOVDQU32        (DI), Z7
 	VPANDD           Z0, Z7, Z6
@@ -11199,7 +11241,7 @@ done126:
 	RET
 
 // func mulQ6Kx1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
-// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulQ6Kx1AVX512(SB), NOSPLIT, $0-80
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
@@ -11229,6 +11271,13 @@ loop133:
 	JLT       done136
 
 loop135:
+	PREFETCHT0    2048(DI)
+	PREFETCHT0    2112(DI)
+	PREFETCHT0    2176(DI)
+	PREFETCHT0    2240(DI)
+	PREFETCHT0    2304(DI)
+	PREFETCHT0    2368(DI)
+	PREFETCHT0    2432(DI)
 	VPSLLD.BCST   $0x05, 44(CX), Z5
 	VMOVDQU32     (DI), Z6
 	VPANDD        Z0, Z6, Z6
