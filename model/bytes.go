@@ -184,6 +184,9 @@ func ScratchBytes(c *config.Config, tokens int) int64 {
 		if f.Kind != config.Plain {
 			mlp *= 2
 		}
+		if c.Parallel { // both halves at once
+			floats, mlp = floats+mlp+3*int64(c.Hidden), 0
+		}
 		block = max(block, 3*int64(c.Hidden)+floats, 3*int64(c.Hidden)+mlp)
 		widest = max(widest, int64(c.Hidden), int64(f.Intermediate), in)
 		attend = max(attend, attendFloats(a, q, out))

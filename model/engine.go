@@ -73,7 +73,7 @@ func NewEngine(m *Model, opt Options, progress func(done, total int)) (*Engine, 
 		return nil, err
 	}
 	store, err := kvcache.New(kvcache.Config{Layers: m.Layouts(), Spec: opt.Spec, PageRows: opt.PageRows, Budget: opt.Budget, MaxRows: opt.MaxRows,
-		Fingerprint: m.Fingerprint(), Numerics: opt.Numerics()})
+		Fingerprint: m.Fingerprint(opt.MaxRows), Numerics: opt.Numerics()})
 	if err != nil {
 		e.Close()
 		return nil, err
@@ -132,8 +132,12 @@ func (e *Engine) load(progress func(done, total int)) error {
 	if e.norm, err = e.normOf(func(s string) (tensor.Weight, bool) { return m.topWeight("norm", s) }, "norm"); err != nil {
 		return err
 	}
+	designs, err := m.build(e.opt.MaxRows)
+	if err != nil {
+		return err
+	}
 	for i := range c.Layers {
-		b, err := e.loadBlock(i)
+		b, err := e.loadBlock(i, designs[i])
 		if err != nil {
 			return fmt.Errorf("layer %d: %w", i, err)
 		}
@@ -169,7 +173,7 @@ func (e *Engine) normOf(get func(suffix string) (tensor.Weight, bool), name stri
 	return n, nil
 }
 
-func (e *Engine) loadBlock(i int) (b block, err error) {
+func (e *Engine) loadBlock(i int, design attention.Design) (b block, err error) {
 	m, c := e.Model, e.Model.Config
 	lw := layerWeights{m.src, m.names, i, ""}
 	wanted := []struct {
@@ -194,7 +198,7 @@ func (e *Engine) loadBlock(i int) (b block, err error) {
 			return b, err
 		}
 	}
-	if b.attn, err = m.designs[i].Bind(layerWeights{m.src, m.names, i, "attn."}, e.packer); err != nil {
+	if b.attn, err = design.Bind(layerWeights{m.src, m.names, i, "attn."}, e.packer); err != nil {
 		return b, err
 	}
 	f := &c.Layers[i].MLP
@@ -303,6 +307,10 @@ func (e *Engine) block(i int, x tensor.Buf) {
 	b, c, ws := &e.blocks[i], e.Model.Config, e.ws
 	m := ws.Mark()
 	e.step.Layer, e.step.View, e.step.Types = i, &b.view, e.Store.Types(i)
+	if c.Parallel {
+		e.parallel(b, &c.Layers[i].MLP, x)
+		return
+	}
 	h := x
 	if !c.PostNormOnly {
 		h = e.applyNorm(x, b.attnNorm)
@@ -322,6 +330,17 @@ func (e *Engine) block(i int, x tensor.Buf) {
 		y = e.applyNorm(y, b.mlpPostNorm)
 	}
 	ws.Add(x, y, c.ResidualScale)
+	ws.Release(m)
+}
+
+// parallel runs a layer whose attention and MLP both read its input.
+func (e *Engine) parallel(b *block, f *config.MLP, x tensor.Buf) {
+	ws := e.ws
+	m, scale := ws.Mark(), e.Model.Config.ResidualScale
+	y := b.attn.Step(&e.step, e.applyNorm(x, b.attnNorm))
+	z := e.mlp(b, f, e.applyNorm(x, b.mlpNorm))
+	ws.Add(x, y, scale)
+	ws.Add(x, z, scale)
 	ws.Release(m)
 }
 

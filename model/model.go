@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"math"
 	"os"
 
 	"github.com/lowkeylm/lowkey/attention"
@@ -25,7 +24,7 @@ type Model struct {
 
 	src     Source
 	names   *names
-	designs []attention.Design
+	designs []attention.Design // for the trained context; only longrope's frequencies depend on it
 }
 
 // Open reads the configuration and finds the weights of a .gguf file or a Hugging Face folder. What cannot run is refused by name.
@@ -47,7 +46,7 @@ func Open(path string) (*Model, error) {
 		err = m.openFolder(path)
 	}
 	if err == nil {
-		err = m.build()
+		m.designs, err = m.build(m.Config.MaxPosition)
 	}
 	if err != nil {
 		m.Close()
@@ -71,7 +70,26 @@ func (m *Model) openGGUF(path string) error {
 	if t, ok := f.Tensor("token_embd.weight"); ok && m.Config.Vocab == 0 {
 		m.Config.Vocab = t.Shape()[0]
 	}
-	return ggufSource{f}.checkFormats()
+	if err := (ggufSource{f}).checkFormats(); err != nil {
+		return err
+	}
+	return m.ropeFactors()
+}
+
+// ropeFactors reads the divisors of rotary frequencies that Llama 3 files keep in a tensor.
+func (m *Model) ropeFactors() error {
+	w, ok := m.src.Tensor("rope_freqs.weight")
+	if !ok {
+		return nil
+	}
+	if len(w.Shape) != 1 {
+		return fault.New(fault.BadFile, "tensor "+w.Name, fmt.Sprintf("shape %v", w.Shape), "must be a list of divisors", "")
+	}
+	divisors := make([]float64, w.Cols())
+	for i, v := range w.Float32s() {
+		divisors[i] = float64(v)
+	}
+	return m.Config.SetRopeFactors(divisors)
 }
 
 func (m *Model) readConfig(path string) (err error) {
@@ -85,6 +103,7 @@ func (m *Model) openFolder(path string) error {
 		return err
 	}
 	m.src, m.names = folderSource{f}, folderNames(m.Config)
+	m.names = m.names.nested(m.src)
 	return nil
 }
 
@@ -104,11 +123,18 @@ func folderNames(c *config.Config) *names {
 		return hfNames.with(map[string]place{"attn_post_norm": at("post_attention_layernorm"), "mlp_norm": at("pre_feedforward_layernorm"), "mlp_post_norm": at("post_feedforward_layernorm")})
 	case c.PostNormOnly:
 		return hfNames.with(map[string]place{"attn_post_norm": at("post_attention_layernorm"), "mlp_post_norm": at("post_feedforward_layernorm")})
+	case c.ModelType == "hunyuan_v1_dense":
+		return hfNames.with(map[string]place{"attn.q_norm": at("self_attn.query_layernorm"), "attn.k_norm": at("self_attn.key_layernorm")})
+	case c.ModelType == "starcoder2":
+		return hfNames.with(map[string]place{"mlp.up": at("mlp.c_fc"), "mlp.down": at("mlp.c_proj")})
+	case c.ModelType == "gpt_neox":
+		n, w := a.HeadDim, 3*a.HeadDim
+		return neoxNames.with(map[string]place{"attn.q": {"attention.query_key_value", 0, n, w}, "attn.k": {"attention.query_key_value", n, 2 * n, w}, "attn.v": {"attention.query_key_value", 2 * n, w, w}})
 	case c.ModelType == "phi3":
 		q, kv := a.Heads*a.HeadDim, a.KVHeads*a.HeadDim
 		f := c.Layers[0].MLP.Intermediate
-		return hfNames.with(map[string]place{"attn.q": {"self_attn.qkv_proj", 0, q}, "attn.k": {"self_attn.qkv_proj", q, q + kv}, "attn.v": {"self_attn.qkv_proj", q + kv, q + 2*kv},
-			"mlp.gate": {"mlp.gate_up_proj", 0, f}, "mlp.up": {"mlp.gate_up_proj", f, 2 * f}})
+		return hfNames.with(map[string]place{"attn.q": {"self_attn.qkv_proj", 0, q, 0}, "attn.k": {"self_attn.qkv_proj", q, q + kv, 0}, "attn.v": {"self_attn.qkv_proj", q + kv, q + 2*kv, 0},
+			"mlp.gate": {"mlp.gate_up_proj", 0, f, 0}, "mlp.up": {"mlp.gate_up_proj", f, 2 * f, 0}})
 	}
 	return &hfNames
 }
@@ -121,35 +147,42 @@ func (m *Model) Close() {
 	}
 }
 
-// build makes each layer's design. Layers that rotate alike share one Rope, so that a step makes its angles once.
-func (m *Model) build() error {
-	ropes := map[string]*tensor.Rope{}
+// build makes each layer's design for sequences of up to context tokens. Layers that rotate alike share one Rope, so that a step makes its angles once.
+func (m *Model) build(context int) ([]attention.Design, error) {
+	ropes := ropes{context: context, made: map[string]*tensor.Rope{}}
+	var out []attention.Design
 	for i := range m.Config.Layers {
 		d, err := m.design(&m.Config.Layers[i].Attention, ropes)
 		if err != nil {
-			return fmt.Errorf("layer %d: %w", i, err)
+			return nil, fmt.Errorf("layer %d: %w", i, err)
 		}
-		m.designs = append(m.designs, d)
+		out = append(out, d)
 	}
-	return nil
+	return out, nil
 }
 
-func (m *Model) rope(r config.Rope, ropes map[string]*tensor.Rope) (*tensor.Rope, error) {
+// ropes are the rotations made for one context, by their descriptions.
+type ropes struct {
+	context int
+	made    map[string]*tensor.Rope
+}
+
+func (m *Model) rope(r config.Rope, ropes ropes) (*tensor.Rope, error) {
 	if r.Dim == 0 {
 		return nil, nil
 	}
 	key := fmt.Sprintf("%+v", r)
-	if ropes[key] == nil {
-		inv, factor, err := r.Frequencies(m.Config.MaxPosition)
+	if ropes.made[key] == nil {
+		inv, factor, err := r.Frequencies(ropes.context)
 		if err != nil {
 			return nil, err
 		}
-		ropes[key] = &tensor.Rope{InvFreq: inv, Factor: factor, Pairs: r.Layout == config.Pairs, Sign: float64(r.Sign)}
+		ropes.made[key] = &tensor.Rope{InvFreq: inv, Factor: factor, Pairs: r.Layout == config.Pairs, Sign: float64(r.Sign)}
 	}
-	return ropes[key], nil
+	return ropes.made[key], nil
 }
 
-func (m *Model) design(a *config.Attention, ropes map[string]*tensor.Rope) (attention.Design, error) {
+func (m *Model) design(a *config.Attention, ropes ropes) (attention.Design, error) {
 	rope, err := m.rope(a.Rope, ropes)
 	if err != nil {
 		return nil, err
@@ -181,11 +214,16 @@ func (m *Model) Layouts() []kvcache.Layout {
 	return out
 }
 
-// Fingerprint identifies the model: configuration, and the size and sampled bytes of its tensors.
-func (m *Model) Fingerprint() string {
+// Fingerprint identifies the model as it runs for a context: configuration, the rotary list that longrope chooses, and the size and sampled bytes of its tensors.
+func (m *Model) Fingerprint(context int) string {
 	h := sha256.New()
 	c := *m.Config
 	json.NewEncoder(h).Encode(c)
+	for i := range c.Layers {
+		if r := &c.Layers[i].Attention.Rope; r.Kind == config.RopeLong {
+			fmt.Fprintln(h, "long", context > r.Original)
+		}
+	}
 	for i := -1; i < len(m.designs); i++ {
 		for _, name := range []string{"embed", "norm", "attn_norm", "attn.k", "attn.kv_a", "mlp.down"} {
 			var w tensor.Weight
@@ -245,6 +283,10 @@ func (m *Model) Forward(o tensor.Ops, ids []int32, keep func(layer int, attn ten
 	for i := range pos {
 		pos[i] = i
 	}
+	designs, err := m.build(len(ids))
+	if err != nil { // Open built them once
+		panic(err)
+	}
 	embed, _ := m.topWeight("embed", ".weight")
 	x := o.Scale(o.Embed(leaf(embed), ids), c.EmbedScale)
 	for i := range c.Layers {
@@ -264,12 +306,16 @@ func (m *Model) Forward(o tensor.Ops, ids []int32, keep func(layer int, attn ten
 			}
 			return o.Scale(y, c.ResidualScale)
 		}
-		y := m.designs[i].Forward(o, layerWeights{m.src, m.names, i, "attn."}, pre(x, "attn_norm"), pos)
+		y := designs[i].Forward(o, layerWeights{m.src, m.names, i, "attn."}, pre(x, "attn_norm"), pos)
 		if keep != nil {
 			keep(i, y)
 		}
 		h := o.Add(x, post(y, "attn_post_norm"))
-		mlp := forwardMLP(o, layerWeights{m.src, m.names, i, "mlp."}, &c.Layers[i].MLP, pre(h, "mlp_norm"))
+		from := h
+		if c.Parallel {
+			from = x
+		}
+		mlp := forwardMLP(o, layerWeights{m.src, m.names, i, "mlp."}, &c.Layers[i].MLP, pre(from, "mlp_norm"))
 		x = o.Add(h, post(mlp, "mlp_post_norm"))
 	}
 	x = norm(x, func() (tensor.Weight, bool) { return m.topWeight("norm", ".weight") }, func() (tensor.Weight, bool) { return m.topWeight("norm", ".bias") })
@@ -319,5 +365,3 @@ func (m *Model) FileBytes() int64 {
 	}
 	return 0
 }
-
-var _ = math.Sqrt

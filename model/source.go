@@ -92,10 +92,38 @@ type names struct {
 	prefix     string // "blk.%d."
 }
 
-// place is a tensor's name in the file; rows [from, to) of it when several are stored as one.
+// place is a tensor's name in the file; rows [from, to) of it when several are stored as one, or these of every `every` rows when they are stored head by head.
 type place struct {
-	name     string
-	from, to int
+	name            string
+	from, to, every int
+}
+
+// cut takes a place's rows out of what the file keeps as one; false where it has fewer.
+func (p place) cut(t tensor.Weight) (tensor.Weight, bool) {
+	if p.to == 0 {
+		return t, true
+	}
+	vector := len(t.Shape) == 1
+	if vector {
+		t.Shape = []int{t.Cols(), 1}
+	}
+	switch {
+	case p.to > t.Rows() || p.every > 0 && t.Rows()%p.every != 0:
+		return tensor.Weight{}, false
+	case p.every == 0:
+		t = t.Slice(p.from, p.to)
+	default:
+		row := len(t.Data) / t.Rows()
+		var data []byte
+		for at := 0; at < t.Rows(); at += p.every {
+			data = append(data, t.Data[(at+p.from)*row:(at+p.to)*row]...)
+		}
+		t.Shape, t.Data = []int{t.Rows() / p.every * (p.to - p.from), t.Cols()}, data
+	}
+	if vector {
+		t.Shape = t.Shape[:1]
+	}
+	return t, true
 }
 
 func at(name string) place { return place{name: name} }
@@ -124,17 +152,10 @@ func (w layerWeights) Get(name string) (tensor.Weight, bool) {
 	if !ok && !bias {
 		t, ok = w.src.Tensor(full)
 	}
-	if ok && p.to > 0 {
-		if p.to > t.Rows() {
-			return tensor.Weight{}, false
-		}
-		if bias {
-			t.Data, t.Shape = t.Data[p.from*len(t.Data)/t.Cols():p.to*len(t.Data)/t.Cols()], []int{p.to - p.from}
-		} else {
-			t = t.Slice(p.from, p.to)
-		}
+	if !ok {
+		return t, false
 	}
-	return t, ok
+	return p.cut(t)
 }
 
 var ggufNames = names{prefix: "blk.%d.",
@@ -160,6 +181,39 @@ var mlraNames = names{prefix: "transformer.h.%d.",
 		"attn.q_a": at("attn.q_a_proj"), "attn.q_a_norm": at("attn.q_a_layernorm"), "attn.q_b": at("attn.q_b_proj"),
 		"attn.kv_a": at("attn.kv_a_proj_with_mqa"), "attn.kv_a_norm": at("attn.kv_a_layernorm"), "attn.kv_b": at("attn.kv_b_proj"),
 		"mlp.gate": at("mlp.c_fc1"), "mlp.up": at("mlp.c_fc2"), "mlp.down": at("mlp.c_proj")}}
+
+var neoxNames = names{prefix: "gpt_neox.layers.%d.",
+	top: map[string]place{"embed": at("gpt_neox.embed_in"), "norm": at("gpt_neox.final_layer_norm"), "lm_head": at("embed_out")},
+	layer: map[string]place{"attn_norm": at("input_layernorm"), "mlp_norm": at("post_attention_layernorm"), "attn.o": at("attention.dense"),
+		"mlp.up": at("mlp.dense_h_to_4h"), "mlp.down": at("mlp.dense_4h_to_h")}}
+
+// nested returns n with the prefix that the tensors of src have: a text model inside a wrapper (Gemma 3, Step-3) keeps its names behind "language_model.", and a folder
+// saved without its output matrix drops "model.". The embedding tells.
+func (n *names) nested(src Source) *names {
+	const own = "model."
+	if n.top["embed"].name != own+"embed_tokens" {
+		return n
+	}
+	for _, prefix := range []string{own, "language_model.model.", "model.language_model.", "language_model.", ""} {
+		if _, ok := src.Tensor(prefix + "embed_tokens.weight"); !ok {
+			continue
+		}
+		if prefix == own {
+			return n
+		}
+		out := names{layer: n.layer, prefix: prefix + strings.TrimPrefix(n.prefix, own), top: map[string]place{}}
+		for k, p := range n.top {
+			out.top[k] = at(strings.Replace(p.name, own, prefix, 1))
+		}
+		for _, head := range []string{"language_model.lm_head", "language_model.model.lm_head"} {
+			if _, ok := src.Tensor(head + ".weight"); ok {
+				out.top["lm_head"] = at(head)
+			}
+		}
+		return &out
+	}
+	return n
+}
 
 // with returns a copy of n with some layer names replaced.
 func (n names) with(layer map[string]place) *names {

@@ -205,6 +205,7 @@ func (m *MLP) MoE() bool { return m.Experts > 0 }
 // families that run, by model_type, from a Hugging Face folder and from GGUF.
 var (
 	runsFolder = []string{"llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "deepseek_v2", "deepseek_v3", "minicpm3", "step3_text", "phi3", "granite", "smollm3", "olmo2", "youtu",
+		"hunyuan_v1_dense", "starcoder2", "gpt_neox",
 		"mlra_mha", "mlra_mqa", "mlra_gqa", "mlra_mla", "mlra_mfa", "lowkey"}
 	runsGGUF    = []string{"llama", "qwen2", "qwen3", "gemma3_text"}
 	runsDesigns = []string{MHA, GQA, MQA, MLA, MFA, MFAKR}
