@@ -1,6 +1,6 @@
 package main
 
-// Family mm: products of packed weights. This file: int8 activations by quantised weights with AVX-512 VNNI; mmavx2.go has the AVX2 form, mmf32.go the float one.
+// Family mm: products of int8 activations by quantised weights. This file: what both levels share, and the form with AVX-512 VNNI; mmavx2.go has the AVX2 form.
 //
 // The layout of panels is in kernel/matrix.go, of activations in kernel/matmul.go (actBlock), the order of sums in docs/design.md section 5. A tile of 1, 2, 4 or 8 rows
 // runs as many chains side by side and changes no bit.
@@ -152,7 +152,7 @@ func storeTile(v isa, acc [][]reg.VecVirtual, y, ld reg.GPVirtual) {
 	}
 }
 
-// unpackVNNI loads the 4 codes of 16 rows that group g of 0..7 holds.
+// codesVNNI unpacks the codes of a block: group g of 0..7 is dimensions 4g..4g+3 of 16 rows, one to a byte.
 type codesVNNI struct {
 	v         isa
 	f         weightFormat
@@ -177,7 +177,7 @@ func newCodesVNNI(v isa, f weightFormat, panel reg.GPVirtual) *codesVNNI {
 	return c
 }
 
-// group returns the codes of dimensions 4g..4g+3.
+// group returns the codes of group g.
 func (c *codesVNNI) group(g int) reg.VecVirtual {
 	v := c.v
 	x := v.r()
@@ -363,10 +363,11 @@ func genQuantizeAVX512(v isa) {
 		v.VPMAXUD(t, m, m)
 		v.VPSHUFD(operand.U8(0xb1), m, t)
 		v.VPMAXUD(t, m, m)
-		sa, inv, k := v.r(), v.r(), v.K()
-		v.VDIVPS(top127, m, sa)
+		sa, few, inv, k := v.XMM(), v.XMM(), v.r(), v.K() // divisions of four lanes take a quarter of the time
+		v.VDIVPS(top127.(reg.VecVirtual).AsX(), m.AsX(), sa)
 		v.VCMPPS_BCST(operand.U8(0x0d), tiny, sa, k) // sa >= smallest normal; false for NaN
-		v.VDIVPS_Z(sa, one, k, inv)
+		v.VDIVPS_Z(sa, one.(reg.VecVirtual).AsX(), k, few)
+		v.VBROADCASTSS(few, inv)
 		v.VMULPS(inv, a, a)
 		v.VMULPS(inv, b, b)
 		v.VCVTPS2DQ(a, a)
@@ -382,7 +383,7 @@ func genQuantizeAVX512(v isa) {
 		v.VPADDD(u, sum, sum)
 		v.VPSHUFD(operand.U8(0xb1), sum, u)
 		v.VPADDD(u, sum, sum) // low in the lower lane, high in the upper
-		finishActBlock(v, dst, sum, sa.AsX())
+		finishActBlock(v, dst, sum, sa)
 		v.ADDQ(operand.I32(128), x)
 		v.ADDQ(step, dst)
 	})
