@@ -91,7 +91,7 @@ func (p Plane) Code(dst []byte, page []byte, row, head int) {
 func (p Plane) scatter(head []byte, row int, code []byte) {
 	g, r := row/PanelRows, row%PanelRows
 	panel := head[g*PanelRows*len(code):][:PanelRows*len(code)]
-	if size := len(code) / p.Width; p.Codec <= CodecBF16 && scatterFast(panel[r*size:], code, p.Width, size) {
+	if size := RowBytes(p.Codec, 1); p.Codec <= CodecBF16 && scatterFast(panel[r*size:], code, p.Width, size) {
 		return
 	}
 	switch p.Codec {
