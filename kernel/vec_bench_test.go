@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"math"
 	"testing"
 )
 
@@ -48,10 +49,15 @@ func BenchmarkAttend(b *testing.B) {
 func BenchmarkVec(b *testing.B) {
 	r := testRand(2)
 	x, y, z := randVec(r, 4096, 1), randVec(r, 4096, 1), make([]float32, 4096)
+	cos, sin := make([]float32, 2048), make([]float32, 2048)
+	for i := range cos {
+		s, c := math.Sincos(float64(i))
+		cos[i], sin[i] = float32(c), float32(s)
+	}
 	for name, f := range map[string]func(){
 		"Add": func() { Add(z, y) }, "RMSNorm": func() { RMSNorm(z, x, y, 1e-5, false) }, "LayerNorm": func() { LayerNorm(z, x, y, y, 1e-5) },
 		"SiLUMul": func() { SiLUMul(z, x, y) }, "GELUTanhMul": func() { GELUTanhMul(z, x, y) }, "GELUMul": func() { GELUMul(z, x, y) },
-		"Softcap": func() { copy(z, x); Softcap(z, 30) }, "RopeHalf": func() { RopeHalf(z, x[:2048], y[:2048]) }, "Hadamard": func() { Hadamard(z) }, "ArgMax": func() { ArgMax(x) },
+		"Softcap": func() { copy(z, x); Softcap(z, 30) }, "RopeHalf": func() { RopeHalf(y, cos, sin) }, "Hadamard": func() { Hadamard(z) }, "ArgMax": func() { ArgMax(x) },
 	} {
 		b.Run(name, func(b *testing.B) {
 			for range b.N {
