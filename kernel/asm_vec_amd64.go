@@ -4,6 +4,9 @@
 
 package kernel
 
+// cpuFeatures is ECX of CPUID leaf 1.
+func cpuFeatures() uint32
+
 // addAVX2: dst[i] += x[i], i < n.
 //
 //go:noescape

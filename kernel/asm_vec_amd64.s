@@ -4,6 +4,15 @@
 
 #include "textflag.h"
 
+// func cpuFeatures() uint32
+// Requires: CPUID
+TEXT ·cpuFeatures(SB), NOSPLIT, $0-4
+	MOVL $0x00000001, AX
+	XORL CX, CX
+	CPUID
+	MOVL CX, ret+0(FP)
+	RET
+
 // func addAVX2(dst *float32, x *float32, n int)
 // Requires: AVX
 TEXT ·addAVX2(SB), NOSPLIT, $0-24

@@ -3,6 +3,7 @@ package main
 // Family vec: element-wise operations, RMSNorm, RoPE.
 
 import (
+	"github.com/mmcloughlin/avo/attr"
 	"github.com/mmcloughlin/avo/build"
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -10,6 +11,7 @@ import (
 
 func genVec(c *build.Context) {
 	s := newShared()
+	genFeatures(newISA(c, false, s))
 	both(c, s, func(v isa) {
 		genElementwise(v)
 		genRMSNorm(v)
@@ -21,6 +23,18 @@ func genVec(c *build.Context) {
 		genMaxOf(v)
 		genFind(v)
 	})
+}
+
+func genFeatures(v isa) {
+	v.Function("cpuFeatures")
+	v.Attributes(attr.NOSPLIT)
+	v.SignatureExpr("func() uint32")
+	v.Doc("cpuFeatures is ECX of CPUID leaf 1.")
+	v.MOVL(operand.U32(1), reg.EAX)
+	v.XORL(reg.ECX, reg.ECX)
+	v.CPUID()
+	v.Store(reg.ECX, v.ReturnIndex(0))
+	v.RET()
 }
 
 // elementwise describes dst[i] = body(srcs[i]...).
