@@ -1,6 +1,6 @@
 package kernel
 
-// Products of many rows by quantised weights with AMX tiles. The bits are those of the AVX-512 kernels: same integers, same float operations in the same order.
+// Products of many rows by quantised weights (but q6_K, where AVX-512 is faster) with AMX tiles. The bits are those of the AVX-512 kernels: same integers, same float operations in the same order.
 
 import (
 	"sync"
@@ -20,6 +20,7 @@ func detectAMX() bool {
 const (
 	amxRows  = 16 // rows of a tile of outputs
 	amxSpan  = 64 // 32-blocks of K whose codes are unpacked at once: 32 KiB
+	amxLeast = 2  // fewest tiles of 16 rows worth the 0.35 us that setting up and releasing the tiles take
 	amxCalls = 24 // most tiles of 16 rows a call: some tens of us
 )
 
@@ -27,7 +28,7 @@ const (
 type amxScratch struct{ codes, slots []byte }
 
 var amxScratches = sync.Pool{New: func() any {
-	const slots = 4096
+	const slots = 2048
 	buf := make([]byte, amxSpan*512+2*slots)
 	off := -int(uintptr(unsafe.Pointer(&buf[0]))) & (slots - 1)
 	return &amxScratch{slots: buf[off:][:slots], codes: buf[off+slots:][:amxSpan*512]}
@@ -35,17 +36,17 @@ var amxScratches = sync.Pool{New: func() any {
 
 type amxFunc func(y *float32, ldy int, act, panel, codes *byte, codeStep, actTile, blocks, n, onto int, slots *byte)
 
-var amxProducts = [...]amxFunc{Q8_0: amxQ80, Q4_0: amxQ40, Q4_1: amxQ41, Q5_0: amxQ50, Q5_1: amxQ51, Q4_K: amxQ4K, Q5_K: amxQ5K, Q6_K: amxQ6K}
+var amxProducts = [...]amxFunc{Q8_0: amxQ80, Q4_0: amxQ40, Q4_1: amxQ41, Q5_0: amxQ50, Q5_1: amxQ51, Q4_K: amxQ4K, Q5_K: amxQ5K}
 
 var amxUnpack = [...]func(dst, panel *byte, blocks int){
-	Q4_0: unpackQ40AVX512, Q4_1: unpackQ41AVX512, Q5_0: unpackQ50AVX512, Q5_1: unpackQ51AVX512, Q4_K: unpackQ4KAVX512, Q5_K: unpackQ5KAVX512, Q6_K: unpackQ6KAVX512,
+	Q4_0: unpackQ40AVX512, Q4_1: unpackQ41AVX512, Q5_0: unpackQ50AVX512, Q5_1: unpackQ51AVX512, Q4_K: unpackQ4KAVX512, Q5_K: unpackQ5KAVX512,
 }
 
 // mulAMX computes what it can of panels [from, to) for rows [row, last): whole panels, rows in tens of 16. It returns the panels and the rows past those done.
 func (w *Matrix) mulAMX(y []float32, ldy int, in *Input, from, to, row, last int) (panels, rows int) {
 	n := (min(last, in.m&^(rowTile-1)) - row) / amxRows
 	to = min(to, w.N/PanelRows)
-	if !amxLevel || !w.format.Quantised() || n <= 0 || to <= from {
+	if !amxLevel || !w.format.Quantised() || int(w.format) >= len(amxProducts) || n < amxLeast || to <= from {
 		return from, row
 	}
 	blocks, g := w.K/32, w.format.geometry()

@@ -23,8 +23,11 @@ func TestAMXSameBits(t *testing.T) {
 		if !f.Quantised() {
 			continue
 		}
-		for _, size := range [][3]int{{16, 16, 256}, {40, 33, 256}, {100, 64, 2304}, {65, 48, 4352}, {512, 20, 256}} {
+		for _, size := range [][3]int{{16, 16, 256}, {32, 16, 256}, {40, 33, 256}, {100, 64, 2304}, {65, 48, 4352}, {512, 20, 256}} {
 			m, n, k := size[0], size[1], size[2]
+			if elems, _ := f.Block(); elems == 32 {
+				k += 32 // an odd number of blocks
+			}
 			bytes, err := PackedBytes(f, n, k, ArithInt8)
 			if err != nil {
 				t.Fatal(err)

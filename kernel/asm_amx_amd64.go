@@ -4,7 +4,7 @@
 
 package kernel
 
-// amxQ80 multiplies n times 16 rows by one panel over `blocks` 32-blocks; codes are its codes as bytes, codeStep from block to block; actTile leads from one row tile to the next; onto != 0 starts from y. slots is scratch of 4096 bytes.
+// amxQ80 multiplies n times 16 rows by one panel over `blocks` 32-blocks; codes are its codes as bytes, codeStep from block to block; actTile leads from one row tile to the next; onto != 0 starts from y. slots is scratch of 2048 bytes.
 //
 //go:noescape
 func amxQ80(y *float32, ldy int, act *byte, panel *byte, codes *byte, codeStep int, actTile int, blocks int, n int, onto int, slots *byte)
@@ -14,7 +14,7 @@ func amxQ80(y *float32, ldy int, act *byte, panel *byte, codes *byte, codeStep i
 //go:noescape
 func unpackQ40AVX512(dst *byte, panel *byte, blocks int)
 
-// amxQ40 multiplies n times 16 rows by one panel over `blocks` 32-blocks; codes are its codes as bytes, codeStep from block to block; actTile leads from one row tile to the next; onto != 0 starts from y. slots is scratch of 4096 bytes.
+// amxQ40 multiplies n times 16 rows by one panel over `blocks` 32-blocks; codes are its codes as bytes, codeStep from block to block; actTile leads from one row tile to the next; onto != 0 starts from y. slots is scratch of 2048 bytes.
 //
 //go:noescape
 func amxQ40(y *float32, ldy int, act *byte, panel *byte, codes *byte, codeStep int, actTile int, blocks int, n int, onto int, slots *byte)
@@ -24,7 +24,7 @@ func amxQ40(y *float32, ldy int, act *byte, panel *byte, codes *byte, codeStep i
 //go:noescape
 func unpackQ41AVX512(dst *byte, panel *byte, blocks int)
 
-// amxQ41 multiplies n times 16 rows by one panel over `blocks` 32-blocks; codes are its codes as bytes, codeStep from block to block; actTile leads from one row tile to the next; onto != 0 starts from y. slots is scratch of 4096 bytes.
+// amxQ41 multiplies n times 16 rows by one panel over `blocks` 32-blocks; codes are its codes as bytes, codeStep from block to block; actTile leads from one row tile to the next; onto != 0 starts from y. slots is scratch of 2048 bytes.
 //
 //go:noescape
 func amxQ41(y *float32, ldy int, act *byte, panel *byte, codes *byte, codeStep int, actTile int, blocks int, n int, onto int, slots *byte)
@@ -34,7 +34,7 @@ func amxQ41(y *float32, ldy int, act *byte, panel *byte, codes *byte, codeStep i
 //go:noescape
 func unpackQ50AVX512(dst *byte, panel *byte, blocks int)
 
-// amxQ50 multiplies n times 16 rows by one panel over `blocks` 32-blocks; codes are its codes as bytes, codeStep from block to block; actTile leads from one row tile to the next; onto != 0 starts from y. slots is scratch of 4096 bytes.
+// amxQ50 multiplies n times 16 rows by one panel over `blocks` 32-blocks; codes are its codes as bytes, codeStep from block to block; actTile leads from one row tile to the next; onto != 0 starts from y. slots is scratch of 2048 bytes.
 //
 //go:noescape
 func amxQ50(y *float32, ldy int, act *byte, panel *byte, codes *byte, codeStep int, actTile int, blocks int, n int, onto int, slots *byte)
@@ -44,7 +44,7 @@ func amxQ50(y *float32, ldy int, act *byte, panel *byte, codes *byte, codeStep i
 //go:noescape
 func unpackQ51AVX512(dst *byte, panel *byte, blocks int)
 
-// amxQ51 multiplies n times 16 rows by one panel over `blocks` 32-blocks; codes are its codes as bytes, codeStep from block to block; actTile leads from one row tile to the next; onto != 0 starts from y. slots is scratch of 4096 bytes.
+// amxQ51 multiplies n times 16 rows by one panel over `blocks` 32-blocks; codes are its codes as bytes, codeStep from block to block; actTile leads from one row tile to the next; onto != 0 starts from y. slots is scratch of 2048 bytes.
 //
 //go:noescape
 func amxQ51(y *float32, ldy int, act *byte, panel *byte, codes *byte, codeStep int, actTile int, blocks int, n int, onto int, slots *byte)
@@ -54,7 +54,7 @@ func amxQ51(y *float32, ldy int, act *byte, panel *byte, codes *byte, codeStep i
 //go:noescape
 func unpackQ4KAVX512(dst *byte, panel *byte, blocks int)
 
-// amxQ4K multiplies n times 16 rows by one panel over `blocks` 32-blocks; codes are its codes as bytes, codeStep from block to block; actTile leads from one row tile to the next; onto != 0 starts from y. slots is scratch of 4096 bytes.
+// amxQ4K multiplies n times 16 rows by one panel over `blocks` 32-blocks; codes are its codes as bytes, codeStep from block to block; actTile leads from one row tile to the next; onto != 0 starts from y. slots is scratch of 2048 bytes.
 //
 //go:noescape
 func amxQ4K(y *float32, ldy int, act *byte, panel *byte, codes *byte, codeStep int, actTile int, blocks int, n int, onto int, slots *byte)
@@ -64,17 +64,7 @@ func amxQ4K(y *float32, ldy int, act *byte, panel *byte, codes *byte, codeStep i
 //go:noescape
 func unpackQ5KAVX512(dst *byte, panel *byte, blocks int)
 
-// amxQ5K multiplies n times 16 rows by one panel over `blocks` 32-blocks; codes are its codes as bytes, codeStep from block to block; actTile leads from one row tile to the next; onto != 0 starts from y. slots is scratch of 4096 bytes.
+// amxQ5K multiplies n times 16 rows by one panel over `blocks` 32-blocks; codes are its codes as bytes, codeStep from block to block; actTile leads from one row tile to the next; onto != 0 starts from y. slots is scratch of 2048 bytes.
 //
 //go:noescape
 func amxQ5K(y *float32, ldy int, act *byte, panel *byte, codes *byte, codeStep int, actTile int, blocks int, n int, onto int, slots *byte)
-
-// unpackQ6KAVX512 writes the codes of 16 rows as bytes, 512 for each 32-block.
-//
-//go:noescape
-func unpackQ6KAVX512(dst *byte, panel *byte, blocks int)
-
-// amxQ6K multiplies n times 16 rows by one panel over `blocks` 32-blocks; codes are its codes as bytes, codeStep from block to block; actTile leads from one row tile to the next; onto != 0 starts from y. slots is scratch of 4096 bytes.
-//
-//go:noescape
-func amxQ6K(y *float32, ldy int, act *byte, panel *byte, codes *byte, codeStep int, actTile int, blocks int, n int, onto int, slots *byte)

@@ -7,7 +7,7 @@
 // func amxQ80(y *float32, ldy int, act *byte, panel *byte, codes *byte, codeStep int, actTile int, blocks int, n int, onto int, slots *byte)
 // Requires: AVX, AVX512DQ, AVX512F
 TEXT ·amxQ80(SB), NOSPLIT, $0-88
-	LEAQ tilesOf32<>+0(SB), DX
+	LEAQ tiles<>+0(SB), DX
 	BYTE $0xc4
 	BYTE $0xe2
 	BYTE $0x78
@@ -114,16 +114,6 @@ ready3:
 	BYTE $0x5e
 	BYTE $0xc2
 	BYTE $0xc4
-	BYTE $0xc2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x84
-	BYTE $0x1d
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0xc4
 	BYTE $0xe2
 	BYTE $0x7b
 	BYTE $0x49
@@ -143,6 +133,17 @@ ready3:
 	BYTE $0x5a
 	BYTE $0x5e
 	BYTE $0xcb
+	ADDQ codeStep+40(FP), R10
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x84
+	BYTE $0x1d
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
 	BYTE $0xc4
 	BYTE $0xc2
 	BYTE $0x7a
@@ -153,11 +154,8 @@ ready3:
 	BYTE $0x02
 	BYTE $0x00
 	BYTE $0x00
-	ADDQ codeStep+40(FP), R10
-
-pair5:
 	CMPQ R12, $+1
-	JEQ  last6
+	JEQ  skip4
 	BYTE $0xc4
 	BYTE $0xc2
 	BYTE $0x7b
@@ -189,16 +187,6 @@ pair5:
 	BYTE $0x5e
 	BYTE $0xf2
 	BYTE $0xc4
-	BYTE $0xc2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0xb4
-	BYTE $0x1d
-	BYTE $0x00
-	BYTE $0x04
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0xc4
 	BYTE $0xe2
 	BYTE $0x7b
 	BYTE $0x49
@@ -218,6 +206,22 @@ pair5:
 	BYTE $0x52
 	BYTE $0x5e
 	BYTE $0xfb
+	ADDQ codeStep+40(FP), R10
+
+skip4:
+pair6:
+	CMPQ R12, $+2
+	JLT  last7
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0xb4
+	BYTE $0x1d
+	BYTE $0x00
+	BYTE $0x04
+	BYTE $0x00
+	BYTE $0x00
 	BYTE $0xc4
 	BYTE $0xc2
 	BYTE $0x7a
@@ -228,9 +232,60 @@ pair5:
 	BYTE $0x06
 	BYTE $0x00
 	BYTE $0x00
+	JEQ  last7
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0xa4
+	BYTE $0x1a
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xc0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x94
+	BYTE $0x06
+	BYTE $0x00
+	BYTE $0x03
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x5a
+	BYTE $0x5e
+	BYTE $0xc2
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xc8
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x9c
+	BYTE $0x01
+	BYTE $0x00
+	BYTE $0x03
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x5a
+	BYTE $0x5e
+	BYTE $0xcb
 	ADDQ codeStep+40(FP), R10
 
-last6:
+last7:
 	VCVTPH2PS   512(R11), Z16
 	VPSLLD.BCST $0x07, 40(SI), Z17
 	VPADDD      (R13), Z17, Z17
@@ -316,39 +371,9 @@ last6:
 	ADDQ        $+384, R9
 	ADDQ        $+544, R11
 	DECQ        R12
-	JEQ         out4
-	CMPQ        R12, $+1
-	JEQ         last7
-	BYTE        $0xc4
-	BYTE        $0xc2
-	BYTE        $0x7b
-	BYTE        $0x4b
-	BYTE        $0xa4
-	BYTE        $0x1a
-	BYTE        $0x00
-	BYTE        $0x00
-	BYTE        $0x00
-	BYTE        $0x00
-	BYTE        $0xc4
-	BYTE        $0xe2
-	BYTE        $0x7b
-	BYTE        $0x49
-	BYTE        $0xc0
-	BYTE        $0xc4
-	BYTE        $0xe2
-	BYTE        $0x7b
-	BYTE        $0x4b
-	BYTE        $0x94
-	BYTE        $0x06
-	BYTE        $0x80
-	BYTE        $0x01
-	BYTE        $0x00
-	BYTE        $0x00
-	BYTE        $0xc4
-	BYTE        $0xe2
-	BYTE        $0x5a
-	BYTE        $0x5e
-	BYTE        $0xc2
+	JEQ         out5
+	CMPQ        R12, $+2
+	JLT         last8
 	BYTE        $0xc4
 	BYTE        $0xc2
 	BYTE        $0x7a
@@ -360,26 +385,6 @@ last6:
 	BYTE        $0x00
 	BYTE        $0x00
 	BYTE        $0xc4
-	BYTE        $0xe2
-	BYTE        $0x7b
-	BYTE        $0x49
-	BYTE        $0xc8
-	BYTE        $0xc4
-	BYTE        $0xc2
-	BYTE        $0x7b
-	BYTE        $0x4b
-	BYTE        $0x9c
-	BYTE        $0x01
-	BYTE        $0x80
-	BYTE        $0x01
-	BYTE        $0x00
-	BYTE        $0x00
-	BYTE        $0xc4
-	BYTE        $0xe2
-	BYTE        $0x5a
-	BYTE        $0x5e
-	BYTE        $0xcb
-	BYTE        $0xc4
 	BYTE        $0xc2
 	BYTE        $0x7a
 	BYTE        $0x4b
@@ -389,9 +394,60 @@ last6:
 	BYTE        $0x02
 	BYTE        $0x00
 	BYTE        $0x00
+	JEQ         last8
+	BYTE        $0xc4
+	BYTE        $0xc2
+	BYTE        $0x7b
+	BYTE        $0x4b
+	BYTE        $0xac
+	BYTE        $0x1a
+	BYTE        $0x00
+	BYTE        $0x00
+	BYTE        $0x00
+	BYTE        $0x00
+	BYTE        $0xc4
+	BYTE        $0xe2
+	BYTE        $0x7b
+	BYTE        $0x49
+	BYTE        $0xf0
+	BYTE        $0xc4
+	BYTE        $0xe2
+	BYTE        $0x7b
+	BYTE        $0x4b
+	BYTE        $0x94
+	BYTE        $0x06
+	BYTE        $0x00
+	BYTE        $0x03
+	BYTE        $0x00
+	BYTE        $0x00
+	BYTE        $0xc4
+	BYTE        $0xe2
+	BYTE        $0x52
+	BYTE        $0x5e
+	BYTE        $0xf2
+	BYTE        $0xc4
+	BYTE        $0xe2
+	BYTE        $0x7b
+	BYTE        $0x49
+	BYTE        $0xf8
+	BYTE        $0xc4
+	BYTE        $0xc2
+	BYTE        $0x7b
+	BYTE        $0x4b
+	BYTE        $0x9c
+	BYTE        $0x01
+	BYTE        $0x00
+	BYTE        $0x03
+	BYTE        $0x00
+	BYTE        $0x00
+	BYTE        $0xc4
+	BYTE        $0xe2
+	BYTE        $0x52
+	BYTE        $0x5e
+	BYTE        $0xfb
 	ADDQ        codeStep+40(FP), R10
 
-last7:
+last8:
 	VCVTPH2PS   512(R11), Z16
 	VPSLLD.BCST $0x07, 40(SI), Z17
 	VPADDD      1024(R13), Z17, Z17
@@ -477,9 +533,9 @@ last7:
 	ADDQ        $+384, R9
 	ADDQ        $+544, R11
 	DECQ        R12
-	JNE         pair5
+	JNE         pair6
 
-out4:
+out5:
 	MOVQ    DI, DX
 	MOVQ    ldy+8(FP), R14
 	VMOVUPS Z0, (DX)
@@ -528,23 +584,23 @@ out4:
 	VZEROUPPER
 	RET
 
-DATA tilesOf32<>+0(SB)/4, $0x00000001
-DATA tilesOf32<>+4(SB)/4, $0x00000000
-DATA tilesOf32<>+8(SB)/4, $0x00000000
-DATA tilesOf32<>+12(SB)/4, $0x00000000
-DATA tilesOf32<>+16(SB)/4, $0x00400040
-DATA tilesOf32<>+20(SB)/4, $0x00200020
-DATA tilesOf32<>+24(SB)/4, $0x00400040
-DATA tilesOf32<>+28(SB)/4, $0x00400040
-DATA tilesOf32<>+32(SB)/4, $0x00000000
-DATA tilesOf32<>+36(SB)/4, $0x00000000
-DATA tilesOf32<>+40(SB)/4, $0x00000000
-DATA tilesOf32<>+44(SB)/4, $0x00000000
-DATA tilesOf32<>+48(SB)/4, $0x08080808
-DATA tilesOf32<>+52(SB)/4, $0x08080808
-DATA tilesOf32<>+56(SB)/4, $0x00000000
-DATA tilesOf32<>+60(SB)/4, $0x00000000
-GLOBL tilesOf32<>(SB), RODATA|NOPTR, $64
+DATA tiles<>+0(SB)/4, $0x00000001
+DATA tiles<>+4(SB)/4, $0x00000000
+DATA tiles<>+8(SB)/4, $0x00000000
+DATA tiles<>+12(SB)/4, $0x00000000
+DATA tiles<>+16(SB)/4, $0x00400040
+DATA tiles<>+20(SB)/4, $0x00200020
+DATA tiles<>+24(SB)/4, $0x00400040
+DATA tiles<>+28(SB)/4, $0x00400040
+DATA tiles<>+32(SB)/4, $0x00000000
+DATA tiles<>+36(SB)/4, $0x00000000
+DATA tiles<>+40(SB)/4, $0x00000000
+DATA tiles<>+44(SB)/4, $0x00000000
+DATA tiles<>+48(SB)/4, $0x08080808
+DATA tiles<>+52(SB)/4, $0x08080808
+DATA tiles<>+56(SB)/4, $0x00000000
+DATA tiles<>+60(SB)/4, $0x00000000
+GLOBL tiles<>(SB), RODATA|NOPTR, $64
 
 // func unpackQ40AVX512(dst *byte, panel *byte, blocks int)
 // Requires: AVX, AVX512F
@@ -554,9 +610,9 @@ TEXT ·unpackQ40AVX512(SB), NOSPLIT, $0-24
 	VPBROADCASTD k0f0f0f0f<>+0(SB), Z0
 	MOVQ         blocks+16(FP), DX
 	CMPQ         DX, $+1
-	JLT          done9
+	JLT          done10
 
-loop8:
+loop9:
 	VMOVDQU32 (CX), Z2
 	VPANDD    Z0, Z2, Z1
 	VMOVDQU32 Z1, (AX)
@@ -585,9 +641,9 @@ loop8:
 	ADDQ      $+288, CX
 	SUBQ      $+1, DX
 	CMPQ      DX, $+1
-	JGE       loop8
+	JGE       loop9
 
-done9:
+done10:
 	VZEROUPPER
 	RET
 
@@ -604,7 +660,7 @@ GLOBL k0f0f0f0f<>(SB), RODATA|NOPTR, $32
 // func amxQ40(y *float32, ldy int, act *byte, panel *byte, codes *byte, codeStep int, actTile int, blocks int, n int, onto int, slots *byte)
 // Requires: AVX, AVX512DQ, AVX512F
 TEXT ·amxQ40(SB), NOSPLIT, $0-88
-	LEAQ tilesOf32<>+0(SB), DX
+	LEAQ tiles<>+0(SB), DX
 	BYTE $0xc4
 	BYTE $0xe2
 	BYTE $0x78
@@ -617,9 +673,9 @@ TEXT ·amxQ40(SB), NOSPLIT, $0-88
 	MOVQ n+64(FP), CX
 	MOVQ slots+80(FP), R13
 
-again10:
+again11:
 	CMPQ    onto+72(FP), $+0
-	JEQ     zero11
+	JEQ     zero12
 	MOVQ    DI, DX
 	MOVQ    ldy+8(FP), R14
 	VMOVUPS (DX), Z0
@@ -653,9 +709,9 @@ again10:
 	VMOVUPS (DX), Z14
 	LEAQ    (DX)(R14*4), DX
 	VMOVUPS (DX), Z15
-	JMP     ready12
+	JMP     ready13
 
-zero11:
+zero12:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -673,7 +729,7 @@ zero11:
 	VXORPS Z14, Z14, Z14
 	VXORPS Z15, Z15, Z15
 
-ready12:
+ready13:
 	MOVQ R8, SI
 	MOVQ R8, R9
 	ADDQ actTile+48(FP), R9
@@ -711,16 +767,6 @@ ready12:
 	BYTE $0x5e
 	BYTE $0xc2
 	BYTE $0xc4
-	BYTE $0xc2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x84
-	BYTE $0x1d
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0xc4
 	BYTE $0xe2
 	BYTE $0x7b
 	BYTE $0x49
@@ -740,6 +786,17 @@ ready12:
 	BYTE $0x5a
 	BYTE $0x5e
 	BYTE $0xcb
+	ADDQ codeStep+40(FP), R10
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x84
+	BYTE $0x1d
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
 	BYTE $0xc4
 	BYTE $0xc2
 	BYTE $0x7a
@@ -750,11 +807,8 @@ ready12:
 	BYTE $0x02
 	BYTE $0x00
 	BYTE $0x00
-	ADDQ codeStep+40(FP), R10
-
-pair14:
 	CMPQ R12, $+1
-	JEQ  last15
+	JEQ  skip14
 	BYTE $0xc4
 	BYTE $0xc2
 	BYTE $0x7b
@@ -786,16 +840,6 @@ pair14:
 	BYTE $0x5e
 	BYTE $0xf2
 	BYTE $0xc4
-	BYTE $0xc2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0xb4
-	BYTE $0x1d
-	BYTE $0x00
-	BYTE $0x04
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0xc4
 	BYTE $0xe2
 	BYTE $0x7b
 	BYTE $0x49
@@ -815,6 +859,22 @@ pair14:
 	BYTE $0x52
 	BYTE $0x5e
 	BYTE $0xfb
+	ADDQ codeStep+40(FP), R10
+
+skip14:
+pair16:
+	CMPQ R12, $+2
+	JLT  last17
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0xb4
+	BYTE $0x1d
+	BYTE $0x00
+	BYTE $0x04
+	BYTE $0x00
+	BYTE $0x00
 	BYTE $0xc4
 	BYTE $0xc2
 	BYTE $0x7a
@@ -825,9 +885,60 @@ pair14:
 	BYTE $0x06
 	BYTE $0x00
 	BYTE $0x00
+	JEQ  last17
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0xa4
+	BYTE $0x1a
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xc0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x94
+	BYTE $0x06
+	BYTE $0x00
+	BYTE $0x03
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x5a
+	BYTE $0x5e
+	BYTE $0xc2
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xc8
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x9c
+	BYTE $0x01
+	BYTE $0x00
+	BYTE $0x03
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x5a
+	BYTE $0x5e
+	BYTE $0xcb
 	ADDQ codeStep+40(FP), R10
 
-last15:
+last17:
 	VCVTPH2PS   256(R11), Z16
 	VPSLLD.BCST $0x03, 40(SI), Z17
 	VPADDD      (R13), Z17, Z17
@@ -913,39 +1024,9 @@ last15:
 	ADDQ        $+384, R9
 	ADDQ        $+288, R11
 	DECQ        R12
-	JEQ         out13
-	CMPQ        R12, $+1
-	JEQ         last16
-	BYTE        $0xc4
-	BYTE        $0xc2
-	BYTE        $0x7b
-	BYTE        $0x4b
-	BYTE        $0xa4
-	BYTE        $0x1a
-	BYTE        $0x00
-	BYTE        $0x00
-	BYTE        $0x00
-	BYTE        $0x00
-	BYTE        $0xc4
-	BYTE        $0xe2
-	BYTE        $0x7b
-	BYTE        $0x49
-	BYTE        $0xc0
-	BYTE        $0xc4
-	BYTE        $0xe2
-	BYTE        $0x7b
-	BYTE        $0x4b
-	BYTE        $0x94
-	BYTE        $0x06
-	BYTE        $0x80
-	BYTE        $0x01
-	BYTE        $0x00
-	BYTE        $0x00
-	BYTE        $0xc4
-	BYTE        $0xe2
-	BYTE        $0x5a
-	BYTE        $0x5e
-	BYTE        $0xc2
+	JEQ         out15
+	CMPQ        R12, $+2
+	JLT         last18
 	BYTE        $0xc4
 	BYTE        $0xc2
 	BYTE        $0x7a
@@ -957,26 +1038,6 @@ last15:
 	BYTE        $0x00
 	BYTE        $0x00
 	BYTE        $0xc4
-	BYTE        $0xe2
-	BYTE        $0x7b
-	BYTE        $0x49
-	BYTE        $0xc8
-	BYTE        $0xc4
-	BYTE        $0xc2
-	BYTE        $0x7b
-	BYTE        $0x4b
-	BYTE        $0x9c
-	BYTE        $0x01
-	BYTE        $0x80
-	BYTE        $0x01
-	BYTE        $0x00
-	BYTE        $0x00
-	BYTE        $0xc4
-	BYTE        $0xe2
-	BYTE        $0x5a
-	BYTE        $0x5e
-	BYTE        $0xcb
-	BYTE        $0xc4
 	BYTE        $0xc2
 	BYTE        $0x7a
 	BYTE        $0x4b
@@ -986,9 +1047,60 @@ last15:
 	BYTE        $0x02
 	BYTE        $0x00
 	BYTE        $0x00
+	JEQ         last18
+	BYTE        $0xc4
+	BYTE        $0xc2
+	BYTE        $0x7b
+	BYTE        $0x4b
+	BYTE        $0xac
+	BYTE        $0x1a
+	BYTE        $0x00
+	BYTE        $0x00
+	BYTE        $0x00
+	BYTE        $0x00
+	BYTE        $0xc4
+	BYTE        $0xe2
+	BYTE        $0x7b
+	BYTE        $0x49
+	BYTE        $0xf0
+	BYTE        $0xc4
+	BYTE        $0xe2
+	BYTE        $0x7b
+	BYTE        $0x4b
+	BYTE        $0x94
+	BYTE        $0x06
+	BYTE        $0x00
+	BYTE        $0x03
+	BYTE        $0x00
+	BYTE        $0x00
+	BYTE        $0xc4
+	BYTE        $0xe2
+	BYTE        $0x52
+	BYTE        $0x5e
+	BYTE        $0xf2
+	BYTE        $0xc4
+	BYTE        $0xe2
+	BYTE        $0x7b
+	BYTE        $0x49
+	BYTE        $0xf8
+	BYTE        $0xc4
+	BYTE        $0xc2
+	BYTE        $0x7b
+	BYTE        $0x4b
+	BYTE        $0x9c
+	BYTE        $0x01
+	BYTE        $0x00
+	BYTE        $0x03
+	BYTE        $0x00
+	BYTE        $0x00
+	BYTE        $0xc4
+	BYTE        $0xe2
+	BYTE        $0x52
+	BYTE        $0x5e
+	BYTE        $0xfb
 	ADDQ        codeStep+40(FP), R10
 
-last16:
+last18:
 	VCVTPH2PS   256(R11), Z16
 	VPSLLD.BCST $0x03, 40(SI), Z17
 	VPADDD      1024(R13), Z17, Z17
@@ -1074,9 +1186,9 @@ last16:
 	ADDQ        $+384, R9
 	ADDQ        $+288, R11
 	DECQ        R12
-	JNE         pair14
+	JNE         pair16
 
-out13:
+out15:
 	MOVQ    DI, DX
 	MOVQ    ldy+8(FP), R14
 	VMOVUPS Z0, (DX)
@@ -1116,7 +1228,7 @@ out13:
 	MOVQ    actTile+48(FP), DX
 	LEAQ    (R8)(DX*2), R8
 	DECQ    CX
-	JNE     again10
+	JNE     again11
 	BYTE    $0xc4
 	BYTE    $0xe2
 	BYTE    $0x78
@@ -1133,9 +1245,9 @@ TEXT ·unpackQ41AVX512(SB), NOSPLIT, $0-24
 	VPBROADCASTD k0f0f0f0f<>+0(SB), Z0
 	MOVQ         blocks+16(FP), DX
 	CMPQ         DX, $+1
-	JLT          done18
+	JLT          done20
 
-loop17:
+loop19:
 	VMOVDQU32 (CX), Z2
 	VPANDD    Z0, Z2, Z1
 	VMOVDQU32 Z1, (AX)
@@ -1164,16 +1276,16 @@ loop17:
 	ADDQ      $+320, CX
 	SUBQ      $+1, DX
 	CMPQ      DX, $+1
-	JGE       loop17
+	JGE       loop19
 
-done18:
+done20:
 	VZEROUPPER
 	RET
 
 // func amxQ41(y *float32, ldy int, act *byte, panel *byte, codes *byte, codeStep int, actTile int, blocks int, n int, onto int, slots *byte)
 // Requires: AVX, AVX512DQ, AVX512F
 TEXT ·amxQ41(SB), NOSPLIT, $0-88
-	LEAQ tilesOf32<>+0(SB), DX
+	LEAQ tiles<>+0(SB), DX
 	BYTE $0xc4
 	BYTE $0xe2
 	BYTE $0x78
@@ -1186,9 +1298,9 @@ TEXT ·amxQ41(SB), NOSPLIT, $0-88
 	MOVQ n+64(FP), CX
 	MOVQ slots+80(FP), R13
 
-again19:
+again21:
 	CMPQ    onto+72(FP), $+0
-	JEQ     zero20
+	JEQ     zero22
 	MOVQ    DI, DX
 	MOVQ    ldy+8(FP), R14
 	VMOVUPS (DX), Z0
@@ -1222,9 +1334,9 @@ again19:
 	VMOVUPS (DX), Z14
 	LEAQ    (DX)(R14*4), DX
 	VMOVUPS (DX), Z15
-	JMP     ready21
+	JMP     ready23
 
-zero20:
+zero22:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1242,7 +1354,7 @@ zero20:
 	VXORPS Z14, Z14, Z14
 	VXORPS Z15, Z15, Z15
 
-ready21:
+ready23:
 	MOVQ R8, SI
 	MOVQ R8, R9
 	ADDQ actTile+48(FP), R9
@@ -1280,16 +1392,6 @@ ready21:
 	BYTE $0x5e
 	BYTE $0xc2
 	BYTE $0xc4
-	BYTE $0xc2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x84
-	BYTE $0x1d
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0xc4
 	BYTE $0xe2
 	BYTE $0x7b
 	BYTE $0x49
@@ -1309,6 +1411,17 @@ ready21:
 	BYTE $0x5a
 	BYTE $0x5e
 	BYTE $0xcb
+	ADDQ codeStep+40(FP), R10
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x84
+	BYTE $0x1d
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
 	BYTE $0xc4
 	BYTE $0xc2
 	BYTE $0x7a
@@ -1319,11 +1432,8 @@ ready21:
 	BYTE $0x02
 	BYTE $0x00
 	BYTE $0x00
-	ADDQ codeStep+40(FP), R10
-
-pair23:
 	CMPQ R12, $+1
-	JEQ  last24
+	JEQ  skip24
 	BYTE $0xc4
 	BYTE $0xc2
 	BYTE $0x7b
@@ -1355,16 +1465,6 @@ pair23:
 	BYTE $0x5e
 	BYTE $0xf2
 	BYTE $0xc4
-	BYTE $0xc2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0xb4
-	BYTE $0x1d
-	BYTE $0x00
-	BYTE $0x04
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0xc4
 	BYTE $0xe2
 	BYTE $0x7b
 	BYTE $0x49
@@ -1384,6 +1484,22 @@ pair23:
 	BYTE $0x52
 	BYTE $0x5e
 	BYTE $0xfb
+	ADDQ codeStep+40(FP), R10
+
+skip24:
+pair26:
+	CMPQ R12, $+2
+	JLT  last27
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0xb4
+	BYTE $0x1d
+	BYTE $0x00
+	BYTE $0x04
+	BYTE $0x00
+	BYTE $0x00
 	BYTE $0xc4
 	BYTE $0xc2
 	BYTE $0x7a
@@ -1394,9 +1510,60 @@ pair23:
 	BYTE $0x06
 	BYTE $0x00
 	BYTE $0x00
+	JEQ  last27
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0xa4
+	BYTE $0x1a
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xc0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x94
+	BYTE $0x06
+	BYTE $0x00
+	BYTE $0x03
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x5a
+	BYTE $0x5e
+	BYTE $0xc2
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xc8
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x9c
+	BYTE $0x01
+	BYTE $0x00
+	BYTE $0x03
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x5a
+	BYTE $0x5e
+	BYTE $0xcb
 	ADDQ codeStep+40(FP), R10
 
-last24:
+last27:
 	VCVTPH2PS        256(R11), Z16
 	VCVTPH2PS        288(R11), Z17
 	VCVTDQ2PS        (R13), Z18
@@ -1467,39 +1634,9 @@ last24:
 	ADDQ             $+384, R9
 	ADDQ             $+320, R11
 	DECQ             R12
-	JEQ              out22
-	CMPQ             R12, $+1
-	JEQ              last25
-	BYTE             $0xc4
-	BYTE             $0xc2
-	BYTE             $0x7b
-	BYTE             $0x4b
-	BYTE             $0xa4
-	BYTE             $0x1a
-	BYTE             $0x00
-	BYTE             $0x00
-	BYTE             $0x00
-	BYTE             $0x00
-	BYTE             $0xc4
-	BYTE             $0xe2
-	BYTE             $0x7b
-	BYTE             $0x49
-	BYTE             $0xc0
-	BYTE             $0xc4
-	BYTE             $0xe2
-	BYTE             $0x7b
-	BYTE             $0x4b
-	BYTE             $0x94
-	BYTE             $0x06
-	BYTE             $0x80
-	BYTE             $0x01
-	BYTE             $0x00
-	BYTE             $0x00
-	BYTE             $0xc4
-	BYTE             $0xe2
-	BYTE             $0x5a
-	BYTE             $0x5e
-	BYTE             $0xc2
+	JEQ              out25
+	CMPQ             R12, $+2
+	JLT              last28
 	BYTE             $0xc4
 	BYTE             $0xc2
 	BYTE             $0x7a
@@ -1511,26 +1648,6 @@ last24:
 	BYTE             $0x00
 	BYTE             $0x00
 	BYTE             $0xc4
-	BYTE             $0xe2
-	BYTE             $0x7b
-	BYTE             $0x49
-	BYTE             $0xc8
-	BYTE             $0xc4
-	BYTE             $0xc2
-	BYTE             $0x7b
-	BYTE             $0x4b
-	BYTE             $0x9c
-	BYTE             $0x01
-	BYTE             $0x80
-	BYTE             $0x01
-	BYTE             $0x00
-	BYTE             $0x00
-	BYTE             $0xc4
-	BYTE             $0xe2
-	BYTE             $0x5a
-	BYTE             $0x5e
-	BYTE             $0xcb
-	BYTE             $0xc4
 	BYTE             $0xc2
 	BYTE             $0x7a
 	BYTE             $0x4b
@@ -1540,9 +1657,60 @@ last24:
 	BYTE             $0x02
 	BYTE             $0x00
 	BYTE             $0x00
+	JEQ              last28
+	BYTE             $0xc4
+	BYTE             $0xc2
+	BYTE             $0x7b
+	BYTE             $0x4b
+	BYTE             $0xac
+	BYTE             $0x1a
+	BYTE             $0x00
+	BYTE             $0x00
+	BYTE             $0x00
+	BYTE             $0x00
+	BYTE             $0xc4
+	BYTE             $0xe2
+	BYTE             $0x7b
+	BYTE             $0x49
+	BYTE             $0xf0
+	BYTE             $0xc4
+	BYTE             $0xe2
+	BYTE             $0x7b
+	BYTE             $0x4b
+	BYTE             $0x94
+	BYTE             $0x06
+	BYTE             $0x00
+	BYTE             $0x03
+	BYTE             $0x00
+	BYTE             $0x00
+	BYTE             $0xc4
+	BYTE             $0xe2
+	BYTE             $0x52
+	BYTE             $0x5e
+	BYTE             $0xf2
+	BYTE             $0xc4
+	BYTE             $0xe2
+	BYTE             $0x7b
+	BYTE             $0x49
+	BYTE             $0xf8
+	BYTE             $0xc4
+	BYTE             $0xc2
+	BYTE             $0x7b
+	BYTE             $0x4b
+	BYTE             $0x9c
+	BYTE             $0x01
+	BYTE             $0x00
+	BYTE             $0x03
+	BYTE             $0x00
+	BYTE             $0x00
+	BYTE             $0xc4
+	BYTE             $0xe2
+	BYTE             $0x52
+	BYTE             $0x5e
+	BYTE             $0xfb
 	ADDQ             codeStep+40(FP), R10
 
-last25:
+last28:
 	VCVTPH2PS        256(R11), Z16
 	VCVTPH2PS        288(R11), Z17
 	VCVTDQ2PS        1024(R13), Z18
@@ -1613,9 +1781,9 @@ last25:
 	ADDQ             $+384, R9
 	ADDQ             $+320, R11
 	DECQ             R12
-	JNE              pair23
+	JNE              pair26
 
-out22:
+out25:
 	MOVQ    DI, DX
 	MOVQ    ldy+8(FP), R14
 	VMOVUPS Z0, (DX)
@@ -1655,7 +1823,7 @@ out22:
 	MOVQ    actTile+48(FP), DX
 	LEAQ    (R8)(DX*2), R8
 	DECQ    CX
-	JNE     again19
+	JNE     again21
 	BYTE    $0xc4
 	BYTE    $0xe2
 	BYTE    $0x78
@@ -1673,9 +1841,9 @@ TEXT ·unpackQ50AVX512(SB), NOSPLIT, $0-24
 	VPBROADCASTD k10101010<>+0(SB), Z1
 	MOVQ         blocks+16(FP), DX
 	CMPQ         DX, $+1
-	JLT          done27
+	JLT          done30
 
-loop26:
+loop29:
 	VMOVDQU32 (CX), Z3
 	VPANDD    Z0, Z3, Z2
 	KMOVQ     256(CX), K1
@@ -1720,9 +1888,9 @@ loop26:
 	ADDQ      $+352, CX
 	SUBQ      $+1, DX
 	CMPQ      DX, $+1
-	JGE       loop26
+	JGE       loop29
 
-done27:
+done30:
 	VZEROUPPER
 	RET
 
@@ -1739,7 +1907,7 @@ GLOBL k10101010<>(SB), RODATA|NOPTR, $32
 // func amxQ50(y *float32, ldy int, act *byte, panel *byte, codes *byte, codeStep int, actTile int, blocks int, n int, onto int, slots *byte)
 // Requires: AVX, AVX512DQ, AVX512F
 TEXT ·amxQ50(SB), NOSPLIT, $0-88
-	LEAQ tilesOf32<>+0(SB), DX
+	LEAQ tiles<>+0(SB), DX
 	BYTE $0xc4
 	BYTE $0xe2
 	BYTE $0x78
@@ -1752,9 +1920,9 @@ TEXT ·amxQ50(SB), NOSPLIT, $0-88
 	MOVQ n+64(FP), CX
 	MOVQ slots+80(FP), R13
 
-again28:
+again31:
 	CMPQ    onto+72(FP), $+0
-	JEQ     zero29
+	JEQ     zero32
 	MOVQ    DI, DX
 	MOVQ    ldy+8(FP), R14
 	VMOVUPS (DX), Z0
@@ -1788,9 +1956,9 @@ again28:
 	VMOVUPS (DX), Z14
 	LEAQ    (DX)(R14*4), DX
 	VMOVUPS (DX), Z15
-	JMP     ready30
+	JMP     ready33
 
-zero29:
+zero32:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1808,7 +1976,7 @@ zero29:
 	VXORPS Z14, Z14, Z14
 	VXORPS Z15, Z15, Z15
 
-ready30:
+ready33:
 	MOVQ R8, SI
 	MOVQ R8, R9
 	ADDQ actTile+48(FP), R9
@@ -1846,16 +2014,6 @@ ready30:
 	BYTE $0x5e
 	BYTE $0xc2
 	BYTE $0xc4
-	BYTE $0xc2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x84
-	BYTE $0x1d
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0xc4
 	BYTE $0xe2
 	BYTE $0x7b
 	BYTE $0x49
@@ -1875,6 +2033,17 @@ ready30:
 	BYTE $0x5a
 	BYTE $0x5e
 	BYTE $0xcb
+	ADDQ codeStep+40(FP), R10
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x84
+	BYTE $0x1d
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
 	BYTE $0xc4
 	BYTE $0xc2
 	BYTE $0x7a
@@ -1885,11 +2054,8 @@ ready30:
 	BYTE $0x02
 	BYTE $0x00
 	BYTE $0x00
-	ADDQ codeStep+40(FP), R10
-
-pair32:
 	CMPQ R12, $+1
-	JEQ  last33
+	JEQ  skip34
 	BYTE $0xc4
 	BYTE $0xc2
 	BYTE $0x7b
@@ -1921,16 +2087,6 @@ pair32:
 	BYTE $0x5e
 	BYTE $0xf2
 	BYTE $0xc4
-	BYTE $0xc2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0xb4
-	BYTE $0x1d
-	BYTE $0x00
-	BYTE $0x04
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0xc4
 	BYTE $0xe2
 	BYTE $0x7b
 	BYTE $0x49
@@ -1950,6 +2106,22 @@ pair32:
 	BYTE $0x52
 	BYTE $0x5e
 	BYTE $0xfb
+	ADDQ codeStep+40(FP), R10
+
+skip34:
+pair36:
+	CMPQ R12, $+2
+	JLT  last37
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0xb4
+	BYTE $0x1d
+	BYTE $0x00
+	BYTE $0x04
+	BYTE $0x00
+	BYTE $0x00
 	BYTE $0xc4
 	BYTE $0xc2
 	BYTE $0x7a
@@ -1960,9 +2132,60 @@ pair32:
 	BYTE $0x06
 	BYTE $0x00
 	BYTE $0x00
+	JEQ  last37
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0xa4
+	BYTE $0x1a
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xc0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x94
+	BYTE $0x06
+	BYTE $0x00
+	BYTE $0x03
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x5a
+	BYTE $0x5e
+	BYTE $0xc2
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xc8
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x9c
+	BYTE $0x01
+	BYTE $0x00
+	BYTE $0x03
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x5a
+	BYTE $0x5e
+	BYTE $0xcb
 	ADDQ codeStep+40(FP), R10
 
-last33:
+last37:
 	VCVTPH2PS   320(R11), Z16
 	VPSLLD.BCST $0x04, 40(SI), Z17
 	VPADDD      (R13), Z17, Z17
@@ -2048,39 +2271,9 @@ last33:
 	ADDQ        $+384, R9
 	ADDQ        $+352, R11
 	DECQ        R12
-	JEQ         out31
-	CMPQ        R12, $+1
-	JEQ         last34
-	BYTE        $0xc4
-	BYTE        $0xc2
-	BYTE        $0x7b
-	BYTE        $0x4b
-	BYTE        $0xa4
-	BYTE        $0x1a
-	BYTE        $0x00
-	BYTE        $0x00
-	BYTE        $0x00
-	BYTE        $0x00
-	BYTE        $0xc4
-	BYTE        $0xe2
-	BYTE        $0x7b
-	BYTE        $0x49
-	BYTE        $0xc0
-	BYTE        $0xc4
-	BYTE        $0xe2
-	BYTE        $0x7b
-	BYTE        $0x4b
-	BYTE        $0x94
-	BYTE        $0x06
-	BYTE        $0x80
-	BYTE        $0x01
-	BYTE        $0x00
-	BYTE        $0x00
-	BYTE        $0xc4
-	BYTE        $0xe2
-	BYTE        $0x5a
-	BYTE        $0x5e
-	BYTE        $0xc2
+	JEQ         out35
+	CMPQ        R12, $+2
+	JLT         last38
 	BYTE        $0xc4
 	BYTE        $0xc2
 	BYTE        $0x7a
@@ -2092,26 +2285,6 @@ last33:
 	BYTE        $0x00
 	BYTE        $0x00
 	BYTE        $0xc4
-	BYTE        $0xe2
-	BYTE        $0x7b
-	BYTE        $0x49
-	BYTE        $0xc8
-	BYTE        $0xc4
-	BYTE        $0xc2
-	BYTE        $0x7b
-	BYTE        $0x4b
-	BYTE        $0x9c
-	BYTE        $0x01
-	BYTE        $0x80
-	BYTE        $0x01
-	BYTE        $0x00
-	BYTE        $0x00
-	BYTE        $0xc4
-	BYTE        $0xe2
-	BYTE        $0x5a
-	BYTE        $0x5e
-	BYTE        $0xcb
-	BYTE        $0xc4
 	BYTE        $0xc2
 	BYTE        $0x7a
 	BYTE        $0x4b
@@ -2121,9 +2294,60 @@ last33:
 	BYTE        $0x02
 	BYTE        $0x00
 	BYTE        $0x00
+	JEQ         last38
+	BYTE        $0xc4
+	BYTE        $0xc2
+	BYTE        $0x7b
+	BYTE        $0x4b
+	BYTE        $0xac
+	BYTE        $0x1a
+	BYTE        $0x00
+	BYTE        $0x00
+	BYTE        $0x00
+	BYTE        $0x00
+	BYTE        $0xc4
+	BYTE        $0xe2
+	BYTE        $0x7b
+	BYTE        $0x49
+	BYTE        $0xf0
+	BYTE        $0xc4
+	BYTE        $0xe2
+	BYTE        $0x7b
+	BYTE        $0x4b
+	BYTE        $0x94
+	BYTE        $0x06
+	BYTE        $0x00
+	BYTE        $0x03
+	BYTE        $0x00
+	BYTE        $0x00
+	BYTE        $0xc4
+	BYTE        $0xe2
+	BYTE        $0x52
+	BYTE        $0x5e
+	BYTE        $0xf2
+	BYTE        $0xc4
+	BYTE        $0xe2
+	BYTE        $0x7b
+	BYTE        $0x49
+	BYTE        $0xf8
+	BYTE        $0xc4
+	BYTE        $0xc2
+	BYTE        $0x7b
+	BYTE        $0x4b
+	BYTE        $0x9c
+	BYTE        $0x01
+	BYTE        $0x00
+	BYTE        $0x03
+	BYTE        $0x00
+	BYTE        $0x00
+	BYTE        $0xc4
+	BYTE        $0xe2
+	BYTE        $0x52
+	BYTE        $0x5e
+	BYTE        $0xfb
 	ADDQ        codeStep+40(FP), R10
 
-last34:
+last38:
 	VCVTPH2PS   320(R11), Z16
 	VPSLLD.BCST $0x04, 40(SI), Z17
 	VPADDD      1024(R13), Z17, Z17
@@ -2209,9 +2433,9 @@ last34:
 	ADDQ        $+384, R9
 	ADDQ        $+352, R11
 	DECQ        R12
-	JNE         pair32
+	JNE         pair36
 
-out31:
+out35:
 	MOVQ    DI, DX
 	MOVQ    ldy+8(FP), R14
 	VMOVUPS Z0, (DX)
@@ -2251,7 +2475,7 @@ out31:
 	MOVQ    actTile+48(FP), DX
 	LEAQ    (R8)(DX*2), R8
 	DECQ    CX
-	JNE     again28
+	JNE     again31
 	BYTE    $0xc4
 	BYTE    $0xe2
 	BYTE    $0x78
@@ -2269,9 +2493,9 @@ TEXT ·unpackQ51AVX512(SB), NOSPLIT, $0-24
 	VPBROADCASTD k10101010<>+0(SB), Z1
 	MOVQ         blocks+16(FP), DX
 	CMPQ         DX, $+1
-	JLT          done36
+	JLT          done40
 
-loop35:
+loop39:
 	VMOVDQU32 (CX), Z3
 	VPANDD    Z0, Z3, Z2
 	KMOVQ     256(CX), K1
@@ -2316,16 +2540,16 @@ loop35:
 	ADDQ      $+384, CX
 	SUBQ      $+1, DX
 	CMPQ      DX, $+1
-	JGE       loop35
+	JGE       loop39
 
-done36:
+done40:
 	VZEROUPPER
 	RET
 
 // func amxQ51(y *float32, ldy int, act *byte, panel *byte, codes *byte, codeStep int, actTile int, blocks int, n int, onto int, slots *byte)
 // Requires: AVX, AVX512DQ, AVX512F
 TEXT ·amxQ51(SB), NOSPLIT, $0-88
-	LEAQ tilesOf32<>+0(SB), DX
+	LEAQ tiles<>+0(SB), DX
 	BYTE $0xc4
 	BYTE $0xe2
 	BYTE $0x78
@@ -2338,9 +2562,9 @@ TEXT ·amxQ51(SB), NOSPLIT, $0-88
 	MOVQ n+64(FP), CX
 	MOVQ slots+80(FP), R13
 
-again37:
+again41:
 	CMPQ    onto+72(FP), $+0
-	JEQ     zero38
+	JEQ     zero42
 	MOVQ    DI, DX
 	MOVQ    ldy+8(FP), R14
 	VMOVUPS (DX), Z0
@@ -2374,9 +2598,9 @@ again37:
 	VMOVUPS (DX), Z14
 	LEAQ    (DX)(R14*4), DX
 	VMOVUPS (DX), Z15
-	JMP     ready39
+	JMP     ready43
 
-zero38:
+zero42:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -2394,7 +2618,7 @@ zero38:
 	VXORPS Z14, Z14, Z14
 	VXORPS Z15, Z15, Z15
 
-ready39:
+ready43:
 	MOVQ R8, SI
 	MOVQ R8, R9
 	ADDQ actTile+48(FP), R9
@@ -2432,16 +2656,6 @@ ready39:
 	BYTE $0x5e
 	BYTE $0xc2
 	BYTE $0xc4
-	BYTE $0xc2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x84
-	BYTE $0x1d
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0xc4
 	BYTE $0xe2
 	BYTE $0x7b
 	BYTE $0x49
@@ -2461,6 +2675,17 @@ ready39:
 	BYTE $0x5a
 	BYTE $0x5e
 	BYTE $0xcb
+	ADDQ codeStep+40(FP), R10
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x84
+	BYTE $0x1d
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
 	BYTE $0xc4
 	BYTE $0xc2
 	BYTE $0x7a
@@ -2471,11 +2696,8 @@ ready39:
 	BYTE $0x02
 	BYTE $0x00
 	BYTE $0x00
-	ADDQ codeStep+40(FP), R10
-
-pair41:
 	CMPQ R12, $+1
-	JEQ  last42
+	JEQ  skip44
 	BYTE $0xc4
 	BYTE $0xc2
 	BYTE $0x7b
@@ -2507,16 +2729,6 @@ pair41:
 	BYTE $0x5e
 	BYTE $0xf2
 	BYTE $0xc4
-	BYTE $0xc2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0xb4
-	BYTE $0x1d
-	BYTE $0x00
-	BYTE $0x04
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0xc4
 	BYTE $0xe2
 	BYTE $0x7b
 	BYTE $0x49
@@ -2536,6 +2748,22 @@ pair41:
 	BYTE $0x52
 	BYTE $0x5e
 	BYTE $0xfb
+	ADDQ codeStep+40(FP), R10
+
+skip44:
+pair46:
+	CMPQ R12, $+2
+	JLT  last47
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0xb4
+	BYTE $0x1d
+	BYTE $0x00
+	BYTE $0x04
+	BYTE $0x00
+	BYTE $0x00
 	BYTE $0xc4
 	BYTE $0xc2
 	BYTE $0x7a
@@ -2546,9 +2774,60 @@ pair41:
 	BYTE $0x06
 	BYTE $0x00
 	BYTE $0x00
+	JEQ  last47
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0xa4
+	BYTE $0x1a
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xc0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x94
+	BYTE $0x06
+	BYTE $0x00
+	BYTE $0x03
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x5a
+	BYTE $0x5e
+	BYTE $0xc2
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xc8
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x9c
+	BYTE $0x01
+	BYTE $0x00
+	BYTE $0x03
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x5a
+	BYTE $0x5e
+	BYTE $0xcb
 	ADDQ codeStep+40(FP), R10
 
-last42:
+last47:
 	VCVTPH2PS        320(R11), Z16
 	VCVTPH2PS        352(R11), Z17
 	VCVTDQ2PS        (R13), Z18
@@ -2619,39 +2898,9 @@ last42:
 	ADDQ             $+384, R9
 	ADDQ             $+384, R11
 	DECQ             R12
-	JEQ              out40
-	CMPQ             R12, $+1
-	JEQ              last43
-	BYTE             $0xc4
-	BYTE             $0xc2
-	BYTE             $0x7b
-	BYTE             $0x4b
-	BYTE             $0xa4
-	BYTE             $0x1a
-	BYTE             $0x00
-	BYTE             $0x00
-	BYTE             $0x00
-	BYTE             $0x00
-	BYTE             $0xc4
-	BYTE             $0xe2
-	BYTE             $0x7b
-	BYTE             $0x49
-	BYTE             $0xc0
-	BYTE             $0xc4
-	BYTE             $0xe2
-	BYTE             $0x7b
-	BYTE             $0x4b
-	BYTE             $0x94
-	BYTE             $0x06
-	BYTE             $0x80
-	BYTE             $0x01
-	BYTE             $0x00
-	BYTE             $0x00
-	BYTE             $0xc4
-	BYTE             $0xe2
-	BYTE             $0x5a
-	BYTE             $0x5e
-	BYTE             $0xc2
+	JEQ              out45
+	CMPQ             R12, $+2
+	JLT              last48
 	BYTE             $0xc4
 	BYTE             $0xc2
 	BYTE             $0x7a
@@ -2663,26 +2912,6 @@ last42:
 	BYTE             $0x00
 	BYTE             $0x00
 	BYTE             $0xc4
-	BYTE             $0xe2
-	BYTE             $0x7b
-	BYTE             $0x49
-	BYTE             $0xc8
-	BYTE             $0xc4
-	BYTE             $0xc2
-	BYTE             $0x7b
-	BYTE             $0x4b
-	BYTE             $0x9c
-	BYTE             $0x01
-	BYTE             $0x80
-	BYTE             $0x01
-	BYTE             $0x00
-	BYTE             $0x00
-	BYTE             $0xc4
-	BYTE             $0xe2
-	BYTE             $0x5a
-	BYTE             $0x5e
-	BYTE             $0xcb
-	BYTE             $0xc4
 	BYTE             $0xc2
 	BYTE             $0x7a
 	BYTE             $0x4b
@@ -2692,9 +2921,60 @@ last42:
 	BYTE             $0x02
 	BYTE             $0x00
 	BYTE             $0x00
+	JEQ              last48
+	BYTE             $0xc4
+	BYTE             $0xc2
+	BYTE             $0x7b
+	BYTE             $0x4b
+	BYTE             $0xac
+	BYTE             $0x1a
+	BYTE             $0x00
+	BYTE             $0x00
+	BYTE             $0x00
+	BYTE             $0x00
+	BYTE             $0xc4
+	BYTE             $0xe2
+	BYTE             $0x7b
+	BYTE             $0x49
+	BYTE             $0xf0
+	BYTE             $0xc4
+	BYTE             $0xe2
+	BYTE             $0x7b
+	BYTE             $0x4b
+	BYTE             $0x94
+	BYTE             $0x06
+	BYTE             $0x00
+	BYTE             $0x03
+	BYTE             $0x00
+	BYTE             $0x00
+	BYTE             $0xc4
+	BYTE             $0xe2
+	BYTE             $0x52
+	BYTE             $0x5e
+	BYTE             $0xf2
+	BYTE             $0xc4
+	BYTE             $0xe2
+	BYTE             $0x7b
+	BYTE             $0x49
+	BYTE             $0xf8
+	BYTE             $0xc4
+	BYTE             $0xc2
+	BYTE             $0x7b
+	BYTE             $0x4b
+	BYTE             $0x9c
+	BYTE             $0x01
+	BYTE             $0x00
+	BYTE             $0x03
+	BYTE             $0x00
+	BYTE             $0x00
+	BYTE             $0xc4
+	BYTE             $0xe2
+	BYTE             $0x52
+	BYTE             $0x5e
+	BYTE             $0xfb
 	ADDQ             codeStep+40(FP), R10
 
-last43:
+last48:
 	VCVTPH2PS        320(R11), Z16
 	VCVTPH2PS        352(R11), Z17
 	VCVTDQ2PS        1024(R13), Z18
@@ -2765,9 +3045,9 @@ last43:
 	ADDQ             $+384, R9
 	ADDQ             $+384, R11
 	DECQ             R12
-	JNE              pair41
+	JNE              pair46
 
-out40:
+out45:
 	MOVQ    DI, DX
 	MOVQ    ldy+8(FP), R14
 	VMOVUPS Z0, (DX)
@@ -2807,7 +3087,7 @@ out40:
 	MOVQ    actTile+48(FP), DX
 	LEAQ    (R8)(DX*2), R8
 	DECQ    CX
-	JNE     again37
+	JNE     again41
 	BYTE    $0xc4
 	BYTE    $0xe2
 	BYTE    $0x78
@@ -2824,15 +3104,15 @@ TEXT ·unpackQ4KAVX512(SB), NOSPLIT, $0-24
 	VPBROADCASTD k0f0f0f0f<>+0(SB), Z0
 	MOVQ         blocks+16(FP), DX
 	CMPQ         DX, $+8
-	JLT          done45
+	JLT          done50
 
-loop44:
+loop49:
 	ADDQ $+64, CX
 	MOVQ $0x00000008, BX
 	CMPQ BX, $+1
-	JLT  done47
+	JLT  done52
 
-loop46:
+loop51:
 	VMOVDQU32 (CX), Z2
 	VPANDD    Z0, Z2, Z1
 	VMOVDQU32 Z1, (AX)
@@ -2861,21 +3141,21 @@ loop46:
 	ADDQ      $+288, CX
 	SUBQ      $+1, BX
 	CMPQ      BX, $+1
-	JGE       loop46
+	JGE       loop51
 
-done47:
+done52:
 	SUBQ $+8, DX
 	CMPQ DX, $+8
-	JGE  loop44
+	JGE  loop49
 
-done45:
+done50:
 	VZEROUPPER
 	RET
 
 // func amxQ4K(y *float32, ldy int, act *byte, panel *byte, codes *byte, codeStep int, actTile int, blocks int, n int, onto int, slots *byte)
 // Requires: AVX, AVX512DQ, AVX512F
 TEXT ·amxQ4K(SB), NOSPLIT, $0-88
-	LEAQ tilesOf32<>+0(SB), DX
+	LEAQ tiles<>+0(SB), DX
 	BYTE $0xc4
 	BYTE $0xe2
 	BYTE $0x78
@@ -2888,9 +3168,9 @@ TEXT ·amxQ4K(SB), NOSPLIT, $0-88
 	MOVQ n+64(FP), CX
 	MOVQ slots+80(FP), R13
 
-again48:
+again53:
 	CMPQ    onto+72(FP), $+0
-	JEQ     zero49
+	JEQ     zero54
 	MOVQ    DI, DX
 	MOVQ    ldy+8(FP), R14
 	VMOVUPS (DX), Z0
@@ -2924,9 +3204,9 @@ again48:
 	VMOVUPS (DX), Z14
 	LEAQ    (DX)(R14*4), DX
 	VMOVUPS (DX), Z15
-	JMP     ready50
+	JMP     ready55
 
-zero49:
+zero54:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -2944,7 +3224,7 @@ zero49:
 	VXORPS Z14, Z14, Z14
 	VXORPS Z15, Z15, Z15
 
-ready50:
+ready55:
 	MOVQ R8, SI
 	MOVQ R8, R9
 	ADDQ actTile+48(FP), R9
@@ -2982,16 +3262,6 @@ ready50:
 	BYTE $0x5e
 	BYTE $0xc2
 	BYTE $0xc4
-	BYTE $0xc2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x84
-	BYTE $0x1d
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0xc4
 	BYTE $0xe2
 	BYTE $0x7b
 	BYTE $0x49
@@ -3011,6 +3281,17 @@ ready50:
 	BYTE $0x5a
 	BYTE $0x5e
 	BYTE $0xcb
+	ADDQ codeStep+40(FP), R10
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x84
+	BYTE $0x1d
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
 	BYTE $0xc4
 	BYTE $0xc2
 	BYTE $0x7a
@@ -3021,18 +3302,8 @@ ready50:
 	BYTE $0x02
 	BYTE $0x00
 	BYTE $0x00
-	ADDQ codeStep+40(FP), R10
-
-pair52:
-	VCVTPH2PS   (R11), Z16
-	VCVTPH2PS   32(R11), Z17
-	VXORPS.BCST k80000000<>+0(SB), Z17, Z17
-	ADDQ        $+64, R11
-	MOVQ        $+4, R15
-
-again53:
 	CMPQ R12, $+1
-	JEQ  last54
+	JEQ  skip56
 	BYTE $0xc4
 	BYTE $0xc2
 	BYTE $0x7b
@@ -3064,16 +3335,6 @@ again53:
 	BYTE $0x5e
 	BYTE $0xf2
 	BYTE $0xc4
-	BYTE $0xc2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0xb4
-	BYTE $0x1d
-	BYTE $0x00
-	BYTE $0x04
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0xc4
 	BYTE $0xe2
 	BYTE $0x7b
 	BYTE $0x49
@@ -3093,6 +3354,29 @@ again53:
 	BYTE $0x52
 	BYTE $0x5e
 	BYTE $0xfb
+	ADDQ codeStep+40(FP), R10
+
+skip56:
+pair58:
+	VCVTPH2PS   (R11), Z16
+	VCVTPH2PS   32(R11), Z17
+	VXORPS.BCST k80000000<>+0(SB), Z17, Z17
+	ADDQ        $+64, R11
+	MOVQ        $+4, R15
+
+again59:
+	CMPQ R12, $+2
+	JLT  last60
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0xb4
+	BYTE $0x1d
+	BYTE $0x00
+	BYTE $0x04
+	BYTE $0x00
+	BYTE $0x00
 	BYTE $0xc4
 	BYTE $0xc2
 	BYTE $0x7a
@@ -3103,9 +3387,60 @@ again53:
 	BYTE $0x06
 	BYTE $0x00
 	BYTE $0x00
+	JEQ  last60
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0xa4
+	BYTE $0x1a
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xc0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x94
+	BYTE $0x06
+	BYTE $0x00
+	BYTE $0x03
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x5a
+	BYTE $0x5e
+	BYTE $0xc2
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xc8
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x9c
+	BYTE $0x01
+	BYTE $0x00
+	BYTE $0x03
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x5a
+	BYTE $0x5e
+	BYTE $0xcb
 	ADDQ codeStep+40(FP), R10
 
-last54:
+last60:
 	VPMOVZXBD        256(R11), Z18
 	VCVTDQ2PS        Z18, Z18
 	VPMOVZXBD        272(R11), Z19
@@ -3195,38 +3530,8 @@ last54:
 	ADDQ             $+384, R9
 	ADDQ             $+288, R11
 	DECQ             R12
-	CMPQ             R12, $+1
-	JEQ              last55
-	BYTE             $0xc4
-	BYTE             $0xc2
-	BYTE             $0x7b
-	BYTE             $0x4b
-	BYTE             $0xa4
-	BYTE             $0x1a
-	BYTE             $0x00
-	BYTE             $0x00
-	BYTE             $0x00
-	BYTE             $0x00
-	BYTE             $0xc4
-	BYTE             $0xe2
-	BYTE             $0x7b
-	BYTE             $0x49
-	BYTE             $0xc0
-	BYTE             $0xc4
-	BYTE             $0xe2
-	BYTE             $0x7b
-	BYTE             $0x4b
-	BYTE             $0x94
-	BYTE             $0x06
-	BYTE             $0x80
-	BYTE             $0x01
-	BYTE             $0x00
-	BYTE             $0x00
-	BYTE             $0xc4
-	BYTE             $0xe2
-	BYTE             $0x5a
-	BYTE             $0x5e
-	BYTE             $0xc2
+	CMPQ             R12, $+2
+	JLT              last61
 	BYTE             $0xc4
 	BYTE             $0xc2
 	BYTE             $0x7a
@@ -3238,26 +3543,6 @@ last54:
 	BYTE             $0x00
 	BYTE             $0x00
 	BYTE             $0xc4
-	BYTE             $0xe2
-	BYTE             $0x7b
-	BYTE             $0x49
-	BYTE             $0xc8
-	BYTE             $0xc4
-	BYTE             $0xc2
-	BYTE             $0x7b
-	BYTE             $0x4b
-	BYTE             $0x9c
-	BYTE             $0x01
-	BYTE             $0x80
-	BYTE             $0x01
-	BYTE             $0x00
-	BYTE             $0x00
-	BYTE             $0xc4
-	BYTE             $0xe2
-	BYTE             $0x5a
-	BYTE             $0x5e
-	BYTE             $0xcb
-	BYTE             $0xc4
 	BYTE             $0xc2
 	BYTE             $0x7a
 	BYTE             $0x4b
@@ -3267,9 +3552,60 @@ last54:
 	BYTE             $0x02
 	BYTE             $0x00
 	BYTE             $0x00
+	JEQ              last61
+	BYTE             $0xc4
+	BYTE             $0xc2
+	BYTE             $0x7b
+	BYTE             $0x4b
+	BYTE             $0xac
+	BYTE             $0x1a
+	BYTE             $0x00
+	BYTE             $0x00
+	BYTE             $0x00
+	BYTE             $0x00
+	BYTE             $0xc4
+	BYTE             $0xe2
+	BYTE             $0x7b
+	BYTE             $0x49
+	BYTE             $0xf0
+	BYTE             $0xc4
+	BYTE             $0xe2
+	BYTE             $0x7b
+	BYTE             $0x4b
+	BYTE             $0x94
+	BYTE             $0x06
+	BYTE             $0x00
+	BYTE             $0x03
+	BYTE             $0x00
+	BYTE             $0x00
+	BYTE             $0xc4
+	BYTE             $0xe2
+	BYTE             $0x52
+	BYTE             $0x5e
+	BYTE             $0xf2
+	BYTE             $0xc4
+	BYTE             $0xe2
+	BYTE             $0x7b
+	BYTE             $0x49
+	BYTE             $0xf8
+	BYTE             $0xc4
+	BYTE             $0xc2
+	BYTE             $0x7b
+	BYTE             $0x4b
+	BYTE             $0x9c
+	BYTE             $0x01
+	BYTE             $0x00
+	BYTE             $0x03
+	BYTE             $0x00
+	BYTE             $0x00
+	BYTE             $0xc4
+	BYTE             $0xe2
+	BYTE             $0x52
+	BYTE             $0x5e
+	BYTE             $0xfb
 	ADDQ             codeStep+40(FP), R10
 
-last55:
+last61:
 	VPMOVZXBD        256(R11), Z18
 	VCVTDQ2PS        Z18, Z18
 	VPMOVZXBD        272(R11), Z19
@@ -3360,9 +3696,9 @@ last55:
 	ADDQ             $+288, R11
 	DECQ             R12
 	DECQ             R15
-	JNE              again53
+	JNE              again59
 	TESTQ            R12, R12
-	JNE              pair52
+	JNE              pair58
 	MOVQ             DI, DX
 	MOVQ             ldy+8(FP), R14
 	VMOVUPS          Z0, (DX)
@@ -3402,7 +3738,7 @@ last55:
 	MOVQ             actTile+48(FP), DX
 	LEAQ             (R8)(DX*2), R8
 	DECQ             CX
-	JNE              again48
+	JNE              again53
 	BYTE             $0xc4
 	BYTE             $0xe2
 	BYTE             $0x78
@@ -3430,15 +3766,15 @@ TEXT ·unpackQ5KAVX512(SB), NOSPLIT, $0-24
 	VPBROADCASTD k10101010<>+0(SB), Z1
 	MOVQ         blocks+16(FP), DX
 	CMPQ         DX, $+8
-	JLT          done57
+	JLT          done63
 
-loop56:
+loop62:
 	ADDQ $+64, CX
 	MOVQ $0x00000008, BX
 	CMPQ BX, $+1
-	JLT  done59
+	JLT  done65
 
-loop58:
+loop64:
 	VMOVDQU32 (CX), Z3
 	VPANDD    Z0, Z3, Z2
 	KMOVQ     256(CX), K1
@@ -3483,21 +3819,21 @@ loop58:
 	ADDQ      $+352, CX
 	SUBQ      $+1, BX
 	CMPQ      BX, $+1
-	JGE       loop58
+	JGE       loop64
 
-done59:
+done65:
 	SUBQ $+8, DX
 	CMPQ DX, $+8
-	JGE  loop56
+	JGE  loop62
 
-done57:
+done63:
 	VZEROUPPER
 	RET
 
 // func amxQ5K(y *float32, ldy int, act *byte, panel *byte, codes *byte, codeStep int, actTile int, blocks int, n int, onto int, slots *byte)
 // Requires: AVX, AVX512DQ, AVX512F
 TEXT ·amxQ5K(SB), NOSPLIT, $0-88
-	LEAQ tilesOf32<>+0(SB), DX
+	LEAQ tiles<>+0(SB), DX
 	BYTE $0xc4
 	BYTE $0xe2
 	BYTE $0x78
@@ -3510,9 +3846,9 @@ TEXT ·amxQ5K(SB), NOSPLIT, $0-88
 	MOVQ n+64(FP), CX
 	MOVQ slots+80(FP), R13
 
-again60:
+again66:
 	CMPQ    onto+72(FP), $+0
-	JEQ     zero61
+	JEQ     zero67
 	MOVQ    DI, DX
 	MOVQ    ldy+8(FP), R14
 	VMOVUPS (DX), Z0
@@ -3546,9 +3882,9 @@ again60:
 	VMOVUPS (DX), Z14
 	LEAQ    (DX)(R14*4), DX
 	VMOVUPS (DX), Z15
-	JMP     ready62
+	JMP     ready68
 
-zero61:
+zero67:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -3566,7 +3902,7 @@ zero61:
 	VXORPS Z14, Z14, Z14
 	VXORPS Z15, Z15, Z15
 
-ready62:
+ready68:
 	MOVQ R8, SI
 	MOVQ R8, R9
 	ADDQ actTile+48(FP), R9
@@ -3604,16 +3940,6 @@ ready62:
 	BYTE $0x5e
 	BYTE $0xc2
 	BYTE $0xc4
-	BYTE $0xc2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x84
-	BYTE $0x1d
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0xc4
 	BYTE $0xe2
 	BYTE $0x7b
 	BYTE $0x49
@@ -3633,6 +3959,17 @@ ready62:
 	BYTE $0x5a
 	BYTE $0x5e
 	BYTE $0xcb
+	ADDQ codeStep+40(FP), R10
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x84
+	BYTE $0x1d
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
 	BYTE $0xc4
 	BYTE $0xc2
 	BYTE $0x7a
@@ -3643,18 +3980,8 @@ ready62:
 	BYTE $0x02
 	BYTE $0x00
 	BYTE $0x00
-	ADDQ codeStep+40(FP), R10
-
-pair64:
-	VCVTPH2PS   (R11), Z16
-	VCVTPH2PS   32(R11), Z17
-	VXORPS.BCST k80000000<>+0(SB), Z17, Z17
-	ADDQ        $+64, R11
-	MOVQ        $+4, R15
-
-again65:
 	CMPQ R12, $+1
-	JEQ  last66
+	JEQ  skip69
 	BYTE $0xc4
 	BYTE $0xc2
 	BYTE $0x7b
@@ -3686,16 +4013,6 @@ again65:
 	BYTE $0x5e
 	BYTE $0xf2
 	BYTE $0xc4
-	BYTE $0xc2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0xb4
-	BYTE $0x1d
-	BYTE $0x00
-	BYTE $0x04
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0xc4
 	BYTE $0xe2
 	BYTE $0x7b
 	BYTE $0x49
@@ -3715,6 +4032,29 @@ again65:
 	BYTE $0x52
 	BYTE $0x5e
 	BYTE $0xfb
+	ADDQ codeStep+40(FP), R10
+
+skip69:
+pair71:
+	VCVTPH2PS   (R11), Z16
+	VCVTPH2PS   32(R11), Z17
+	VXORPS.BCST k80000000<>+0(SB), Z17, Z17
+	ADDQ        $+64, R11
+	MOVQ        $+4, R15
+
+again72:
+	CMPQ R12, $+2
+	JLT  last73
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0xb4
+	BYTE $0x1d
+	BYTE $0x00
+	BYTE $0x04
+	BYTE $0x00
+	BYTE $0x00
 	BYTE $0xc4
 	BYTE $0xc2
 	BYTE $0x7a
@@ -3725,9 +4065,60 @@ again65:
 	BYTE $0x06
 	BYTE $0x00
 	BYTE $0x00
+	JEQ  last73
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0xa4
+	BYTE $0x1a
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xc0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x94
+	BYTE $0x06
+	BYTE $0x00
+	BYTE $0x03
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x5a
+	BYTE $0x5e
+	BYTE $0xc2
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x49
+	BYTE $0xc8
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x9c
+	BYTE $0x01
+	BYTE $0x00
+	BYTE $0x03
+	BYTE $0x00
+	BYTE $0x00
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x5a
+	BYTE $0x5e
+	BYTE $0xcb
 	ADDQ codeStep+40(FP), R10
 
-last66:
+last73:
 	VPMOVZXBD        320(R11), Z18
 	VCVTDQ2PS        Z18, Z18
 	VPMOVZXBD        336(R11), Z19
@@ -3817,38 +4208,8 @@ last66:
 	ADDQ             $+384, R9
 	ADDQ             $+352, R11
 	DECQ             R12
-	CMPQ             R12, $+1
-	JEQ              last67
-	BYTE             $0xc4
-	BYTE             $0xc2
-	BYTE             $0x7b
-	BYTE             $0x4b
-	BYTE             $0xa4
-	BYTE             $0x1a
-	BYTE             $0x00
-	BYTE             $0x00
-	BYTE             $0x00
-	BYTE             $0x00
-	BYTE             $0xc4
-	BYTE             $0xe2
-	BYTE             $0x7b
-	BYTE             $0x49
-	BYTE             $0xc0
-	BYTE             $0xc4
-	BYTE             $0xe2
-	BYTE             $0x7b
-	BYTE             $0x4b
-	BYTE             $0x94
-	BYTE             $0x06
-	BYTE             $0x80
-	BYTE             $0x01
-	BYTE             $0x00
-	BYTE             $0x00
-	BYTE             $0xc4
-	BYTE             $0xe2
-	BYTE             $0x5a
-	BYTE             $0x5e
-	BYTE             $0xc2
+	CMPQ             R12, $+2
+	JLT              last74
 	BYTE             $0xc4
 	BYTE             $0xc2
 	BYTE             $0x7a
@@ -3860,26 +4221,6 @@ last66:
 	BYTE             $0x00
 	BYTE             $0x00
 	BYTE             $0xc4
-	BYTE             $0xe2
-	BYTE             $0x7b
-	BYTE             $0x49
-	BYTE             $0xc8
-	BYTE             $0xc4
-	BYTE             $0xc2
-	BYTE             $0x7b
-	BYTE             $0x4b
-	BYTE             $0x9c
-	BYTE             $0x01
-	BYTE             $0x80
-	BYTE             $0x01
-	BYTE             $0x00
-	BYTE             $0x00
-	BYTE             $0xc4
-	BYTE             $0xe2
-	BYTE             $0x5a
-	BYTE             $0x5e
-	BYTE             $0xcb
-	BYTE             $0xc4
 	BYTE             $0xc2
 	BYTE             $0x7a
 	BYTE             $0x4b
@@ -3889,9 +4230,60 @@ last66:
 	BYTE             $0x02
 	BYTE             $0x00
 	BYTE             $0x00
+	JEQ              last74
+	BYTE             $0xc4
+	BYTE             $0xc2
+	BYTE             $0x7b
+	BYTE             $0x4b
+	BYTE             $0xac
+	BYTE             $0x1a
+	BYTE             $0x00
+	BYTE             $0x00
+	BYTE             $0x00
+	BYTE             $0x00
+	BYTE             $0xc4
+	BYTE             $0xe2
+	BYTE             $0x7b
+	BYTE             $0x49
+	BYTE             $0xf0
+	BYTE             $0xc4
+	BYTE             $0xe2
+	BYTE             $0x7b
+	BYTE             $0x4b
+	BYTE             $0x94
+	BYTE             $0x06
+	BYTE             $0x00
+	BYTE             $0x03
+	BYTE             $0x00
+	BYTE             $0x00
+	BYTE             $0xc4
+	BYTE             $0xe2
+	BYTE             $0x52
+	BYTE             $0x5e
+	BYTE             $0xf2
+	BYTE             $0xc4
+	BYTE             $0xe2
+	BYTE             $0x7b
+	BYTE             $0x49
+	BYTE             $0xf8
+	BYTE             $0xc4
+	BYTE             $0xc2
+	BYTE             $0x7b
+	BYTE             $0x4b
+	BYTE             $0x9c
+	BYTE             $0x01
+	BYTE             $0x00
+	BYTE             $0x03
+	BYTE             $0x00
+	BYTE             $0x00
+	BYTE             $0xc4
+	BYTE             $0xe2
+	BYTE             $0x52
+	BYTE             $0x5e
+	BYTE             $0xfb
 	ADDQ             codeStep+40(FP), R10
 
-last67:
+last74:
 	VPMOVZXBD        320(R11), Z18
 	VCVTDQ2PS        Z18, Z18
 	VPMOVZXBD        336(R11), Z19
@@ -3982,9 +4374,9 @@ last67:
 	ADDQ             $+352, R11
 	DECQ             R12
 	DECQ             R15
-	JNE              again65
+	JNE              again72
 	TESTQ            R12, R12
-	JNE              pair64
+	JNE              pair71
 	MOVQ             DI, DX
 	MOVQ             ldy+8(FP), R14
 	VMOVUPS          Z0, (DX)
@@ -4024,7 +4416,7 @@ last67:
 	MOVQ             actTile+48(FP), DX
 	LEAQ             (R8)(DX*2), R8
 	DECQ             CX
-	JNE              again60
+	JNE              again66
 	BYTE             $0xc4
 	BYTE             $0xe2
 	BYTE             $0x78
@@ -4032,1090 +4424,3 @@ last67:
 	BYTE             $0xc0
 	VZEROUPPER
 	RET
-
-// func unpackQ6KAVX512(dst *byte, panel *byte, blocks int)
-// Requires: AVX, AVX512BW, AVX512F
-TEXT ·unpackQ6KAVX512(SB), NOSPLIT, $0-24
-	MOVQ         dst+0(FP), AX
-	MOVQ         panel+8(FP), CX
-	VPBROADCASTD k0f0f0f0f<>+0(SB), Z0
-	VPBROADCASTD k10101010<>+0(SB), Z1
-	VPBROADCASTD k20202020<>+0(SB), Z2
-	MOVQ         blocks+16(FP), DX
-	CMPQ         DX, $+8
-	JLT          done69
-
-loop68:
-	ADDQ $+32, CX
-	MOVQ $0x00000008, BX
-	CMPQ BX, $+1
-	JLT  done71
-
-loop70:
-	VMOVDQU32 (CX), Z4
-	VPANDD    Z0, Z4, Z3
-	KMOVQ     256(CX), K1
-	VPADDB    Z1, Z3, K1, Z3
-	KMOVQ     320(CX), K1
-	VPADDB    Z2, Z3, K1, Z3
-	VMOVDQU32 Z3, (AX)
-	VPSRLD    $0x04, Z4, Z3
-	VPANDD    Z0, Z3, Z3
-	KMOVQ     288(CX), K1
-	VPADDB    Z1, Z3, K1, Z3
-	KMOVQ     352(CX), K1
-	VPADDB    Z2, Z3, K1, Z3
-	VMOVDQU32 Z3, 256(AX)
-	VMOVDQU32 64(CX), Z4
-	VPANDD    Z0, Z4, Z3
-	KMOVQ     264(CX), K1
-	VPADDB    Z1, Z3, K1, Z3
-	KMOVQ     328(CX), K1
-	VPADDB    Z2, Z3, K1, Z3
-	VMOVDQU32 Z3, 64(AX)
-	VPSRLD    $0x04, Z4, Z3
-	VPANDD    Z0, Z3, Z3
-	KMOVQ     296(CX), K1
-	VPADDB    Z1, Z3, K1, Z3
-	KMOVQ     360(CX), K1
-	VPADDB    Z2, Z3, K1, Z3
-	VMOVDQU32 Z3, 320(AX)
-	VMOVDQU32 128(CX), Z4
-	VPANDD    Z0, Z4, Z3
-	KMOVQ     272(CX), K1
-	VPADDB    Z1, Z3, K1, Z3
-	KMOVQ     336(CX), K1
-	VPADDB    Z2, Z3, K1, Z3
-	VMOVDQU32 Z3, 128(AX)
-	VPSRLD    $0x04, Z4, Z3
-	VPANDD    Z0, Z3, Z3
-	KMOVQ     304(CX), K1
-	VPADDB    Z1, Z3, K1, Z3
-	KMOVQ     368(CX), K1
-	VPADDB    Z2, Z3, K1, Z3
-	VMOVDQU32 Z3, 384(AX)
-	VMOVDQU32 192(CX), Z4
-	VPANDD    Z0, Z4, Z3
-	KMOVQ     280(CX), K1
-	VPADDB    Z1, Z3, K1, Z3
-	KMOVQ     344(CX), K1
-	VPADDB    Z2, Z3, K1, Z3
-	VMOVDQU32 Z3, 192(AX)
-	VPSRLD    $0x04, Z4, Z3
-	VPANDD    Z0, Z3, Z3
-	KMOVQ     312(CX), K1
-	VPADDB    Z1, Z3, K1, Z3
-	KMOVQ     376(CX), K1
-	VPADDB    Z2, Z3, K1, Z3
-	VMOVDQU32 Z3, 448(AX)
-	ADDQ      $+512, AX
-	ADDQ      $+416, CX
-	SUBQ      $+1, BX
-	CMPQ      BX, $+1
-	JGE       loop70
-
-done71:
-	SUBQ $+8, DX
-	CMPQ DX, $+8
-	JGE  loop68
-
-done69:
-	VZEROUPPER
-	RET
-
-DATA k20202020<>+0(SB)/4, $0x20202020
-DATA k20202020<>+4(SB)/4, $0x20202020
-DATA k20202020<>+8(SB)/4, $0x20202020
-DATA k20202020<>+12(SB)/4, $0x20202020
-DATA k20202020<>+16(SB)/4, $0x20202020
-DATA k20202020<>+20(SB)/4, $0x20202020
-DATA k20202020<>+24(SB)/4, $0x20202020
-DATA k20202020<>+28(SB)/4, $0x20202020
-GLOBL k20202020<>(SB), RODATA|NOPTR, $32
-
-// func amxQ6K(y *float32, ldy int, act *byte, panel *byte, codes *byte, codeStep int, actTile int, blocks int, n int, onto int, slots *byte)
-// Requires: AVX, AVX512DQ, AVX512F
-TEXT ·amxQ6K(SB), NOSPLIT, $0-88
-	LEAQ tilesOf16<>+0(SB), DX
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x78
-	BYTE $0x49
-	BYTE $0x02
-	MOVQ $+48, AX
-	MOVQ $+64, BX
-	MOVQ y+0(FP), DI
-	MOVQ act+16(FP), R8
-	MOVQ n+64(FP), CX
-	MOVQ slots+80(FP), R13
-
-again72:
-	CMPQ    onto+72(FP), $+0
-	JEQ     zero73
-	MOVQ    DI, DX
-	MOVQ    ldy+8(FP), R14
-	VMOVUPS (DX), Z0
-	LEAQ    (DX)(R14*4), DX
-	VMOVUPS (DX), Z1
-	LEAQ    (DX)(R14*4), DX
-	VMOVUPS (DX), Z2
-	LEAQ    (DX)(R14*4), DX
-	VMOVUPS (DX), Z3
-	LEAQ    (DX)(R14*4), DX
-	VMOVUPS (DX), Z4
-	LEAQ    (DX)(R14*4), DX
-	VMOVUPS (DX), Z5
-	LEAQ    (DX)(R14*4), DX
-	VMOVUPS (DX), Z6
-	LEAQ    (DX)(R14*4), DX
-	VMOVUPS (DX), Z7
-	LEAQ    (DX)(R14*4), DX
-	VMOVUPS (DX), Z8
-	LEAQ    (DX)(R14*4), DX
-	VMOVUPS (DX), Z9
-	LEAQ    (DX)(R14*4), DX
-	VMOVUPS (DX), Z10
-	LEAQ    (DX)(R14*4), DX
-	VMOVUPS (DX), Z11
-	LEAQ    (DX)(R14*4), DX
-	VMOVUPS (DX), Z12
-	LEAQ    (DX)(R14*4), DX
-	VMOVUPS (DX), Z13
-	LEAQ    (DX)(R14*4), DX
-	VMOVUPS (DX), Z14
-	LEAQ    (DX)(R14*4), DX
-	VMOVUPS (DX), Z15
-	JMP     ready74
-
-zero73:
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	VXORPS Z4, Z4, Z4
-	VXORPS Z5, Z5, Z5
-	VXORPS Z6, Z6, Z6
-	VXORPS Z7, Z7, Z7
-	VXORPS Z8, Z8, Z8
-	VXORPS Z9, Z9, Z9
-	VXORPS Z10, Z10, Z10
-	VXORPS Z11, Z11, Z11
-	VXORPS Z12, Z12, Z12
-	VXORPS Z13, Z13, Z13
-	VXORPS Z14, Z14, Z14
-	VXORPS Z15, Z15, Z15
-
-ready74:
-	MOVQ R8, SI
-	MOVQ R8, R9
-	ADDQ actTile+48(FP), R9
-	MOVQ codes+32(FP), R10
-	MOVQ panel+24(FP), R11
-	MOVQ blocks+56(FP), R12
-	BYTE $0xc4
-	BYTE $0xc2
-	BYTE $0x7b
-	BYTE $0x4b
-	BYTE $0xa4
-	BYTE $0x1a
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xc2
-	BYTE $0x7b
-	BYTE $0x4b
-	BYTE $0xac
-	BYTE $0x1a
-	BYTE $0x00
-	BYTE $0x01
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7b
-	BYTE $0x49
-	BYTE $0xc0
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7b
-	BYTE $0x4b
-	BYTE $0x94
-	BYTE $0x06
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x5a
-	BYTE $0x5e
-	BYTE $0xc2
-	BYTE $0xc4
-	BYTE $0xc2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x84
-	BYTE $0x1d
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7b
-	BYTE $0x49
-	BYTE $0xc8
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7b
-	BYTE $0x4b
-	BYTE $0x9c
-	BYTE $0x06
-	BYTE $0x10
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x52
-	BYTE $0x5e
-	BYTE $0xcb
-	BYTE $0xc4
-	BYTE $0xc2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x8c
-	BYTE $0x1d
-	BYTE $0x00
-	BYTE $0x04
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7b
-	BYTE $0x49
-	BYTE $0xf0
-	BYTE $0xc4
-	BYTE $0xc2
-	BYTE $0x7b
-	BYTE $0x4b
-	BYTE $0x94
-	BYTE $0x01
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x5a
-	BYTE $0x5e
-	BYTE $0xf2
-	BYTE $0xc4
-	BYTE $0xc2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0xb4
-	BYTE $0x1d
-	BYTE $0x00
-	BYTE $0x02
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7b
-	BYTE $0x49
-	BYTE $0xf8
-	BYTE $0xc4
-	BYTE $0xc2
-	BYTE $0x7b
-	BYTE $0x4b
-	BYTE $0x9c
-	BYTE $0x01
-	BYTE $0x10
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x52
-	BYTE $0x5e
-	BYTE $0xfb
-	BYTE $0xc4
-	BYTE $0xc2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0xbc
-	BYTE $0x1d
-	BYTE $0x00
-	BYTE $0x06
-	BYTE $0x00
-	BYTE $0x00
-	ADDQ codeStep+40(FP), R10
-
-pair76:
-	VCVTPH2PS (R11), Z16
-	ADDQ      $+32, R11
-	MOVQ      $+4, R15
-
-again77:
-	CMPQ R12, $+1
-	JEQ  last78
-	BYTE $0xc4
-	BYTE $0xc2
-	BYTE $0x7b
-	BYTE $0x4b
-	BYTE $0xa4
-	BYTE $0x1a
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xc2
-	BYTE $0x7b
-	BYTE $0x4b
-	BYTE $0xac
-	BYTE $0x1a
-	BYTE $0x00
-	BYTE $0x01
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7b
-	BYTE $0x49
-	BYTE $0xc0
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7b
-	BYTE $0x4b
-	BYTE $0x94
-	BYTE $0x06
-	BYTE $0x80
-	BYTE $0x01
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x5a
-	BYTE $0x5e
-	BYTE $0xc2
-	BYTE $0xc4
-	BYTE $0xc2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x84
-	BYTE $0x1d
-	BYTE $0x00
-	BYTE $0x08
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7b
-	BYTE $0x49
-	BYTE $0xc8
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7b
-	BYTE $0x4b
-	BYTE $0x9c
-	BYTE $0x06
-	BYTE $0x90
-	BYTE $0x01
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x52
-	BYTE $0x5e
-	BYTE $0xcb
-	BYTE $0xc4
-	BYTE $0xc2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0x8c
-	BYTE $0x1d
-	BYTE $0x00
-	BYTE $0x0c
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7b
-	BYTE $0x49
-	BYTE $0xf0
-	BYTE $0xc4
-	BYTE $0xc2
-	BYTE $0x7b
-	BYTE $0x4b
-	BYTE $0x94
-	BYTE $0x01
-	BYTE $0x80
-	BYTE $0x01
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x5a
-	BYTE $0x5e
-	BYTE $0xf2
-	BYTE $0xc4
-	BYTE $0xc2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0xb4
-	BYTE $0x1d
-	BYTE $0x00
-	BYTE $0x0a
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x7b
-	BYTE $0x49
-	BYTE $0xf8
-	BYTE $0xc4
-	BYTE $0xc2
-	BYTE $0x7b
-	BYTE $0x4b
-	BYTE $0x9c
-	BYTE $0x01
-	BYTE $0x90
-	BYTE $0x01
-	BYTE $0x00
-	BYTE $0x00
-	BYTE $0xc4
-	BYTE $0xe2
-	BYTE $0x52
-	BYTE $0x5e
-	BYTE $0xfb
-	BYTE $0xc4
-	BYTE $0xc2
-	BYTE $0x7a
-	BYTE $0x4b
-	BYTE $0xbc
-	BYTE $0x1d
-	BYTE $0x00
-	BYTE $0x0e
-	BYTE $0x00
-	BYTE $0x00
-	ADDQ codeStep+40(FP), R10
-
-last78:
-	VPMOVSXBD    384(R11), Z17
-	VCVTDQ2PS    Z17, Z17
-	VPMOVSXBD    400(R11), Z18
-	VCVTDQ2PS    Z18, Z18
-	VPSLLD.BCST  $0x05, 44(SI), Z19
-	VPADDD       (R13), Z19, Z19
-	VPBROADCASTD 40(SI), Z20
-	VPSUBD.BCST  44(SI), Z20, Z20
-	VPSLLD       $0x05, Z20, Z20
-	VPADDD       1024(R13), Z20, Z20
-	VCVTDQ2PS    Z19, Z19
-	VMULPS       Z17, Z19, Z19
-	VCVTDQ2PS    Z20, Z20
-	VFMADD231PS  Z18, Z20, Z19
-	VMULPS.BCST  32(SI), Z16, Z20
-	VFMADD231PS  Z20, Z19, Z0
-	VPSLLD.BCST  $0x05, 92(SI), Z19
-	VPADDD       64(R13), Z19, Z19
-	VPBROADCASTD 88(SI), Z20
-	VPSUBD.BCST  92(SI), Z20, Z20
-	VPSLLD       $0x05, Z20, Z20
-	VPADDD       1088(R13), Z20, Z20
-	VCVTDQ2PS    Z19, Z19
-	VMULPS       Z17, Z19, Z19
-	VCVTDQ2PS    Z20, Z20
-	VFMADD231PS  Z18, Z20, Z19
-	VMULPS.BCST  80(SI), Z16, Z20
-	VFMADD231PS  Z20, Z19, Z1
-	VPSLLD.BCST  $0x05, 140(SI), Z19
-	VPADDD       128(R13), Z19, Z19
-	VPBROADCASTD 136(SI), Z20
-	VPSUBD.BCST  140(SI), Z20, Z20
-	VPSLLD       $0x05, Z20, Z20
-	VPADDD       1152(R13), Z20, Z20
-	VCVTDQ2PS    Z19, Z19
-	VMULPS       Z17, Z19, Z19
-	VCVTDQ2PS    Z20, Z20
-	VFMADD231PS  Z18, Z20, Z19
-	VMULPS.BCST  128(SI), Z16, Z20
-	VFMADD231PS  Z20, Z19, Z2
-	VPSLLD.BCST  $0x05, 188(SI), Z19
-	VPADDD       192(R13), Z19, Z19
-	VPBROADCASTD 184(SI), Z20
-	VPSUBD.BCST  188(SI), Z20, Z20
-	VPSLLD       $0x05, Z20, Z20
-	VPADDD       1216(R13), Z20, Z20
-	VCVTDQ2PS    Z19, Z19
-	VMULPS       Z17, Z19, Z19
-	VCVTDQ2PS    Z20, Z20
-	VFMADD231PS  Z18, Z20, Z19
-	VMULPS.BCST  176(SI), Z16, Z20
-	VFMADD231PS  Z20, Z19, Z3
-	VPSLLD.BCST  $0x05, 236(SI), Z19
-	VPADDD       256(R13), Z19, Z19
-	VPBROADCASTD 232(SI), Z20
-	VPSUBD.BCST  236(SI), Z20, Z20
-	VPSLLD       $0x05, Z20, Z20
-	VPADDD       1280(R13), Z20, Z20
-	VCVTDQ2PS    Z19, Z19
-	VMULPS       Z17, Z19, Z19
-	VCVTDQ2PS    Z20, Z20
-	VFMADD231PS  Z18, Z20, Z19
-	VMULPS.BCST  224(SI), Z16, Z20
-	VFMADD231PS  Z20, Z19, Z4
-	VPSLLD.BCST  $0x05, 284(SI), Z19
-	VPADDD       320(R13), Z19, Z19
-	VPBROADCASTD 280(SI), Z20
-	VPSUBD.BCST  284(SI), Z20, Z20
-	VPSLLD       $0x05, Z20, Z20
-	VPADDD       1344(R13), Z20, Z20
-	VCVTDQ2PS    Z19, Z19
-	VMULPS       Z17, Z19, Z19
-	VCVTDQ2PS    Z20, Z20
-	VFMADD231PS  Z18, Z20, Z19
-	VMULPS.BCST  272(SI), Z16, Z20
-	VFMADD231PS  Z20, Z19, Z5
-	VPSLLD.BCST  $0x05, 332(SI), Z19
-	VPADDD       384(R13), Z19, Z19
-	VPBROADCASTD 328(SI), Z20
-	VPSUBD.BCST  332(SI), Z20, Z20
-	VPSLLD       $0x05, Z20, Z20
-	VPADDD       1408(R13), Z20, Z20
-	VCVTDQ2PS    Z19, Z19
-	VMULPS       Z17, Z19, Z19
-	VCVTDQ2PS    Z20, Z20
-	VFMADD231PS  Z18, Z20, Z19
-	VMULPS.BCST  320(SI), Z16, Z20
-	VFMADD231PS  Z20, Z19, Z6
-	VPSLLD.BCST  $0x05, 380(SI), Z19
-	VPADDD       448(R13), Z19, Z19
-	VPBROADCASTD 376(SI), Z20
-	VPSUBD.BCST  380(SI), Z20, Z20
-	VPSLLD       $0x05, Z20, Z20
-	VPADDD       1472(R13), Z20, Z20
-	VCVTDQ2PS    Z19, Z19
-	VMULPS       Z17, Z19, Z19
-	VCVTDQ2PS    Z20, Z20
-	VFMADD231PS  Z18, Z20, Z19
-	VMULPS.BCST  368(SI), Z16, Z20
-	VFMADD231PS  Z20, Z19, Z7
-	VPSLLD.BCST  $0x05, 44(R9), Z19
-	VPADDD       512(R13), Z19, Z19
-	VPBROADCASTD 40(R9), Z20
-	VPSUBD.BCST  44(R9), Z20, Z20
-	VPSLLD       $0x05, Z20, Z20
-	VPADDD       1536(R13), Z20, Z20
-	VCVTDQ2PS    Z19, Z19
-	VMULPS       Z17, Z19, Z19
-	VCVTDQ2PS    Z20, Z20
-	VFMADD231PS  Z18, Z20, Z19
-	VMULPS.BCST  32(R9), Z16, Z20
-	VFMADD231PS  Z20, Z19, Z8
-	VPSLLD.BCST  $0x05, 92(R9), Z19
-	VPADDD       576(R13), Z19, Z19
-	VPBROADCASTD 88(R9), Z20
-	VPSUBD.BCST  92(R9), Z20, Z20
-	VPSLLD       $0x05, Z20, Z20
-	VPADDD       1600(R13), Z20, Z20
-	VCVTDQ2PS    Z19, Z19
-	VMULPS       Z17, Z19, Z19
-	VCVTDQ2PS    Z20, Z20
-	VFMADD231PS  Z18, Z20, Z19
-	VMULPS.BCST  80(R9), Z16, Z20
-	VFMADD231PS  Z20, Z19, Z9
-	VPSLLD.BCST  $0x05, 140(R9), Z19
-	VPADDD       640(R13), Z19, Z19
-	VPBROADCASTD 136(R9), Z20
-	VPSUBD.BCST  140(R9), Z20, Z20
-	VPSLLD       $0x05, Z20, Z20
-	VPADDD       1664(R13), Z20, Z20
-	VCVTDQ2PS    Z19, Z19
-	VMULPS       Z17, Z19, Z19
-	VCVTDQ2PS    Z20, Z20
-	VFMADD231PS  Z18, Z20, Z19
-	VMULPS.BCST  128(R9), Z16, Z20
-	VFMADD231PS  Z20, Z19, Z10
-	VPSLLD.BCST  $0x05, 188(R9), Z19
-	VPADDD       704(R13), Z19, Z19
-	VPBROADCASTD 184(R9), Z20
-	VPSUBD.BCST  188(R9), Z20, Z20
-	VPSLLD       $0x05, Z20, Z20
-	VPADDD       1728(R13), Z20, Z20
-	VCVTDQ2PS    Z19, Z19
-	VMULPS       Z17, Z19, Z19
-	VCVTDQ2PS    Z20, Z20
-	VFMADD231PS  Z18, Z20, Z19
-	VMULPS.BCST  176(R9), Z16, Z20
-	VFMADD231PS  Z20, Z19, Z11
-	VPSLLD.BCST  $0x05, 236(R9), Z19
-	VPADDD       768(R13), Z19, Z19
-	VPBROADCASTD 232(R9), Z20
-	VPSUBD.BCST  236(R9), Z20, Z20
-	VPSLLD       $0x05, Z20, Z20
-	VPADDD       1792(R13), Z20, Z20
-	VCVTDQ2PS    Z19, Z19
-	VMULPS       Z17, Z19, Z19
-	VCVTDQ2PS    Z20, Z20
-	VFMADD231PS  Z18, Z20, Z19
-	VMULPS.BCST  224(R9), Z16, Z20
-	VFMADD231PS  Z20, Z19, Z12
-	VPSLLD.BCST  $0x05, 284(R9), Z19
-	VPADDD       832(R13), Z19, Z19
-	VPBROADCASTD 280(R9), Z20
-	VPSUBD.BCST  284(R9), Z20, Z20
-	VPSLLD       $0x05, Z20, Z20
-	VPADDD       1856(R13), Z20, Z20
-	VCVTDQ2PS    Z19, Z19
-	VMULPS       Z17, Z19, Z19
-	VCVTDQ2PS    Z20, Z20
-	VFMADD231PS  Z18, Z20, Z19
-	VMULPS.BCST  272(R9), Z16, Z20
-	VFMADD231PS  Z20, Z19, Z13
-	VPSLLD.BCST  $0x05, 332(R9), Z19
-	VPADDD       896(R13), Z19, Z19
-	VPBROADCASTD 328(R9), Z20
-	VPSUBD.BCST  332(R9), Z20, Z20
-	VPSLLD       $0x05, Z20, Z20
-	VPADDD       1920(R13), Z20, Z20
-	VCVTDQ2PS    Z19, Z19
-	VMULPS       Z17, Z19, Z19
-	VCVTDQ2PS    Z20, Z20
-	VFMADD231PS  Z18, Z20, Z19
-	VMULPS.BCST  320(R9), Z16, Z20
-	VFMADD231PS  Z20, Z19, Z14
-	VPSLLD.BCST  $0x05, 380(R9), Z19
-	VPADDD       960(R13), Z19, Z19
-	VPBROADCASTD 376(R9), Z20
-	VPSUBD.BCST  380(R9), Z20, Z20
-	VPSLLD       $0x05, Z20, Z20
-	VPADDD       1984(R13), Z20, Z20
-	VCVTDQ2PS    Z19, Z19
-	VMULPS       Z17, Z19, Z19
-	VCVTDQ2PS    Z20, Z20
-	VFMADD231PS  Z18, Z20, Z19
-	VMULPS.BCST  368(R9), Z16, Z17
-	VFMADD231PS  Z17, Z19, Z15
-	ADDQ         $+384, SI
-	ADDQ         $+384, R9
-	ADDQ         $+416, R11
-	DECQ         R12
-	CMPQ         R12, $+1
-	JEQ          last79
-	BYTE         $0xc4
-	BYTE         $0xc2
-	BYTE         $0x7b
-	BYTE         $0x4b
-	BYTE         $0xa4
-	BYTE         $0x1a
-	BYTE         $0x00
-	BYTE         $0x00
-	BYTE         $0x00
-	BYTE         $0x00
-	BYTE         $0xc4
-	BYTE         $0xc2
-	BYTE         $0x7b
-	BYTE         $0x4b
-	BYTE         $0xac
-	BYTE         $0x1a
-	BYTE         $0x00
-	BYTE         $0x01
-	BYTE         $0x00
-	BYTE         $0x00
-	BYTE         $0xc4
-	BYTE         $0xe2
-	BYTE         $0x7b
-	BYTE         $0x49
-	BYTE         $0xc0
-	BYTE         $0xc4
-	BYTE         $0xe2
-	BYTE         $0x7b
-	BYTE         $0x4b
-	BYTE         $0x94
-	BYTE         $0x06
-	BYTE         $0x80
-	BYTE         $0x01
-	BYTE         $0x00
-	BYTE         $0x00
-	BYTE         $0xc4
-	BYTE         $0xe2
-	BYTE         $0x5a
-	BYTE         $0x5e
-	BYTE         $0xc2
-	BYTE         $0xc4
-	BYTE         $0xc2
-	BYTE         $0x7a
-	BYTE         $0x4b
-	BYTE         $0x84
-	BYTE         $0x1d
-	BYTE         $0x00
-	BYTE         $0x00
-	BYTE         $0x00
-	BYTE         $0x00
-	BYTE         $0xc4
-	BYTE         $0xe2
-	BYTE         $0x7b
-	BYTE         $0x49
-	BYTE         $0xc8
-	BYTE         $0xc4
-	BYTE         $0xe2
-	BYTE         $0x7b
-	BYTE         $0x4b
-	BYTE         $0x9c
-	BYTE         $0x06
-	BYTE         $0x90
-	BYTE         $0x01
-	BYTE         $0x00
-	BYTE         $0x00
-	BYTE         $0xc4
-	BYTE         $0xe2
-	BYTE         $0x52
-	BYTE         $0x5e
-	BYTE         $0xcb
-	BYTE         $0xc4
-	BYTE         $0xc2
-	BYTE         $0x7a
-	BYTE         $0x4b
-	BYTE         $0x8c
-	BYTE         $0x1d
-	BYTE         $0x00
-	BYTE         $0x04
-	BYTE         $0x00
-	BYTE         $0x00
-	BYTE         $0xc4
-	BYTE         $0xe2
-	BYTE         $0x7b
-	BYTE         $0x49
-	BYTE         $0xf0
-	BYTE         $0xc4
-	BYTE         $0xc2
-	BYTE         $0x7b
-	BYTE         $0x4b
-	BYTE         $0x94
-	BYTE         $0x01
-	BYTE         $0x80
-	BYTE         $0x01
-	BYTE         $0x00
-	BYTE         $0x00
-	BYTE         $0xc4
-	BYTE         $0xe2
-	BYTE         $0x5a
-	BYTE         $0x5e
-	BYTE         $0xf2
-	BYTE         $0xc4
-	BYTE         $0xc2
-	BYTE         $0x7a
-	BYTE         $0x4b
-	BYTE         $0xb4
-	BYTE         $0x1d
-	BYTE         $0x00
-	BYTE         $0x02
-	BYTE         $0x00
-	BYTE         $0x00
-	BYTE         $0xc4
-	BYTE         $0xe2
-	BYTE         $0x7b
-	BYTE         $0x49
-	BYTE         $0xf8
-	BYTE         $0xc4
-	BYTE         $0xc2
-	BYTE         $0x7b
-	BYTE         $0x4b
-	BYTE         $0x9c
-	BYTE         $0x01
-	BYTE         $0x90
-	BYTE         $0x01
-	BYTE         $0x00
-	BYTE         $0x00
-	BYTE         $0xc4
-	BYTE         $0xe2
-	BYTE         $0x52
-	BYTE         $0x5e
-	BYTE         $0xfb
-	BYTE         $0xc4
-	BYTE         $0xc2
-	BYTE         $0x7a
-	BYTE         $0x4b
-	BYTE         $0xbc
-	BYTE         $0x1d
-	BYTE         $0x00
-	BYTE         $0x06
-	BYTE         $0x00
-	BYTE         $0x00
-	ADDQ         codeStep+40(FP), R10
-
-last79:
-	VPMOVSXBD    384(R11), Z17
-	VCVTDQ2PS    Z17, Z17
-	VPMOVSXBD    400(R11), Z18
-	VCVTDQ2PS    Z18, Z18
-	VPSLLD.BCST  $0x05, 44(SI), Z19
-	VPADDD       2048(R13), Z19, Z19
-	VPBROADCASTD 40(SI), Z20
-	VPSUBD.BCST  44(SI), Z20, Z20
-	VPSLLD       $0x05, Z20, Z20
-	VPADDD       3072(R13), Z20, Z20
-	VCVTDQ2PS    Z19, Z19
-	VMULPS       Z17, Z19, Z19
-	VCVTDQ2PS    Z20, Z20
-	VFMADD231PS  Z18, Z20, Z19
-	VMULPS.BCST  32(SI), Z16, Z20
-	VFMADD231PS  Z20, Z19, Z0
-	VPSLLD.BCST  $0x05, 92(SI), Z19
-	VPADDD       2112(R13), Z19, Z19
-	VPBROADCASTD 88(SI), Z20
-	VPSUBD.BCST  92(SI), Z20, Z20
-	VPSLLD       $0x05, Z20, Z20
-	VPADDD       3136(R13), Z20, Z20
-	VCVTDQ2PS    Z19, Z19
-	VMULPS       Z17, Z19, Z19
-	VCVTDQ2PS    Z20, Z20
-	VFMADD231PS  Z18, Z20, Z19
-	VMULPS.BCST  80(SI), Z16, Z20
-	VFMADD231PS  Z20, Z19, Z1
-	VPSLLD.BCST  $0x05, 140(SI), Z19
-	VPADDD       2176(R13), Z19, Z19
-	VPBROADCASTD 136(SI), Z20
-	VPSUBD.BCST  140(SI), Z20, Z20
-	VPSLLD       $0x05, Z20, Z20
-	VPADDD       3200(R13), Z20, Z20
-	VCVTDQ2PS    Z19, Z19
-	VMULPS       Z17, Z19, Z19
-	VCVTDQ2PS    Z20, Z20
-	VFMADD231PS  Z18, Z20, Z19
-	VMULPS.BCST  128(SI), Z16, Z20
-	VFMADD231PS  Z20, Z19, Z2
-	VPSLLD.BCST  $0x05, 188(SI), Z19
-	VPADDD       2240(R13), Z19, Z19
-	VPBROADCASTD 184(SI), Z20
-	VPSUBD.BCST  188(SI), Z20, Z20
-	VPSLLD       $0x05, Z20, Z20
-	VPADDD       3264(R13), Z20, Z20
-	VCVTDQ2PS    Z19, Z19
-	VMULPS       Z17, Z19, Z19
-	VCVTDQ2PS    Z20, Z20
-	VFMADD231PS  Z18, Z20, Z19
-	VMULPS.BCST  176(SI), Z16, Z20
-	VFMADD231PS  Z20, Z19, Z3
-	VPSLLD.BCST  $0x05, 236(SI), Z19
-	VPADDD       2304(R13), Z19, Z19
-	VPBROADCASTD 232(SI), Z20
-	VPSUBD.BCST  236(SI), Z20, Z20
-	VPSLLD       $0x05, Z20, Z20
-	VPADDD       3328(R13), Z20, Z20
-	VCVTDQ2PS    Z19, Z19
-	VMULPS       Z17, Z19, Z19
-	VCVTDQ2PS    Z20, Z20
-	VFMADD231PS  Z18, Z20, Z19
-	VMULPS.BCST  224(SI), Z16, Z20
-	VFMADD231PS  Z20, Z19, Z4
-	VPSLLD.BCST  $0x05, 284(SI), Z19
-	VPADDD       2368(R13), Z19, Z19
-	VPBROADCASTD 280(SI), Z20
-	VPSUBD.BCST  284(SI), Z20, Z20
-	VPSLLD       $0x05, Z20, Z20
-	VPADDD       3392(R13), Z20, Z20
-	VCVTDQ2PS    Z19, Z19
-	VMULPS       Z17, Z19, Z19
-	VCVTDQ2PS    Z20, Z20
-	VFMADD231PS  Z18, Z20, Z19
-	VMULPS.BCST  272(SI), Z16, Z20
-	VFMADD231PS  Z20, Z19, Z5
-	VPSLLD.BCST  $0x05, 332(SI), Z19
-	VPADDD       2432(R13), Z19, Z19
-	VPBROADCASTD 328(SI), Z20
-	VPSUBD.BCST  332(SI), Z20, Z20
-	VPSLLD       $0x05, Z20, Z20
-	VPADDD       3456(R13), Z20, Z20
-	VCVTDQ2PS    Z19, Z19
-	VMULPS       Z17, Z19, Z19
-	VCVTDQ2PS    Z20, Z20
-	VFMADD231PS  Z18, Z20, Z19
-	VMULPS.BCST  320(SI), Z16, Z20
-	VFMADD231PS  Z20, Z19, Z6
-	VPSLLD.BCST  $0x05, 380(SI), Z19
-	VPADDD       2496(R13), Z19, Z19
-	VPBROADCASTD 376(SI), Z20
-	VPSUBD.BCST  380(SI), Z20, Z20
-	VPSLLD       $0x05, Z20, Z20
-	VPADDD       3520(R13), Z20, Z20
-	VCVTDQ2PS    Z19, Z19
-	VMULPS       Z17, Z19, Z19
-	VCVTDQ2PS    Z20, Z20
-	VFMADD231PS  Z18, Z20, Z19
-	VMULPS.BCST  368(SI), Z16, Z20
-	VFMADD231PS  Z20, Z19, Z7
-	VPSLLD.BCST  $0x05, 44(R9), Z19
-	VPADDD       2560(R13), Z19, Z19
-	VPBROADCASTD 40(R9), Z20
-	VPSUBD.BCST  44(R9), Z20, Z20
-	VPSLLD       $0x05, Z20, Z20
-	VPADDD       3584(R13), Z20, Z20
-	VCVTDQ2PS    Z19, Z19
-	VMULPS       Z17, Z19, Z19
-	VCVTDQ2PS    Z20, Z20
-	VFMADD231PS  Z18, Z20, Z19
-	VMULPS.BCST  32(R9), Z16, Z20
-	VFMADD231PS  Z20, Z19, Z8
-	VPSLLD.BCST  $0x05, 92(R9), Z19
-	VPADDD       2624(R13), Z19, Z19
-	VPBROADCASTD 88(R9), Z20
-	VPSUBD.BCST  92(R9), Z20, Z20
-	VPSLLD       $0x05, Z20, Z20
-	VPADDD       3648(R13), Z20, Z20
-	VCVTDQ2PS    Z19, Z19
-	VMULPS       Z17, Z19, Z19
-	VCVTDQ2PS    Z20, Z20
-	VFMADD231PS  Z18, Z20, Z19
-	VMULPS.BCST  80(R9), Z16, Z20
-	VFMADD231PS  Z20, Z19, Z9
-	VPSLLD.BCST  $0x05, 140(R9), Z19
-	VPADDD       2688(R13), Z19, Z19
-	VPBROADCASTD 136(R9), Z20
-	VPSUBD.BCST  140(R9), Z20, Z20
-	VPSLLD       $0x05, Z20, Z20
-	VPADDD       3712(R13), Z20, Z20
-	VCVTDQ2PS    Z19, Z19
-	VMULPS       Z17, Z19, Z19
-	VCVTDQ2PS    Z20, Z20
-	VFMADD231PS  Z18, Z20, Z19
-	VMULPS.BCST  128(R9), Z16, Z20
-	VFMADD231PS  Z20, Z19, Z10
-	VPSLLD.BCST  $0x05, 188(R9), Z19
-	VPADDD       2752(R13), Z19, Z19
-	VPBROADCASTD 184(R9), Z20
-	VPSUBD.BCST  188(R9), Z20, Z20
-	VPSLLD       $0x05, Z20, Z20
-	VPADDD       3776(R13), Z20, Z20
-	VCVTDQ2PS    Z19, Z19
-	VMULPS       Z17, Z19, Z19
-	VCVTDQ2PS    Z20, Z20
-	VFMADD231PS  Z18, Z20, Z19
-	VMULPS.BCST  176(R9), Z16, Z20
-	VFMADD231PS  Z20, Z19, Z11
-	VPSLLD.BCST  $0x05, 236(R9), Z19
-	VPADDD       2816(R13), Z19, Z19
-	VPBROADCASTD 232(R9), Z20
-	VPSUBD.BCST  236(R9), Z20, Z20
-	VPSLLD       $0x05, Z20, Z20
-	VPADDD       3840(R13), Z20, Z20
-	VCVTDQ2PS    Z19, Z19
-	VMULPS       Z17, Z19, Z19
-	VCVTDQ2PS    Z20, Z20
-	VFMADD231PS  Z18, Z20, Z19
-	VMULPS.BCST  224(R9), Z16, Z20
-	VFMADD231PS  Z20, Z19, Z12
-	VPSLLD.BCST  $0x05, 284(R9), Z19
-	VPADDD       2880(R13), Z19, Z19
-	VPBROADCASTD 280(R9), Z20
-	VPSUBD.BCST  284(R9), Z20, Z20
-	VPSLLD       $0x05, Z20, Z20
-	VPADDD       3904(R13), Z20, Z20
-	VCVTDQ2PS    Z19, Z19
-	VMULPS       Z17, Z19, Z19
-	VCVTDQ2PS    Z20, Z20
-	VFMADD231PS  Z18, Z20, Z19
-	VMULPS.BCST  272(R9), Z16, Z20
-	VFMADD231PS  Z20, Z19, Z13
-	VPSLLD.BCST  $0x05, 332(R9), Z19
-	VPADDD       2944(R13), Z19, Z19
-	VPBROADCASTD 328(R9), Z20
-	VPSUBD.BCST  332(R9), Z20, Z20
-	VPSLLD       $0x05, Z20, Z20
-	VPADDD       3968(R13), Z20, Z20
-	VCVTDQ2PS    Z19, Z19
-	VMULPS       Z17, Z19, Z19
-	VCVTDQ2PS    Z20, Z20
-	VFMADD231PS  Z18, Z20, Z19
-	VMULPS.BCST  320(R9), Z16, Z20
-	VFMADD231PS  Z20, Z19, Z14
-	VPSLLD.BCST  $0x05, 380(R9), Z19
-	VPADDD       3008(R13), Z19, Z19
-	VPBROADCASTD 376(R9), Z20
-	VPSUBD.BCST  380(R9), Z20, Z20
-	VPSLLD       $0x05, Z20, Z20
-	VPADDD       4032(R13), Z20, Z20
-	VCVTDQ2PS    Z19, Z19
-	VMULPS       Z17, Z19, Z19
-	VCVTDQ2PS    Z20, Z20
-	VFMADD231PS  Z18, Z20, Z19
-	VMULPS.BCST  368(R9), Z16, Z17
-	VFMADD231PS  Z17, Z19, Z15
-	ADDQ         $+384, SI
-	ADDQ         $+384, R9
-	ADDQ         $+416, R11
-	DECQ         R12
-	DECQ         R15
-	JNE          again77
-	TESTQ        R12, R12
-	JNE          pair76
-	MOVQ         DI, DX
-	MOVQ         ldy+8(FP), R14
-	VMOVUPS      Z0, (DX)
-	LEAQ         (DX)(R14*4), DX
-	VMOVUPS      Z1, (DX)
-	LEAQ         (DX)(R14*4), DX
-	VMOVUPS      Z2, (DX)
-	LEAQ         (DX)(R14*4), DX
-	VMOVUPS      Z3, (DX)
-	LEAQ         (DX)(R14*4), DX
-	VMOVUPS      Z4, (DX)
-	LEAQ         (DX)(R14*4), DX
-	VMOVUPS      Z5, (DX)
-	LEAQ         (DX)(R14*4), DX
-	VMOVUPS      Z6, (DX)
-	LEAQ         (DX)(R14*4), DX
-	VMOVUPS      Z7, (DX)
-	LEAQ         (DX)(R14*4), DX
-	VMOVUPS      Z8, (DX)
-	LEAQ         (DX)(R14*4), DX
-	VMOVUPS      Z9, (DX)
-	LEAQ         (DX)(R14*4), DX
-	VMOVUPS      Z10, (DX)
-	LEAQ         (DX)(R14*4), DX
-	VMOVUPS      Z11, (DX)
-	LEAQ         (DX)(R14*4), DX
-	VMOVUPS      Z12, (DX)
-	LEAQ         (DX)(R14*4), DX
-	VMOVUPS      Z13, (DX)
-	LEAQ         (DX)(R14*4), DX
-	VMOVUPS      Z14, (DX)
-	LEAQ         (DX)(R14*4), DX
-	VMOVUPS      Z15, (DX)
-	MOVQ         ldy+8(FP), DX
-	SHLQ         $0x06, DX
-	ADDQ         DX, DI
-	MOVQ         actTile+48(FP), DX
-	LEAQ         (R8)(DX*2), R8
-	DECQ         CX
-	JNE          again72
-	BYTE         $0xc4
-	BYTE         $0xe2
-	BYTE         $0x78
-	BYTE         $0x49
-	BYTE         $0xc0
-	VZEROUPPER
-	RET
-
-DATA tilesOf16<>+0(SB)/4, $0x00000001
-DATA tilesOf16<>+4(SB)/4, $0x00000000
-DATA tilesOf16<>+8(SB)/4, $0x00000000
-DATA tilesOf16<>+12(SB)/4, $0x00000000
-DATA tilesOf16<>+16(SB)/4, $0x00400040
-DATA tilesOf16<>+20(SB)/4, $0x00100010
-DATA tilesOf16<>+24(SB)/4, $0x00400040
-DATA tilesOf16<>+28(SB)/4, $0x00400040
-DATA tilesOf16<>+32(SB)/4, $0x00000000
-DATA tilesOf16<>+36(SB)/4, $0x00000000
-DATA tilesOf16<>+40(SB)/4, $0x00000000
-DATA tilesOf16<>+44(SB)/4, $0x00000000
-DATA tilesOf16<>+48(SB)/4, $0x08080808
-DATA tilesOf16<>+52(SB)/4, $0x08080404
-DATA tilesOf16<>+56(SB)/4, $0x00000000
-DATA tilesOf16<>+60(SB)/4, $0x00000000
-GLOBL tilesOf16<>(SB), RODATA|NOPTR, $64

@@ -89,6 +89,9 @@ func genAMX(c *build.Context) {
 	s := newShared()
 	v := newISA(c, true, s)
 	for _, f := range weightFormats {
+		if f.halves { // two tiles a block would be half empty: slower than VNNI
+			continue
+		}
 		if f.planes >= 0 {
 			genUnpackCodes(v, f)
 		}
@@ -144,14 +147,9 @@ func genAMXProduct(v isa, f weightFormat) {
 	v.Attributes(attr.NOSPLIT)
 	v.Pragma("noescape")
 	v.SignatureExpr("func(y *float32, ldy int, act, panel, codes *byte, codeStep, actTile, blocks, n, onto int, slots *byte)")
-	v.Doc(fmt.Sprintf("amx%s multiplies n times 16 rows by one panel over `blocks` 32-blocks; codes are its codes as bytes, codeStep from block to block; actTile leads from one row tile to the next; onto != 0 starts from y. slots is scratch of 4096 bytes.", f.name))
+	v.Doc(fmt.Sprintf("amx%s multiplies n times 16 rows by one panel over `blocks` 32-blocks; codes are its codes as bytes, codeStep from block to block; actTile leads from one row tile to the next; onto != 0 starts from y. slots is scratch of 2048 bytes.", f.name))
 	t := &amx{isa: v, f: f, codes: reg.R10, panel: reg.R11, act: [2]reg.GPPhysical{reg.RSI, reg.R9}, slot: reg.R13}
 	shapes := [][2]int{{8, 64}, {8, 64}, {8, 32}, {8, 32}, {8, 64}, {8, 64}, {8, 64}, {8, 64}}
-	name := "tilesOf32"
-	if f.halves {
-		shapes = [][2]int{{8, 64}, {8, 64}, {8, 16}, {8, 16}, {4, 64}, {4, 64}, {8, 64}, {8, 64}}
-		name = "tilesOf16"
-	}
 	p := func(name string, r reg.GPPhysical) { v.Load(v.Param(name), r) }
 	arg := func(name string) operand.Mem {
 		b, err := v.Param(name).Resolve()
@@ -160,7 +158,7 @@ func genAMXProduct(v isa, f weightFormat) {
 		}
 		return b.Addr
 	}
-	v.LEAQ(v.configTable(name, shapes), reg.RDX)
+	v.LEAQ(v.configTable("tiles", shapes), reg.RDX)
 	v.tileConfig(reg.RDX)
 	v.MOVQ(operand.I32(mmActSize), reg.RAX)
 	v.MOVQ(operand.I32(64), reg.RBX)
@@ -189,6 +187,12 @@ func genAMXProduct(v isa, f weightFormat) {
 		p("panel", reg.R11)
 		p("blocks", reg.R12)
 		t.sums(arg, 0, 0)
+		t.storeSums(0)
+		skip := v.newLabel("skip")
+		t.CMPQ(reg.R12, operand.I32(1))
+		t.JEQ(operand.LabelRef(skip))
+		t.sums(arg, 1, 1)
+		t.Label(skip)
 		out := v.newLabel("out")
 		two := func() {
 			for phase := range 2 {
@@ -250,43 +254,33 @@ func (t *amx) outputs(arg func(string) operand.Mem, f func(m operand.Mem, a reg.
 	}
 }
 
-// sums fills the slot of this phase with the integers of the block that codes points to, `ahead` blocks on: [16 rows][16] (halves: those of the second half 1024 bytes on).
+// sums begins the integers of the block that codes points to, `ahead` blocks on from act, in the tiles of this phase.
 func (t *amx) sums(arg func(string) operand.Mem, phase, ahead int) {
-	slot, disp := 1024*phase, 8*mmActSize*ahead
-	if t.f.halves {
-		slot = 2048 * phase
-		t.tileLoad(4, t.codes, reg.RBX, 0)
-		t.tileLoad(5, t.codes, reg.RBX, 256)
-		for i, a := range t.act {
-			for h := range 2 {
-				c := []byte{0, 1, 6, 7}[2*i+h]
-				t.tileZero(c)
-				t.tileLoad(byte(2+h), a, reg.RAX, disp+16*h)
-				t.tileDot(c, byte(2+h), byte(4+h))
-				t.tileStore(c, t.slot, reg.RBX, slot+1024*h+512*i)
-			}
-		}
-	} else {
-		b := byte(4 + phase)
-		t.tileLoad(b, t.codes, reg.RBX, 0)
-		for i, a := range t.act {
-			c := []byte{0, 1, 6, 7}[2*phase+i]
-			t.tileZero(c)
-			t.tileLoad(byte(2+i), a, reg.RAX, disp)
-			t.tileDot(c, byte(2+i), b)
-			t.tileStore(c, t.slot, reg.RBX, slot+512*i)
-		}
+	b := byte(4 + phase)
+	t.tileLoad(b, t.codes, reg.RBX, 0)
+	for i, a := range t.act {
+		c := sumTiles[phase][i]
+		t.tileZero(c)
+		t.tileLoad(byte(2+i), a, reg.RAX, 8*mmActSize*ahead)
+		t.tileDot(c, byte(2+i), b)
 	}
 	t.ADDQ(arg("codeStep"), t.codes)
 }
 
-func (t *amx) small(disp int, signed bool) reg.VecVirtual {
-	x := t.r()
-	if signed {
-		t.VPMOVSXBD(mem(t.panel, disp), x)
-	} else {
-		t.VPMOVZXBD(mem(t.panel, disp), x)
+// sumTiles are the tiles of sums of even and odd blocks.
+var sumTiles = [2][2]byte{{0, 1}, {6, 7}}
+
+// storeSums writes the sums of a phase to its slot: [16 rows][16]. A block after they were begun: a store that waits for its tile holds up everything behind it.
+func (t *amx) storeSums(phase int) {
+	for i := range t.act {
+		t.tileStore(sumTiles[phase][i], t.slot, reg.RBX, 1024*phase+512*i)
 	}
+}
+
+// small is 16 bytes of the panel as floats.
+func (t *amx) small(disp int) reg.VecVirtual {
+	x := t.r()
+	t.VPMOVZXBD(mem(t.panel, disp), x)
 	t.VCVTDQ2PS(x, x)
 	return x
 }
@@ -297,32 +291,28 @@ func (t *amx) half(disp int) reg.VecVirtual {
 	return x
 }
 
-// block has the tiles begin the next block's integers, if there is one, and adds this one's to the sums as genInt8VNNI does.
+// block has the tiles store the next block's integers and begin those of the one after, where there are such, and adds this one's to the sums as genInt8VNNI does.
 func (t *amx) block(arg func(string) operand.Mem, phase int) {
 	f, tail := t.f, t.f.codes()
 	last := t.newLabel("last")
-	t.CMPQ(reg.R12, operand.I32(1))
+	t.CMPQ(reg.R12, operand.I32(2))
+	t.JLT(operand.LabelRef(last))
+	t.storeSums(1 - phase)
 	t.JEQ(operand.LabelRef(last))
-	t.sums(arg, 1-phase, 1)
+	t.sums(arg, phase, 2)
 	t.Label(last)
 	slot := 1024 * phase
-	if f.halves {
-		slot = 2048 * phase
-	}
 	scale := t.d
 	if !f.super {
 		scale = t.half(tail)
 	}
-	var small, second, least reg.VecVirtual
+	var small, least reg.VecVirtual
 	if f.super {
-		small = t.small(tail, f.halves)
-	}
-	if f.halves {
-		second = t.small(tail+16, true)
+		small = t.small(tail)
 	}
 	switch {
 	case f.min && f.super:
-		least = t.small(tail+16, false)
+		least = t.small(tail + 16)
 		t.VMULPS(t.dm, least, least)
 	case f.min:
 		least = t.half(tail + 32)
@@ -331,18 +321,6 @@ func (t *amx) block(arg func(string) operand.Mem, phase int) {
 		at := func(disp int) operand.Mem { return mem(t.act[i/8], i%8*mmActSize+disp) }
 		x, s := t.r(), t.r()
 		switch {
-		case f.halves:
-			y := t.r()
-			t.VPSLLD_BCST(operand.U8(uint8(f.zero)), at(mmActLow), x)
-			t.VPADDD(mem(t.slot, slot+64*i), x, x)
-			t.VPBROADCASTD(at(mmActSum), y)
-			t.VPSUBD_BCST(at(mmActLow), y, y)
-			t.VPSLLD(operand.U8(uint8(f.zero)), y, y)
-			t.VPADDD(mem(t.slot, slot+1024+64*i), y, y)
-			t.VCVTDQ2PS(x, x)
-			t.VMULPS(small, x, x)
-			t.VCVTDQ2PS(y, y)
-			t.VFMADD231PS(second, y, x)
 		case f.zero >= 0:
 			t.VPSLLD_BCST(operand.U8(uint8(f.zero)), at(mmActSum), x)
 			t.VPADDD(mem(t.slot, slot+64*i), x, x)
