@@ -210,6 +210,24 @@ func TestPool(t *testing.T) {
 	}
 }
 
+// Short jobs one after the other, each seeing what the last one wrote; the pool still works when it is closed.
+func TestPoolRounds(t *testing.T) {
+	p := NewPool(3)
+	const parts, rounds = 7, 3000
+	sums := make([]int, parts)
+	add := func(i, _ int) { sums[i] += i }
+	for range rounds - 1 {
+		p.Run(parts, add)
+	}
+	p.Close()
+	p.Run(parts, add)
+	for i, s := range sums {
+		if s != i*rounds {
+			t.Fatalf("part %d: %d after %d rounds", i, s, rounds)
+		}
+	}
+}
+
 // Every level agrees with the plain reference to float rounding: the int8 forms and their integer sums are the same.
 func TestMatMulLevels(t *testing.T) {
 	rng := rand.New(rand.NewPCG(4, 4))
