@@ -127,11 +127,12 @@ func (q *Sequence) Restore(path string) (extra []byte, notice string, err error)
 		return nil, "", fault.New(fault.BadInput, path, "cannot open the session", "", "").Because(err)
 	}
 	defer f.Close()
-	if err := verify(f, path); err != nil {
+	size, err := verify(f, path)
+	if err != nil {
 		return nil, "", err
 	}
-	r := bufio.NewReaderSize(f, 1<<16)
-	h, err := readHeader(r, path)
+	r := bufio.NewReaderSize(io.LimitReader(f, size), 1<<16)
+	h, err := readHeader(r, size, path)
 	if err != nil {
 		return nil, "", err
 	}
@@ -145,10 +146,11 @@ func (q *Sequence) Restore(path string) (extra []byte, notice string, err error)
 	if err := binary.Read(r, binary.LittleEndian, tokens); err != nil {
 		return nil, "", badSession(path, "tokens are cut off", err)
 	}
-	if err := q.read(r, h, tokens); err != nil {
+	if err := q.read(r, h, path); err != nil {
 		q.Close()
 		return nil, "", err
 	}
+	q.Commit(tokens)
 	return h.Extra, notice, nil
 }
 
@@ -156,34 +158,39 @@ func badSession(path, what string, err error) error {
 	return fault.New(fault.BadFile, path, what, "", "delete the file and start a new session").Because(err)
 }
 
-// verify compares the checksum at the file's end with its contents, and leaves the file at its start.
-func verify(f *os.File, path string) error {
+// verify compares the checksum at the file's end with its contents, and leaves the file at its start. It returns the size of the contents.
+func verify(f *os.File, path string) (size int64, err error) {
 	st, err := f.Stat()
 	if err != nil {
-		return err
+		return 0, err
 	}
-	if st.Size() < int64(len(saveMagic)+4+sha256.Size) {
-		return badSession(path, fmt.Sprintf("%d bytes are too few for a session", st.Size()), nil)
+	if !st.Mode().IsRegular() {
+		return 0, badSession(path, "not a file", nil)
+	}
+	size = st.Size() - sha256.Size
+	if size < int64(len(saveMagic)+4) {
+		return 0, badSession(path, fmt.Sprintf("%d bytes are too few for a session", st.Size()), nil)
 	}
 	var sum hash.Hash = sha256.New()
-	if _, err := io.Copy(sum, io.LimitReader(f, st.Size()-sha256.Size)); err != nil {
-		return badSession(path, "cannot be read", err)
+	if _, err := io.Copy(sum, io.LimitReader(f, size)); err != nil {
+		return 0, badSession(path, "cannot be read", err)
 	}
 	var want [sha256.Size]byte
 	if _, err := io.ReadFull(f, want[:]); err != nil || !bytes.Equal(want[:], sum.Sum(nil)) {
-		return badSession(path, "checksum does not match: the file is damaged or no session", err)
+		return 0, badSession(path, "checksum does not match: the file is damaged or no session", err)
 	}
 	_, err = f.Seek(0, io.SeekStart)
-	return err
+	return size, err
 }
 
-func readHeader(r io.Reader, path string) (*Header, error) {
+// readHeader reads the head of a file whose contents take size bytes.
+func readHeader(r io.Reader, size int64, path string) (*Header, error) {
 	var lead [len(saveMagic) + 4]byte
 	if _, err := io.ReadFull(r, lead[:]); err != nil || string(lead[:len(saveMagic)]) != saveMagic {
 		return nil, badSession(path, "not a session file", err)
 	}
 	n := binary.LittleEndian.Uint32(lead[len(saveMagic):])
-	if n > maxHeader {
+	if n > maxHeader || int64(n) > size-int64(len(lead)) {
 		return nil, badSession(path, fmt.Sprintf("header of %d bytes", n), nil)
 	}
 	buf := make([]byte, n)
@@ -216,14 +223,19 @@ func (q *Sequence) check(h *Header, path string) error {
 		if h.Streams[i] != want {
 			return differ(fmt.Sprintf("cache of layer %d", i), "\""+h.Streams[i]+"\"", "\""+want+"\"")
 		}
-		if first := h.First[i]; first < 0 || first > h.Rows || first%s.cfg.PageRows != 0 || first > 0 && first > max(0, h.Rows+1-s.lanes[i].window) {
-			return badSession(path, fmt.Sprintf("layer %d starts at row %d", i, first), nil)
+		held := 0 // where a sequence of these rows starts in this layer
+		if ln := &s.lanes[i]; ln.window > 0 && ln.pageBytes > 0 {
+			held = max(0, h.Rows+1-ln.window) / s.cfg.PageRows * s.cfg.PageRows
+		}
+		if first := h.First[i]; first != held {
+			return badSession(path, fmt.Sprintf("layer %d starts at row %d of %d, not at %d", i, first, h.Rows, held), nil)
 		}
 	}
 	return nil
 }
 
-func (q *Sequence) read(r io.Reader, h *Header, tokens []int32) error {
+// read reserves and fills the rows; nothing may follow them.
+func (q *Sequence) read(r io.Reader, h *Header, path string) error {
 	s, p := q.store, q.store.cfg.PageRows
 	for i := range q.lanes {
 		q.lanes[i].first = h.First[i] / p
@@ -239,13 +251,15 @@ func (q *Sequence) read(r io.Reader, h *Header, tokens []int32) error {
 				code := s.code[:kernel.RowBytes(plane.Codec, plane.Width)]
 				for head := 0; head < plane.Heads; head++ {
 					if _, err := io.ReadFull(r, code); err != nil {
-						return badSession("session", "rows are cut off", err)
+						return badSession(path, "rows are cut off", err)
 					}
 					plane.PutCode(page, row%p, head, code)
 				}
 			}
 		}
 	}
-	q.Commit(tokens)
+	if n, _ := io.ReadFull(r, make([]byte, 1)); n > 0 {
+		return badSession(path, fmt.Sprintf("more follows after %d rows", h.Rows), nil)
+	}
 	return nil
 }
