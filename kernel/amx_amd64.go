@@ -42,11 +42,16 @@ var amxUnpack = [...]func(dst, panel *byte, blocks int){
 	Q4_0: unpackQ40AVX512, Q4_1: unpackQ41AVX512, Q5_0: unpackQ50AVX512, Q5_1: unpackQ51AVX512, Q4_K: unpackQ4KAVX512, Q5_K: unpackQ5KAVX512,
 }
 
-// mulAMX computes what it can of panels [from, to) for rows [row, last): whole panels, rows in tens of 16. It returns the panels and the rows past those done.
+// useAMX says whether rows rows of a product with this format pass through tiles.
+func useAMX(f Format, rows int) bool {
+	return amxLevel && vecLevel == vecAVX512 && f.Quantised() && int(f) < len(amxProducts) && rows >= amxLeast*amxRows
+}
+
+// mulAMX computes what it can of panels [from, to) for rows [row, last): whole panels, rows in tiles of 16. It returns the panels and the rows past those done.
 func (w *Matrix) mulAMX(y []float32, ldy int, in *Input, from, to, row, last int) (panels, rows int) {
 	n := (min(last, in.m&^(rowTile-1)) - row) / amxRows
 	to = min(to, w.N/PanelRows)
-	if !amxLevel || !w.format.Quantised() || int(w.format) >= len(amxProducts) || n < amxLeast || to <= from {
+	if !useAMX(w.format, n*amxRows) || to <= from {
 		return from, row
 	}
 	blocks, g := w.K/32, w.format.geometry()

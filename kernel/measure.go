@@ -59,10 +59,11 @@ func MeasurePeak(p *Pool, what string) (float64, error) {
 	return best, nil
 }
 
-// KernelName says which kernel multiplies m rows by a weight of format f in arithmetic a at the level in use.
+// KernelName says which kernel multiplies m rows by a weight of format f in arithmetic a at the level in use: the format it is packed in, the instructions, and the largest
+// tile, rows by columns.
 func KernelName(f Format, a Arith, m int) string {
 	packed := packedFormat(f, a)
-	return fmt.Sprintf("%s %s %s", Level(), packed, kernelShape(packed, m))
+	return fmt.Sprintf("%s %s", packed, kernelShape(packed, m))
 }
 
 // peakPlain is the f32 and int8 round in Go: 8 chains.

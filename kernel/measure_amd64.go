@@ -28,13 +28,21 @@ func readBytes(b []byte) {
 	}
 }
 
-// kernelShape is the tile that most of m rows pass through.
+// kernelShape is the instructions and the tile that most of m rows pass through.
 func kernelShape(f Format, m int) string {
 	if vecLevel == vecPlain {
 		return "go"
 	}
+	name := levels[vecLevel]
 	if f.Quantised() {
-		return fmt.Sprintf("int8 tile %dx16", min(1<<(log2floor(m)), rowTile))
+		if useAMX(f, m) {
+			return fmt.Sprintf("amx int8 %dx%d", amxRows, PanelRows)
+		}
+		tiles := int8TilesAVX512[f]
+		if vecLevel == vecAVX2 {
+			tiles = int8TilesAVX2[f]
+		}
+		return fmt.Sprintf("%s int8 %dx%d", name, 1<<min(log2floor(max(m, 1)), len(tiles)-1), PanelRows)
 	}
 	k := &floatAVX512[f]
 	if vecLevel == vecAVX2 {
@@ -44,7 +52,7 @@ func kernelShape(f Format, m int) string {
 	if rows <= len(k.wide) {
 		panels = widePanels
 	}
-	return fmt.Sprintf("f32 tile %dx%d", rows, panels*PanelRows)
+	return fmt.Sprintf("%s f32 %dx%d", name, rows, panels*PanelRows)
 }
 
 func log2floor(n int) int {
