@@ -2623,20 +2623,16 @@ loop47:
 	VPSLLD       $0x04, Y2, Y2
 	VMOVUPS      (DI), Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 256(DI), Y4
-	VPSHUFB      maskBytes<>+0(SB), Y4, Y4
-	VPAND        maskBits<>+0(SB), Y4, Y4
-	VPCMPEQB     maskBits<>+0(SB), Y4, Y4
+	VMOVUPS      256(DI), Y4
+	VPSLLD       $0x04, Y4, Y4
 	VPAND        k10101010<>+0(SB), Y4, Y4
 	VPOR         Y4, Y3, Y3
 	VPBROADCASTD (CX), Y4
 	VPMADDUBSW   Y4, Y3, Y4
 	VMOVUPS      64(DI), Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 264(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      256(DI), Y5
+	VPSLLD       $0x03, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 4(CX), Y5
@@ -2644,10 +2640,8 @@ loop47:
 	VPADDW       Y5, Y4, Y4
 	VMOVUPS      128(DI), Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 272(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      256(DI), Y5
+	VPSLLD       $0x02, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 8(CX), Y5
@@ -2655,10 +2649,8 @@ loop47:
 	VPADDW       Y5, Y4, Y4
 	VMOVUPS      192(DI), Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 280(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      256(DI), Y5
+	VPSLLD       $0x01, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 12(CX), Y5
@@ -2669,10 +2661,7 @@ loop47:
 	VMOVUPS      (DI), Y3
 	VPSRLD       $0x04, Y3, Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 288(DI), Y4
-	VPSHUFB      maskBytes<>+0(SB), Y4, Y4
-	VPAND        maskBits<>+0(SB), Y4, Y4
-	VPCMPEQB     maskBits<>+0(SB), Y4, Y4
+	VMOVUPS      256(DI), Y4
 	VPAND        k10101010<>+0(SB), Y4, Y4
 	VPOR         Y4, Y3, Y3
 	VPBROADCASTD 16(CX), Y4
@@ -2680,10 +2669,8 @@ loop47:
 	VMOVUPS      64(DI), Y3
 	VPSRLD       $0x04, Y3, Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 296(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      256(DI), Y5
+	VPSRLD       $0x01, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 20(CX), Y5
@@ -2692,10 +2679,8 @@ loop47:
 	VMOVUPS      128(DI), Y3
 	VPSRLD       $0x04, Y3, Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 304(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      256(DI), Y5
+	VPSRLD       $0x02, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 24(CX), Y5
@@ -2704,10 +2689,8 @@ loop47:
 	VMOVUPS      192(DI), Y3
 	VPSRLD       $0x04, Y3, Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 312(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      256(DI), Y5
+	VPSRLD       $0x03, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 28(CX), Y5
@@ -2724,20 +2707,16 @@ loop47:
 	VPSLLD       $0x04, Y2, Y2
 	VMOVUPS      32(DI), Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 260(DI), Y4
-	VPSHUFB      maskBytes<>+0(SB), Y4, Y4
-	VPAND        maskBits<>+0(SB), Y4, Y4
-	VPCMPEQB     maskBits<>+0(SB), Y4, Y4
+	VMOVUPS      288(DI), Y4
+	VPSLLD       $0x04, Y4, Y4
 	VPAND        k10101010<>+0(SB), Y4, Y4
 	VPOR         Y4, Y3, Y3
 	VPBROADCASTD (CX), Y4
 	VPMADDUBSW   Y4, Y3, Y4
 	VMOVUPS      96(DI), Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 268(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      288(DI), Y5
+	VPSLLD       $0x03, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 4(CX), Y5
@@ -2745,10 +2724,8 @@ loop47:
 	VPADDW       Y5, Y4, Y4
 	VMOVUPS      160(DI), Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 276(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      288(DI), Y5
+	VPSLLD       $0x02, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 8(CX), Y5
@@ -2756,10 +2733,8 @@ loop47:
 	VPADDW       Y5, Y4, Y4
 	VMOVUPS      224(DI), Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 284(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      288(DI), Y5
+	VPSLLD       $0x01, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 12(CX), Y5
@@ -2770,10 +2745,7 @@ loop47:
 	VMOVUPS      32(DI), Y3
 	VPSRLD       $0x04, Y3, Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 292(DI), Y4
-	VPSHUFB      maskBytes<>+0(SB), Y4, Y4
-	VPAND        maskBits<>+0(SB), Y4, Y4
-	VPCMPEQB     maskBits<>+0(SB), Y4, Y4
+	VMOVUPS      288(DI), Y4
 	VPAND        k10101010<>+0(SB), Y4, Y4
 	VPOR         Y4, Y3, Y3
 	VPBROADCASTD 16(CX), Y4
@@ -2781,10 +2753,8 @@ loop47:
 	VMOVUPS      96(DI), Y3
 	VPSRLD       $0x04, Y3, Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 300(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      288(DI), Y5
+	VPSRLD       $0x01, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 20(CX), Y5
@@ -2793,10 +2763,8 @@ loop47:
 	VMOVUPS      160(DI), Y3
 	VPSRLD       $0x04, Y3, Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 308(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      288(DI), Y5
+	VPSRLD       $0x02, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 24(CX), Y5
@@ -2805,10 +2773,8 @@ loop47:
 	VMOVUPS      224(DI), Y3
 	VPSRLD       $0x04, Y3, Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 316(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      288(DI), Y5
+	VPSRLD       $0x03, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 28(CX), Y5
@@ -2841,26 +2807,6 @@ done48:
 done46:
 	VZEROUPPER
 	RET
-
-DATA maskBytes<>+0(SB)/4, $0x00000000
-DATA maskBytes<>+4(SB)/4, $0x00000000
-DATA maskBytes<>+8(SB)/4, $0x01010101
-DATA maskBytes<>+12(SB)/4, $0x01010101
-DATA maskBytes<>+16(SB)/4, $0x02020202
-DATA maskBytes<>+20(SB)/4, $0x02020202
-DATA maskBytes<>+24(SB)/4, $0x03030303
-DATA maskBytes<>+28(SB)/4, $0x03030303
-GLOBL maskBytes<>(SB), RODATA|NOPTR, $32
-
-DATA maskBits<>+0(SB)/4, $0x08040201
-DATA maskBits<>+4(SB)/4, $0x80402010
-DATA maskBits<>+8(SB)/4, $0x08040201
-DATA maskBits<>+12(SB)/4, $0x80402010
-DATA maskBits<>+16(SB)/4, $0x08040201
-DATA maskBits<>+20(SB)/4, $0x80402010
-DATA maskBits<>+24(SB)/4, $0x08040201
-DATA maskBits<>+28(SB)/4, $0x80402010
-GLOBL maskBits<>(SB), RODATA|NOPTR, $32
 
 DATA k10101010<>+0(SB)/4, $0x10101010
 DATA k10101010<>+4(SB)/4, $0x10101010
@@ -2903,10 +2849,8 @@ loop51:
 	VPSLLD       $0x04, Y5, Y5
 	VMOVUPS      (R8), Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 256(R8), Y7
-	VPSHUFB      maskBytes<>+0(SB), Y7, Y7
-	VPAND        maskBits<>+0(SB), Y7, Y7
-	VPCMPEQB     maskBits<>+0(SB), Y7, Y7
+	VMOVUPS      256(R8), Y7
+	VPSLLD       $0x04, Y7, Y7
 	VPAND        k10101010<>+0(SB), Y7, Y7
 	VPOR         Y7, Y6, Y6
 	VPBROADCASTD (DI), Y7
@@ -2915,10 +2859,8 @@ loop51:
 	VPMADDUBSW   Y8, Y6, Y8
 	VMOVUPS      64(R8), Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 264(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      256(R8), Y9
+	VPSLLD       $0x03, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 4(DI), Y9
@@ -2929,10 +2871,8 @@ loop51:
 	VPADDW       Y9, Y8, Y8
 	VMOVUPS      128(R8), Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 272(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      256(R8), Y9
+	VPSLLD       $0x02, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 8(DI), Y9
@@ -2943,10 +2883,8 @@ loop51:
 	VPADDW       Y9, Y8, Y8
 	VMOVUPS      192(R8), Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 280(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      256(R8), Y9
+	VPSLLD       $0x01, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 12(DI), Y9
@@ -2962,10 +2900,7 @@ loop51:
 	VMOVUPS      (R8), Y6
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 288(R8), Y7
-	VPSHUFB      maskBytes<>+0(SB), Y7, Y7
-	VPAND        maskBits<>+0(SB), Y7, Y7
-	VPCMPEQB     maskBits<>+0(SB), Y7, Y7
+	VMOVUPS      256(R8), Y7
 	VPAND        k10101010<>+0(SB), Y7, Y7
 	VPOR         Y7, Y6, Y6
 	VPBROADCASTD 16(DI), Y7
@@ -2975,10 +2910,8 @@ loop51:
 	VMOVUPS      64(R8), Y6
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 296(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      256(R8), Y9
+	VPSRLD       $0x01, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 20(DI), Y9
@@ -2990,10 +2923,8 @@ loop51:
 	VMOVUPS      128(R8), Y6
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 304(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      256(R8), Y9
+	VPSRLD       $0x02, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 24(DI), Y9
@@ -3005,10 +2936,8 @@ loop51:
 	VMOVUPS      192(R8), Y6
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 312(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      256(R8), Y9
+	VPSRLD       $0x03, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 28(DI), Y9
@@ -3036,10 +2965,8 @@ loop51:
 	VPSLLD       $0x04, Y5, Y5
 	VMOVUPS      32(R8), Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 260(R8), Y7
-	VPSHUFB      maskBytes<>+0(SB), Y7, Y7
-	VPAND        maskBits<>+0(SB), Y7, Y7
-	VPCMPEQB     maskBits<>+0(SB), Y7, Y7
+	VMOVUPS      288(R8), Y7
+	VPSLLD       $0x04, Y7, Y7
 	VPAND        k10101010<>+0(SB), Y7, Y7
 	VPOR         Y7, Y6, Y6
 	VPBROADCASTD (DI), Y7
@@ -3048,10 +2975,8 @@ loop51:
 	VPMADDUBSW   Y8, Y6, Y8
 	VMOVUPS      96(R8), Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 268(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      288(R8), Y9
+	VPSLLD       $0x03, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 4(DI), Y9
@@ -3062,10 +2987,8 @@ loop51:
 	VPADDW       Y9, Y8, Y8
 	VMOVUPS      160(R8), Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 276(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      288(R8), Y9
+	VPSLLD       $0x02, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 8(DI), Y9
@@ -3076,10 +2999,8 @@ loop51:
 	VPADDW       Y9, Y8, Y8
 	VMOVUPS      224(R8), Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 284(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      288(R8), Y9
+	VPSLLD       $0x01, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 12(DI), Y9
@@ -3095,10 +3016,7 @@ loop51:
 	VMOVUPS      32(R8), Y6
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 292(R8), Y7
-	VPSHUFB      maskBytes<>+0(SB), Y7, Y7
-	VPAND        maskBits<>+0(SB), Y7, Y7
-	VPCMPEQB     maskBits<>+0(SB), Y7, Y7
+	VMOVUPS      288(R8), Y7
 	VPAND        k10101010<>+0(SB), Y7, Y7
 	VPOR         Y7, Y6, Y6
 	VPBROADCASTD 16(DI), Y7
@@ -3108,10 +3026,8 @@ loop51:
 	VMOVUPS      96(R8), Y6
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 300(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      288(R8), Y9
+	VPSRLD       $0x01, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 20(DI), Y9
@@ -3123,10 +3039,8 @@ loop51:
 	VMOVUPS      160(R8), Y6
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 308(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      288(R8), Y9
+	VPSRLD       $0x02, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 24(DI), Y9
@@ -3138,10 +3052,8 @@ loop51:
 	VMOVUPS      224(R8), Y6
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 316(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      288(R8), Y9
+	VPSRLD       $0x03, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 28(DI), Y9
@@ -3223,10 +3135,8 @@ loop55:
 	VPSLLD       $0x04, Y7, Y7
 	VMOVUPS      (R10), Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 256(R10), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      256(R10), Y9
+	VPSLLD       $0x04, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y8, Y8
 	VPBROADCASTD (R9), Y9
@@ -3239,10 +3149,8 @@ loop55:
 	VPMADDUBSW   Y12, Y8, Y12
 	VMOVUPS      64(R10), Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 264(R10), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      256(R10), Y13
+	VPSLLD       $0x03, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 4(R9), Y13
@@ -3259,10 +3167,8 @@ loop55:
 	VPADDW       Y13, Y12, Y12
 	VMOVUPS      128(R10), Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 272(R10), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      256(R10), Y13
+	VPSLLD       $0x02, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 8(R9), Y13
@@ -3279,10 +3185,8 @@ loop55:
 	VPADDW       Y13, Y12, Y12
 	VMOVUPS      192(R10), Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 280(R10), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      256(R10), Y13
+	VPSLLD       $0x01, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 12(R9), Y13
@@ -3308,10 +3212,7 @@ loop55:
 	VMOVUPS      (R10), Y8
 	VPSRLD       $0x04, Y8, Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 288(R10), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      256(R10), Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y8, Y8
 	VPBROADCASTD 16(R9), Y9
@@ -3325,10 +3226,8 @@ loop55:
 	VMOVUPS      64(R10), Y8
 	VPSRLD       $0x04, Y8, Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 296(R10), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      256(R10), Y13
+	VPSRLD       $0x01, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 20(R9), Y13
@@ -3346,10 +3245,8 @@ loop55:
 	VMOVUPS      128(R10), Y8
 	VPSRLD       $0x04, Y8, Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 304(R10), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      256(R10), Y13
+	VPSRLD       $0x02, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 24(R9), Y13
@@ -3367,10 +3264,8 @@ loop55:
 	VMOVUPS      192(R10), Y8
 	VPSRLD       $0x04, Y8, Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 312(R10), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      256(R10), Y13
+	VPSRLD       $0x03, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 28(R9), Y13
@@ -3445,10 +3340,8 @@ loop57:
 	VPSLLD       $0x04, Y7, Y7
 	VMOVUPS      32(R8), Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 260(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      288(R8), Y9
+	VPSLLD       $0x04, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y8, Y8
 	VPBROADCASTD (DI), Y9
@@ -3461,10 +3354,8 @@ loop57:
 	VPMADDUBSW   Y12, Y8, Y12
 	VMOVUPS      96(R8), Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 268(R8), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      288(R8), Y13
+	VPSLLD       $0x03, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 4(DI), Y13
@@ -3481,10 +3372,8 @@ loop57:
 	VPADDW       Y13, Y12, Y12
 	VMOVUPS      160(R8), Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 276(R8), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      288(R8), Y13
+	VPSLLD       $0x02, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 8(DI), Y13
@@ -3501,10 +3390,8 @@ loop57:
 	VPADDW       Y13, Y12, Y12
 	VMOVUPS      224(R8), Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 284(R8), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      288(R8), Y13
+	VPSLLD       $0x01, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 12(DI), Y13
@@ -3530,10 +3417,7 @@ loop57:
 	VMOVUPS      32(R8), Y8
 	VPSRLD       $0x04, Y8, Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 292(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      288(R8), Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y8, Y8
 	VPBROADCASTD 16(DI), Y9
@@ -3547,10 +3431,8 @@ loop57:
 	VMOVUPS      96(R8), Y8
 	VPSRLD       $0x04, Y8, Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 300(R8), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      288(R8), Y13
+	VPSRLD       $0x01, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 20(DI), Y13
@@ -3568,10 +3450,8 @@ loop57:
 	VMOVUPS      160(R8), Y8
 	VPSRLD       $0x04, Y8, Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 308(R8), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      288(R8), Y13
+	VPSRLD       $0x02, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 24(DI), Y13
@@ -3589,10 +3469,8 @@ loop57:
 	VMOVUPS      224(R8), Y8
 	VPSRLD       $0x04, Y8, Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 316(R8), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      288(R8), Y13
+	VPSRLD       $0x03, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 28(DI), Y13
@@ -3684,20 +3562,16 @@ loop61:
 	VXORPS       Y2, Y2, Y2
 	VMOVUPS      (DI), Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 256(DI), Y4
-	VPSHUFB      maskBytes<>+0(SB), Y4, Y4
-	VPAND        maskBits<>+0(SB), Y4, Y4
-	VPCMPEQB     maskBits<>+0(SB), Y4, Y4
+	VMOVUPS      256(DI), Y4
+	VPSLLD       $0x04, Y4, Y4
 	VPAND        k10101010<>+0(SB), Y4, Y4
 	VPOR         Y4, Y3, Y3
 	VPBROADCASTD (CX), Y4
 	VPMADDUBSW   Y4, Y3, Y4
 	VMOVUPS      64(DI), Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 264(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      256(DI), Y5
+	VPSLLD       $0x03, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 4(CX), Y5
@@ -3705,10 +3579,8 @@ loop61:
 	VPADDW       Y5, Y4, Y4
 	VMOVUPS      128(DI), Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 272(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      256(DI), Y5
+	VPSLLD       $0x02, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 8(CX), Y5
@@ -3716,10 +3588,8 @@ loop61:
 	VPADDW       Y5, Y4, Y4
 	VMOVUPS      192(DI), Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 280(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      256(DI), Y5
+	VPSLLD       $0x01, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 12(CX), Y5
@@ -3730,10 +3600,7 @@ loop61:
 	VMOVUPS      (DI), Y3
 	VPSRLD       $0x04, Y3, Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 288(DI), Y4
-	VPSHUFB      maskBytes<>+0(SB), Y4, Y4
-	VPAND        maskBits<>+0(SB), Y4, Y4
-	VPCMPEQB     maskBits<>+0(SB), Y4, Y4
+	VMOVUPS      256(DI), Y4
 	VPAND        k10101010<>+0(SB), Y4, Y4
 	VPOR         Y4, Y3, Y3
 	VPBROADCASTD 16(CX), Y4
@@ -3741,10 +3608,8 @@ loop61:
 	VMOVUPS      64(DI), Y3
 	VPSRLD       $0x04, Y3, Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 296(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      256(DI), Y5
+	VPSRLD       $0x01, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 20(CX), Y5
@@ -3753,10 +3618,8 @@ loop61:
 	VMOVUPS      128(DI), Y3
 	VPSRLD       $0x04, Y3, Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 304(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      256(DI), Y5
+	VPSRLD       $0x02, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 24(CX), Y5
@@ -3765,10 +3628,8 @@ loop61:
 	VMOVUPS      192(DI), Y3
 	VPSRLD       $0x04, Y3, Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 312(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      256(DI), Y5
+	VPSRLD       $0x03, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 28(CX), Y5
@@ -3787,20 +3648,16 @@ loop61:
 	VXORPS       Y2, Y2, Y2
 	VMOVUPS      32(DI), Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 260(DI), Y4
-	VPSHUFB      maskBytes<>+0(SB), Y4, Y4
-	VPAND        maskBits<>+0(SB), Y4, Y4
-	VPCMPEQB     maskBits<>+0(SB), Y4, Y4
+	VMOVUPS      288(DI), Y4
+	VPSLLD       $0x04, Y4, Y4
 	VPAND        k10101010<>+0(SB), Y4, Y4
 	VPOR         Y4, Y3, Y3
 	VPBROADCASTD (CX), Y4
 	VPMADDUBSW   Y4, Y3, Y4
 	VMOVUPS      96(DI), Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 268(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      288(DI), Y5
+	VPSLLD       $0x03, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 4(CX), Y5
@@ -3808,10 +3665,8 @@ loop61:
 	VPADDW       Y5, Y4, Y4
 	VMOVUPS      160(DI), Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 276(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      288(DI), Y5
+	VPSLLD       $0x02, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 8(CX), Y5
@@ -3819,10 +3674,8 @@ loop61:
 	VPADDW       Y5, Y4, Y4
 	VMOVUPS      224(DI), Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 284(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      288(DI), Y5
+	VPSLLD       $0x01, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 12(CX), Y5
@@ -3833,10 +3686,7 @@ loop61:
 	VMOVUPS      32(DI), Y3
 	VPSRLD       $0x04, Y3, Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 292(DI), Y4
-	VPSHUFB      maskBytes<>+0(SB), Y4, Y4
-	VPAND        maskBits<>+0(SB), Y4, Y4
-	VPCMPEQB     maskBits<>+0(SB), Y4, Y4
+	VMOVUPS      288(DI), Y4
 	VPAND        k10101010<>+0(SB), Y4, Y4
 	VPOR         Y4, Y3, Y3
 	VPBROADCASTD 16(CX), Y4
@@ -3844,10 +3694,8 @@ loop61:
 	VMOVUPS      96(DI), Y3
 	VPSRLD       $0x04, Y3, Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 300(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      288(DI), Y5
+	VPSRLD       $0x01, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 20(CX), Y5
@@ -3856,10 +3704,8 @@ loop61:
 	VMOVUPS      160(DI), Y3
 	VPSRLD       $0x04, Y3, Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 308(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      288(DI), Y5
+	VPSRLD       $0x02, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 24(CX), Y5
@@ -3868,10 +3714,8 @@ loop61:
 	VMOVUPS      224(DI), Y3
 	VPSRLD       $0x04, Y3, Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 316(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      288(DI), Y5
+	VPSRLD       $0x03, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 28(CX), Y5
@@ -3937,10 +3781,8 @@ loop65:
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (R8), Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 256(R8), Y7
-	VPSHUFB      maskBytes<>+0(SB), Y7, Y7
-	VPAND        maskBits<>+0(SB), Y7, Y7
-	VPCMPEQB     maskBits<>+0(SB), Y7, Y7
+	VMOVUPS      256(R8), Y7
+	VPSLLD       $0x04, Y7, Y7
 	VPAND        k10101010<>+0(SB), Y7, Y7
 	VPOR         Y7, Y6, Y6
 	VPBROADCASTD (DI), Y7
@@ -3949,10 +3791,8 @@ loop65:
 	VPMADDUBSW   Y8, Y6, Y8
 	VMOVUPS      64(R8), Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 264(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      256(R8), Y9
+	VPSLLD       $0x03, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 4(DI), Y9
@@ -3963,10 +3803,8 @@ loop65:
 	VPADDW       Y9, Y8, Y8
 	VMOVUPS      128(R8), Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 272(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      256(R8), Y9
+	VPSLLD       $0x02, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 8(DI), Y9
@@ -3977,10 +3815,8 @@ loop65:
 	VPADDW       Y9, Y8, Y8
 	VMOVUPS      192(R8), Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 280(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      256(R8), Y9
+	VPSLLD       $0x01, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 12(DI), Y9
@@ -3996,10 +3832,7 @@ loop65:
 	VMOVUPS      (R8), Y6
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 288(R8), Y7
-	VPSHUFB      maskBytes<>+0(SB), Y7, Y7
-	VPAND        maskBits<>+0(SB), Y7, Y7
-	VPCMPEQB     maskBits<>+0(SB), Y7, Y7
+	VMOVUPS      256(R8), Y7
 	VPAND        k10101010<>+0(SB), Y7, Y7
 	VPOR         Y7, Y6, Y6
 	VPBROADCASTD 16(DI), Y7
@@ -4009,10 +3842,8 @@ loop65:
 	VMOVUPS      64(R8), Y6
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 296(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      256(R8), Y9
+	VPSRLD       $0x01, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 20(DI), Y9
@@ -4024,10 +3855,8 @@ loop65:
 	VMOVUPS      128(R8), Y6
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 304(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      256(R8), Y9
+	VPSRLD       $0x02, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 24(DI), Y9
@@ -4039,10 +3868,8 @@ loop65:
 	VMOVUPS      192(R8), Y6
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 312(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      256(R8), Y9
+	VPSRLD       $0x03, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 28(DI), Y9
@@ -4073,10 +3900,8 @@ loop65:
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      32(R8), Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 260(R8), Y7
-	VPSHUFB      maskBytes<>+0(SB), Y7, Y7
-	VPAND        maskBits<>+0(SB), Y7, Y7
-	VPCMPEQB     maskBits<>+0(SB), Y7, Y7
+	VMOVUPS      288(R8), Y7
+	VPSLLD       $0x04, Y7, Y7
 	VPAND        k10101010<>+0(SB), Y7, Y7
 	VPOR         Y7, Y6, Y6
 	VPBROADCASTD (DI), Y7
@@ -4085,10 +3910,8 @@ loop65:
 	VPMADDUBSW   Y8, Y6, Y8
 	VMOVUPS      96(R8), Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 268(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      288(R8), Y9
+	VPSLLD       $0x03, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 4(DI), Y9
@@ -4099,10 +3922,8 @@ loop65:
 	VPADDW       Y9, Y8, Y8
 	VMOVUPS      160(R8), Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 276(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      288(R8), Y9
+	VPSLLD       $0x02, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 8(DI), Y9
@@ -4113,10 +3934,8 @@ loop65:
 	VPADDW       Y9, Y8, Y8
 	VMOVUPS      224(R8), Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 284(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      288(R8), Y9
+	VPSLLD       $0x01, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 12(DI), Y9
@@ -4132,10 +3951,7 @@ loop65:
 	VMOVUPS      32(R8), Y6
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 292(R8), Y7
-	VPSHUFB      maskBytes<>+0(SB), Y7, Y7
-	VPAND        maskBits<>+0(SB), Y7, Y7
-	VPCMPEQB     maskBits<>+0(SB), Y7, Y7
+	VMOVUPS      288(R8), Y7
 	VPAND        k10101010<>+0(SB), Y7, Y7
 	VPOR         Y7, Y6, Y6
 	VPBROADCASTD 16(DI), Y7
@@ -4145,10 +3961,8 @@ loop65:
 	VMOVUPS      96(R8), Y6
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 300(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      288(R8), Y9
+	VPSRLD       $0x01, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 20(DI), Y9
@@ -4160,10 +3974,8 @@ loop65:
 	VMOVUPS      160(R8), Y6
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 308(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      288(R8), Y9
+	VPSRLD       $0x02, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 24(DI), Y9
@@ -4175,10 +3987,8 @@ loop65:
 	VMOVUPS      224(R8), Y6
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 316(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      288(R8), Y9
+	VPSRLD       $0x03, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 28(DI), Y9
@@ -4261,10 +4071,8 @@ loop69:
 	VXORPS       Y7, Y7, Y7
 	VMOVUPS      (R10), Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 256(R10), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      256(R10), Y9
+	VPSLLD       $0x04, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y8, Y8
 	VPBROADCASTD (R9), Y9
@@ -4277,10 +4085,8 @@ loop69:
 	VPMADDUBSW   Y12, Y8, Y12
 	VMOVUPS      64(R10), Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 264(R10), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      256(R10), Y13
+	VPSLLD       $0x03, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 4(R9), Y13
@@ -4297,10 +4103,8 @@ loop69:
 	VPADDW       Y13, Y12, Y12
 	VMOVUPS      128(R10), Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 272(R10), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      256(R10), Y13
+	VPSLLD       $0x02, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 8(R9), Y13
@@ -4317,10 +4121,8 @@ loop69:
 	VPADDW       Y13, Y12, Y12
 	VMOVUPS      192(R10), Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 280(R10), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      256(R10), Y13
+	VPSLLD       $0x01, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 12(R9), Y13
@@ -4346,10 +4148,7 @@ loop69:
 	VMOVUPS      (R10), Y8
 	VPSRLD       $0x04, Y8, Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 288(R10), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      256(R10), Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y8, Y8
 	VPBROADCASTD 16(R9), Y9
@@ -4363,10 +4162,8 @@ loop69:
 	VMOVUPS      64(R10), Y8
 	VPSRLD       $0x04, Y8, Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 296(R10), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      256(R10), Y13
+	VPSRLD       $0x01, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 20(R9), Y13
@@ -4384,10 +4181,8 @@ loop69:
 	VMOVUPS      128(R10), Y8
 	VPSRLD       $0x04, Y8, Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 304(R10), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      256(R10), Y13
+	VPSRLD       $0x02, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 24(R9), Y13
@@ -4405,10 +4200,8 @@ loop69:
 	VMOVUPS      192(R10), Y8
 	VPSRLD       $0x04, Y8, Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 312(R10), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      256(R10), Y13
+	VPSRLD       $0x03, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 28(R9), Y13
@@ -4488,10 +4281,8 @@ loop71:
 	VXORPS       Y7, Y7, Y7
 	VMOVUPS      32(R8), Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 260(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      288(R8), Y9
+	VPSLLD       $0x04, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y8, Y8
 	VPBROADCASTD (DI), Y9
@@ -4504,10 +4295,8 @@ loop71:
 	VPMADDUBSW   Y12, Y8, Y12
 	VMOVUPS      96(R8), Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 268(R8), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      288(R8), Y13
+	VPSLLD       $0x03, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 4(DI), Y13
@@ -4524,10 +4313,8 @@ loop71:
 	VPADDW       Y13, Y12, Y12
 	VMOVUPS      160(R8), Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 276(R8), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      288(R8), Y13
+	VPSLLD       $0x02, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 8(DI), Y13
@@ -4544,10 +4331,8 @@ loop71:
 	VPADDW       Y13, Y12, Y12
 	VMOVUPS      224(R8), Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 284(R8), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      288(R8), Y13
+	VPSLLD       $0x01, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 12(DI), Y13
@@ -4573,10 +4358,7 @@ loop71:
 	VMOVUPS      32(R8), Y8
 	VPSRLD       $0x04, Y8, Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 292(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      288(R8), Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y8, Y8
 	VPBROADCASTD 16(DI), Y9
@@ -4590,10 +4372,8 @@ loop71:
 	VMOVUPS      96(R8), Y8
 	VPSRLD       $0x04, Y8, Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 300(R8), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      288(R8), Y13
+	VPSRLD       $0x01, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 20(DI), Y13
@@ -4611,10 +4391,8 @@ loop71:
 	VMOVUPS      160(R8), Y8
 	VPSRLD       $0x04, Y8, Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 308(R8), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      288(R8), Y13
+	VPSRLD       $0x02, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 24(DI), Y13
@@ -4632,10 +4410,8 @@ loop71:
 	VMOVUPS      224(R8), Y8
 	VPSRLD       $0x04, Y8, Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 316(R8), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      288(R8), Y13
+	VPSRLD       $0x03, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 28(DI), Y13
@@ -5585,20 +5361,16 @@ loop99:
 	VXORPS       Y2, Y2, Y2
 	VMOVUPS      (DI), Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 256(DI), Y4
-	VPSHUFB      maskBytes<>+0(SB), Y4, Y4
-	VPAND        maskBits<>+0(SB), Y4, Y4
-	VPCMPEQB     maskBits<>+0(SB), Y4, Y4
+	VMOVUPS      256(DI), Y4
+	VPSLLD       $0x04, Y4, Y4
 	VPAND        k10101010<>+0(SB), Y4, Y4
 	VPOR         Y4, Y3, Y3
 	VPBROADCASTD (CX), Y4
 	VPMADDUBSW   Y4, Y3, Y4
 	VMOVUPS      64(DI), Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 264(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      256(DI), Y5
+	VPSLLD       $0x03, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 4(CX), Y5
@@ -5606,10 +5378,8 @@ loop99:
 	VPADDW       Y5, Y4, Y4
 	VMOVUPS      128(DI), Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 272(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      256(DI), Y5
+	VPSLLD       $0x02, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 8(CX), Y5
@@ -5617,10 +5387,8 @@ loop99:
 	VPADDW       Y5, Y4, Y4
 	VMOVUPS      192(DI), Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 280(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      256(DI), Y5
+	VPSLLD       $0x01, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 12(CX), Y5
@@ -5631,10 +5399,7 @@ loop99:
 	VMOVUPS      (DI), Y3
 	VPSRLD       $0x04, Y3, Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 288(DI), Y4
-	VPSHUFB      maskBytes<>+0(SB), Y4, Y4
-	VPAND        maskBits<>+0(SB), Y4, Y4
-	VPCMPEQB     maskBits<>+0(SB), Y4, Y4
+	VMOVUPS      256(DI), Y4
 	VPAND        k10101010<>+0(SB), Y4, Y4
 	VPOR         Y4, Y3, Y3
 	VPBROADCASTD 16(CX), Y4
@@ -5642,10 +5407,8 @@ loop99:
 	VMOVUPS      64(DI), Y3
 	VPSRLD       $0x04, Y3, Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 296(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      256(DI), Y5
+	VPSRLD       $0x01, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 20(CX), Y5
@@ -5654,10 +5417,8 @@ loop99:
 	VMOVUPS      128(DI), Y3
 	VPSRLD       $0x04, Y3, Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 304(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      256(DI), Y5
+	VPSRLD       $0x02, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 24(CX), Y5
@@ -5666,10 +5427,8 @@ loop99:
 	VMOVUPS      192(DI), Y3
 	VPSRLD       $0x04, Y3, Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 312(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      256(DI), Y5
+	VPSRLD       $0x03, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 28(CX), Y5
@@ -5694,20 +5453,16 @@ loop99:
 	VXORPS       Y2, Y2, Y2
 	VMOVUPS      32(DI), Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 260(DI), Y4
-	VPSHUFB      maskBytes<>+0(SB), Y4, Y4
-	VPAND        maskBits<>+0(SB), Y4, Y4
-	VPCMPEQB     maskBits<>+0(SB), Y4, Y4
+	VMOVUPS      288(DI), Y4
+	VPSLLD       $0x04, Y4, Y4
 	VPAND        k10101010<>+0(SB), Y4, Y4
 	VPOR         Y4, Y3, Y3
 	VPBROADCASTD (CX), Y4
 	VPMADDUBSW   Y4, Y3, Y4
 	VMOVUPS      96(DI), Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 268(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      288(DI), Y5
+	VPSLLD       $0x03, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 4(CX), Y5
@@ -5715,10 +5470,8 @@ loop99:
 	VPADDW       Y5, Y4, Y4
 	VMOVUPS      160(DI), Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 276(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      288(DI), Y5
+	VPSLLD       $0x02, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 8(CX), Y5
@@ -5726,10 +5479,8 @@ loop99:
 	VPADDW       Y5, Y4, Y4
 	VMOVUPS      224(DI), Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 284(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      288(DI), Y5
+	VPSLLD       $0x01, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 12(CX), Y5
@@ -5740,10 +5491,7 @@ loop99:
 	VMOVUPS      32(DI), Y3
 	VPSRLD       $0x04, Y3, Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 292(DI), Y4
-	VPSHUFB      maskBytes<>+0(SB), Y4, Y4
-	VPAND        maskBits<>+0(SB), Y4, Y4
-	VPCMPEQB     maskBits<>+0(SB), Y4, Y4
+	VMOVUPS      288(DI), Y4
 	VPAND        k10101010<>+0(SB), Y4, Y4
 	VPOR         Y4, Y3, Y3
 	VPBROADCASTD 16(CX), Y4
@@ -5751,10 +5499,8 @@ loop99:
 	VMOVUPS      96(DI), Y3
 	VPSRLD       $0x04, Y3, Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 300(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      288(DI), Y5
+	VPSRLD       $0x01, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 20(CX), Y5
@@ -5763,10 +5509,8 @@ loop99:
 	VMOVUPS      160(DI), Y3
 	VPSRLD       $0x04, Y3, Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 308(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      288(DI), Y5
+	VPSRLD       $0x02, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 24(CX), Y5
@@ -5775,10 +5519,8 @@ loop99:
 	VMOVUPS      224(DI), Y3
 	VPSRLD       $0x04, Y3, Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 316(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
+	VMOVUPS      288(DI), Y5
+	VPSRLD       $0x03, Y5, Y5
 	VPAND        k10101010<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 28(CX), Y5
@@ -5862,10 +5604,8 @@ loop105:
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      (R8), Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 256(R8), Y7
-	VPSHUFB      maskBytes<>+0(SB), Y7, Y7
-	VPAND        maskBits<>+0(SB), Y7, Y7
-	VPCMPEQB     maskBits<>+0(SB), Y7, Y7
+	VMOVUPS      256(R8), Y7
+	VPSLLD       $0x04, Y7, Y7
 	VPAND        k10101010<>+0(SB), Y7, Y7
 	VPOR         Y7, Y6, Y6
 	VPBROADCASTD (DI), Y7
@@ -5874,10 +5614,8 @@ loop105:
 	VPMADDUBSW   Y8, Y6, Y8
 	VMOVUPS      64(R8), Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 264(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      256(R8), Y9
+	VPSLLD       $0x03, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 4(DI), Y9
@@ -5888,10 +5626,8 @@ loop105:
 	VPADDW       Y9, Y8, Y8
 	VMOVUPS      128(R8), Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 272(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      256(R8), Y9
+	VPSLLD       $0x02, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 8(DI), Y9
@@ -5902,10 +5638,8 @@ loop105:
 	VPADDW       Y9, Y8, Y8
 	VMOVUPS      192(R8), Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 280(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      256(R8), Y9
+	VPSLLD       $0x01, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 12(DI), Y9
@@ -5921,10 +5655,7 @@ loop105:
 	VMOVUPS      (R8), Y6
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 288(R8), Y7
-	VPSHUFB      maskBytes<>+0(SB), Y7, Y7
-	VPAND        maskBits<>+0(SB), Y7, Y7
-	VPCMPEQB     maskBits<>+0(SB), Y7, Y7
+	VMOVUPS      256(R8), Y7
 	VPAND        k10101010<>+0(SB), Y7, Y7
 	VPOR         Y7, Y6, Y6
 	VPBROADCASTD 16(DI), Y7
@@ -5934,10 +5665,8 @@ loop105:
 	VMOVUPS      64(R8), Y6
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 296(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      256(R8), Y9
+	VPSRLD       $0x01, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 20(DI), Y9
@@ -5949,10 +5678,8 @@ loop105:
 	VMOVUPS      128(R8), Y6
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 304(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      256(R8), Y9
+	VPSRLD       $0x02, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 24(DI), Y9
@@ -5964,10 +5691,8 @@ loop105:
 	VMOVUPS      192(R8), Y6
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 312(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      256(R8), Y9
+	VPSRLD       $0x03, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 28(DI), Y9
@@ -6005,10 +5730,8 @@ loop105:
 	VXORPS       Y5, Y5, Y5
 	VMOVUPS      32(R8), Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 260(R8), Y7
-	VPSHUFB      maskBytes<>+0(SB), Y7, Y7
-	VPAND        maskBits<>+0(SB), Y7, Y7
-	VPCMPEQB     maskBits<>+0(SB), Y7, Y7
+	VMOVUPS      288(R8), Y7
+	VPSLLD       $0x04, Y7, Y7
 	VPAND        k10101010<>+0(SB), Y7, Y7
 	VPOR         Y7, Y6, Y6
 	VPBROADCASTD (DI), Y7
@@ -6017,10 +5740,8 @@ loop105:
 	VPMADDUBSW   Y8, Y6, Y8
 	VMOVUPS      96(R8), Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 268(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      288(R8), Y9
+	VPSLLD       $0x03, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 4(DI), Y9
@@ -6031,10 +5752,8 @@ loop105:
 	VPADDW       Y9, Y8, Y8
 	VMOVUPS      160(R8), Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 276(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      288(R8), Y9
+	VPSLLD       $0x02, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 8(DI), Y9
@@ -6045,10 +5764,8 @@ loop105:
 	VPADDW       Y9, Y8, Y8
 	VMOVUPS      224(R8), Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 284(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      288(R8), Y9
+	VPSLLD       $0x01, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 12(DI), Y9
@@ -6064,10 +5781,7 @@ loop105:
 	VMOVUPS      32(R8), Y6
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 292(R8), Y7
-	VPSHUFB      maskBytes<>+0(SB), Y7, Y7
-	VPAND        maskBits<>+0(SB), Y7, Y7
-	VPCMPEQB     maskBits<>+0(SB), Y7, Y7
+	VMOVUPS      288(R8), Y7
 	VPAND        k10101010<>+0(SB), Y7, Y7
 	VPOR         Y7, Y6, Y6
 	VPBROADCASTD 16(DI), Y7
@@ -6077,10 +5791,8 @@ loop105:
 	VMOVUPS      96(R8), Y6
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 300(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      288(R8), Y9
+	VPSRLD       $0x01, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 20(DI), Y9
@@ -6092,10 +5804,8 @@ loop105:
 	VMOVUPS      160(R8), Y6
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 308(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      288(R8), Y9
+	VPSRLD       $0x02, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 24(DI), Y9
@@ -6107,10 +5817,8 @@ loop105:
 	VMOVUPS      224(R8), Y6
 	VPSRLD       $0x04, Y6, Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 316(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      288(R8), Y9
+	VPSRLD       $0x03, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 28(DI), Y9
@@ -6212,10 +5920,8 @@ loop111:
 	VXORPS       Y7, Y7, Y7
 	VMOVUPS      (R10), Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 256(R10), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      256(R10), Y9
+	VPSLLD       $0x04, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y8, Y8
 	VPBROADCASTD (R9), Y9
@@ -6228,10 +5934,8 @@ loop111:
 	VPMADDUBSW   Y12, Y8, Y12
 	VMOVUPS      64(R10), Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 264(R10), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      256(R10), Y13
+	VPSLLD       $0x03, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 4(R9), Y13
@@ -6248,10 +5952,8 @@ loop111:
 	VPADDW       Y13, Y12, Y12
 	VMOVUPS      128(R10), Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 272(R10), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      256(R10), Y13
+	VPSLLD       $0x02, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 8(R9), Y13
@@ -6268,10 +5970,8 @@ loop111:
 	VPADDW       Y13, Y12, Y12
 	VMOVUPS      192(R10), Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 280(R10), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      256(R10), Y13
+	VPSLLD       $0x01, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 12(R9), Y13
@@ -6297,10 +5997,7 @@ loop111:
 	VMOVUPS      (R10), Y8
 	VPSRLD       $0x04, Y8, Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 288(R10), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      256(R10), Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y8, Y8
 	VPBROADCASTD 16(R9), Y9
@@ -6314,10 +6011,8 @@ loop111:
 	VMOVUPS      64(R10), Y8
 	VPSRLD       $0x04, Y8, Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 296(R10), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      256(R10), Y13
+	VPSRLD       $0x01, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 20(R9), Y13
@@ -6335,10 +6030,8 @@ loop111:
 	VMOVUPS      128(R10), Y8
 	VPSRLD       $0x04, Y8, Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 304(R10), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      256(R10), Y13
+	VPSRLD       $0x02, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 24(R9), Y13
@@ -6356,10 +6049,8 @@ loop111:
 	VMOVUPS      192(R10), Y8
 	VPSRLD       $0x04, Y8, Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 312(R10), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      256(R10), Y13
+	VPSRLD       $0x03, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 28(R9), Y13
@@ -6460,10 +6151,8 @@ loop115:
 	VXORPS       Y7, Y7, Y7
 	VMOVUPS      32(R8), Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 260(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      288(R8), Y9
+	VPSLLD       $0x04, Y9, Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y8, Y8
 	VPBROADCASTD (DI), Y9
@@ -6476,10 +6165,8 @@ loop115:
 	VPMADDUBSW   Y12, Y8, Y12
 	VMOVUPS      96(R8), Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 268(R8), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      288(R8), Y13
+	VPSLLD       $0x03, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 4(DI), Y13
@@ -6496,10 +6183,8 @@ loop115:
 	VPADDW       Y13, Y12, Y12
 	VMOVUPS      160(R8), Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 276(R8), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      288(R8), Y13
+	VPSLLD       $0x02, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 8(DI), Y13
@@ -6516,10 +6201,8 @@ loop115:
 	VPADDW       Y13, Y12, Y12
 	VMOVUPS      224(R8), Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 284(R8), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      288(R8), Y13
+	VPSLLD       $0x01, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 12(DI), Y13
@@ -6545,10 +6228,7 @@ loop115:
 	VMOVUPS      32(R8), Y8
 	VPSRLD       $0x04, Y8, Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 292(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
+	VMOVUPS      288(R8), Y9
 	VPAND        k10101010<>+0(SB), Y9, Y9
 	VPOR         Y9, Y8, Y8
 	VPBROADCASTD 16(DI), Y9
@@ -6562,10 +6242,8 @@ loop115:
 	VMOVUPS      96(R8), Y8
 	VPSRLD       $0x04, Y8, Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 300(R8), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      288(R8), Y13
+	VPSRLD       $0x01, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 20(DI), Y13
@@ -6583,10 +6261,8 @@ loop115:
 	VMOVUPS      160(R8), Y8
 	VPSRLD       $0x04, Y8, Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 308(R8), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      288(R8), Y13
+	VPSRLD       $0x02, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 24(DI), Y13
@@ -6604,10 +6280,8 @@ loop115:
 	VMOVUPS      224(R8), Y8
 	VPSRLD       $0x04, Y8, Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 316(R8), Y13
-	VPSHUFB      maskBytes<>+0(SB), Y13, Y13
-	VPAND        maskBits<>+0(SB), Y13, Y13
-	VPCMPEQB     maskBits<>+0(SB), Y13, Y13
+	VMOVUPS      288(R8), Y13
+	VPSRLD       $0x03, Y13, Y13
 	VPAND        k10101010<>+0(SB), Y13, Y13
 	VPOR         Y13, Y8, Y8
 	VPBROADCASTD 28(DI), Y13
@@ -6730,33 +6404,17 @@ loop121:
 	VPSLLD       $0x05, Y2, Y2
 	VMOVUPS      (DI), Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 256(DI), Y4
-	VPSHUFB      maskBytes<>+0(SB), Y4, Y4
-	VPAND        maskBits<>+0(SB), Y4, Y4
-	VPCMPEQB     maskBits<>+0(SB), Y4, Y4
-	VPAND        k10101010<>+0(SB), Y4, Y4
-	VPOR         Y4, Y3, Y3
-	VPBROADCASTD 320(DI), Y4
-	VPSHUFB      maskBytes<>+0(SB), Y4, Y4
-	VPAND        maskBits<>+0(SB), Y4, Y4
-	VPCMPEQB     maskBits<>+0(SB), Y4, Y4
-	VPAND        k20202020<>+0(SB), Y4, Y4
+	VMOVUPS      256(DI), Y4
+	VPSLLD       $0x04, Y4, Y4
+	VPAND        k30303030<>+0(SB), Y4, Y4
 	VPOR         Y4, Y3, Y3
 	VPBROADCASTD (CX), Y4
 	VPMADDUBSW   Y4, Y3, Y4
 	VMOVUPS      64(DI), Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 264(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
-	VPAND        k10101010<>+0(SB), Y5, Y5
-	VPOR         Y5, Y3, Y3
-	VPBROADCASTD 328(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
-	VPAND        k20202020<>+0(SB), Y5, Y5
+	VMOVUPS      256(DI), Y5
+	VPSLLD       $0x02, Y5, Y5
+	VPAND        k30303030<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 4(CX), Y5
 	VPMADDUBSW   Y5, Y3, Y5
@@ -6765,33 +6423,16 @@ loop121:
 	VPADDD       Y4, Y2, Y2
 	VMOVUPS      128(DI), Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 272(DI), Y4
-	VPSHUFB      maskBytes<>+0(SB), Y4, Y4
-	VPAND        maskBits<>+0(SB), Y4, Y4
-	VPCMPEQB     maskBits<>+0(SB), Y4, Y4
-	VPAND        k10101010<>+0(SB), Y4, Y4
-	VPOR         Y4, Y3, Y3
-	VPBROADCASTD 336(DI), Y4
-	VPSHUFB      maskBytes<>+0(SB), Y4, Y4
-	VPAND        maskBits<>+0(SB), Y4, Y4
-	VPCMPEQB     maskBits<>+0(SB), Y4, Y4
-	VPAND        k20202020<>+0(SB), Y4, Y4
+	VMOVUPS      256(DI), Y4
+	VPAND        k30303030<>+0(SB), Y4, Y4
 	VPOR         Y4, Y3, Y3
 	VPBROADCASTD 8(CX), Y4
 	VPMADDUBSW   Y4, Y3, Y4
 	VMOVUPS      192(DI), Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 280(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
-	VPAND        k10101010<>+0(SB), Y5, Y5
-	VPOR         Y5, Y3, Y3
-	VPBROADCASTD 344(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
-	VPAND        k20202020<>+0(SB), Y5, Y5
+	VMOVUPS      256(DI), Y5
+	VPSRLD       $0x02, Y5, Y5
+	VPAND        k30303030<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 12(CX), Y5
 	VPMADDUBSW   Y5, Y3, Y5
@@ -6809,34 +6450,18 @@ loop121:
 	VMOVUPS      (DI), Y4
 	VPSRLD       $0x04, Y4, Y4
 	VPAND        k0f0f0f0f<>+0(SB), Y4, Y4
-	VPBROADCASTD 288(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
-	VPAND        k10101010<>+0(SB), Y5, Y5
-	VPOR         Y5, Y4, Y4
-	VPBROADCASTD 352(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
-	VPAND        k20202020<>+0(SB), Y5, Y5
+	VMOVUPS      320(DI), Y5
+	VPSLLD       $0x04, Y5, Y5
+	VPAND        k30303030<>+0(SB), Y5, Y5
 	VPOR         Y5, Y4, Y4
 	VPBROADCASTD 16(CX), Y5
 	VPMADDUBSW   Y5, Y4, Y5
 	VMOVUPS      64(DI), Y4
 	VPSRLD       $0x04, Y4, Y4
 	VPAND        k0f0f0f0f<>+0(SB), Y4, Y4
-	VPBROADCASTD 296(DI), Y6
-	VPSHUFB      maskBytes<>+0(SB), Y6, Y6
-	VPAND        maskBits<>+0(SB), Y6, Y6
-	VPCMPEQB     maskBits<>+0(SB), Y6, Y6
-	VPAND        k10101010<>+0(SB), Y6, Y6
-	VPOR         Y6, Y4, Y4
-	VPBROADCASTD 360(DI), Y6
-	VPSHUFB      maskBytes<>+0(SB), Y6, Y6
-	VPAND        maskBits<>+0(SB), Y6, Y6
-	VPCMPEQB     maskBits<>+0(SB), Y6, Y6
-	VPAND        k20202020<>+0(SB), Y6, Y6
+	VMOVUPS      320(DI), Y6
+	VPSLLD       $0x02, Y6, Y6
+	VPAND        k30303030<>+0(SB), Y6, Y6
 	VPOR         Y6, Y4, Y4
 	VPBROADCASTD 20(CX), Y6
 	VPMADDUBSW   Y6, Y4, Y6
@@ -6846,34 +6471,17 @@ loop121:
 	VMOVUPS      128(DI), Y4
 	VPSRLD       $0x04, Y4, Y4
 	VPAND        k0f0f0f0f<>+0(SB), Y4, Y4
-	VPBROADCASTD 304(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
-	VPAND        k10101010<>+0(SB), Y5, Y5
-	VPOR         Y5, Y4, Y4
-	VPBROADCASTD 368(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
-	VPAND        k20202020<>+0(SB), Y5, Y5
+	VMOVUPS      320(DI), Y5
+	VPAND        k30303030<>+0(SB), Y5, Y5
 	VPOR         Y5, Y4, Y4
 	VPBROADCASTD 24(CX), Y5
 	VPMADDUBSW   Y5, Y4, Y5
 	VMOVUPS      192(DI), Y4
 	VPSRLD       $0x04, Y4, Y4
 	VPAND        k0f0f0f0f<>+0(SB), Y4, Y4
-	VPBROADCASTD 312(DI), Y6
-	VPSHUFB      maskBytes<>+0(SB), Y6, Y6
-	VPAND        maskBits<>+0(SB), Y6, Y6
-	VPCMPEQB     maskBits<>+0(SB), Y6, Y6
-	VPAND        k10101010<>+0(SB), Y6, Y6
-	VPOR         Y6, Y4, Y4
-	VPBROADCASTD 376(DI), Y6
-	VPSHUFB      maskBytes<>+0(SB), Y6, Y6
-	VPAND        maskBits<>+0(SB), Y6, Y6
-	VPCMPEQB     maskBits<>+0(SB), Y6, Y6
-	VPAND        k20202020<>+0(SB), Y6, Y6
+	VMOVUPS      320(DI), Y6
+	VPSRLD       $0x02, Y6, Y6
+	VPAND        k30303030<>+0(SB), Y6, Y6
 	VPOR         Y6, Y4, Y4
 	VPBROADCASTD 28(CX), Y6
 	VPMADDUBSW   Y6, Y4, Y6
@@ -6893,33 +6501,17 @@ loop121:
 	VPSLLD       $0x05, Y2, Y2
 	VMOVUPS      32(DI), Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 260(DI), Y4
-	VPSHUFB      maskBytes<>+0(SB), Y4, Y4
-	VPAND        maskBits<>+0(SB), Y4, Y4
-	VPCMPEQB     maskBits<>+0(SB), Y4, Y4
-	VPAND        k10101010<>+0(SB), Y4, Y4
-	VPOR         Y4, Y3, Y3
-	VPBROADCASTD 324(DI), Y4
-	VPSHUFB      maskBytes<>+0(SB), Y4, Y4
-	VPAND        maskBits<>+0(SB), Y4, Y4
-	VPCMPEQB     maskBits<>+0(SB), Y4, Y4
-	VPAND        k20202020<>+0(SB), Y4, Y4
+	VMOVUPS      288(DI), Y4
+	VPSLLD       $0x04, Y4, Y4
+	VPAND        k30303030<>+0(SB), Y4, Y4
 	VPOR         Y4, Y3, Y3
 	VPBROADCASTD (CX), Y4
 	VPMADDUBSW   Y4, Y3, Y4
 	VMOVUPS      96(DI), Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 268(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
-	VPAND        k10101010<>+0(SB), Y5, Y5
-	VPOR         Y5, Y3, Y3
-	VPBROADCASTD 332(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
-	VPAND        k20202020<>+0(SB), Y5, Y5
+	VMOVUPS      288(DI), Y5
+	VPSLLD       $0x02, Y5, Y5
+	VPAND        k30303030<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 4(CX), Y5
 	VPMADDUBSW   Y5, Y3, Y5
@@ -6928,33 +6520,16 @@ loop121:
 	VPADDD       Y4, Y2, Y2
 	VMOVUPS      160(DI), Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 276(DI), Y4
-	VPSHUFB      maskBytes<>+0(SB), Y4, Y4
-	VPAND        maskBits<>+0(SB), Y4, Y4
-	VPCMPEQB     maskBits<>+0(SB), Y4, Y4
-	VPAND        k10101010<>+0(SB), Y4, Y4
-	VPOR         Y4, Y3, Y3
-	VPBROADCASTD 340(DI), Y4
-	VPSHUFB      maskBytes<>+0(SB), Y4, Y4
-	VPAND        maskBits<>+0(SB), Y4, Y4
-	VPCMPEQB     maskBits<>+0(SB), Y4, Y4
-	VPAND        k20202020<>+0(SB), Y4, Y4
+	VMOVUPS      288(DI), Y4
+	VPAND        k30303030<>+0(SB), Y4, Y4
 	VPOR         Y4, Y3, Y3
 	VPBROADCASTD 8(CX), Y4
 	VPMADDUBSW   Y4, Y3, Y4
 	VMOVUPS      224(DI), Y3
 	VPAND        k0f0f0f0f<>+0(SB), Y3, Y3
-	VPBROADCASTD 284(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
-	VPAND        k10101010<>+0(SB), Y5, Y5
-	VPOR         Y5, Y3, Y3
-	VPBROADCASTD 348(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
-	VPAND        k20202020<>+0(SB), Y5, Y5
+	VMOVUPS      288(DI), Y5
+	VPSRLD       $0x02, Y5, Y5
+	VPAND        k30303030<>+0(SB), Y5, Y5
 	VPOR         Y5, Y3, Y3
 	VPBROADCASTD 12(CX), Y5
 	VPMADDUBSW   Y5, Y3, Y5
@@ -6972,34 +6547,18 @@ loop121:
 	VMOVUPS      32(DI), Y4
 	VPSRLD       $0x04, Y4, Y4
 	VPAND        k0f0f0f0f<>+0(SB), Y4, Y4
-	VPBROADCASTD 292(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
-	VPAND        k10101010<>+0(SB), Y5, Y5
-	VPOR         Y5, Y4, Y4
-	VPBROADCASTD 356(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
-	VPAND        k20202020<>+0(SB), Y5, Y5
+	VMOVUPS      352(DI), Y5
+	VPSLLD       $0x04, Y5, Y5
+	VPAND        k30303030<>+0(SB), Y5, Y5
 	VPOR         Y5, Y4, Y4
 	VPBROADCASTD 16(CX), Y5
 	VPMADDUBSW   Y5, Y4, Y5
 	VMOVUPS      96(DI), Y4
 	VPSRLD       $0x04, Y4, Y4
 	VPAND        k0f0f0f0f<>+0(SB), Y4, Y4
-	VPBROADCASTD 300(DI), Y6
-	VPSHUFB      maskBytes<>+0(SB), Y6, Y6
-	VPAND        maskBits<>+0(SB), Y6, Y6
-	VPCMPEQB     maskBits<>+0(SB), Y6, Y6
-	VPAND        k10101010<>+0(SB), Y6, Y6
-	VPOR         Y6, Y4, Y4
-	VPBROADCASTD 364(DI), Y6
-	VPSHUFB      maskBytes<>+0(SB), Y6, Y6
-	VPAND        maskBits<>+0(SB), Y6, Y6
-	VPCMPEQB     maskBits<>+0(SB), Y6, Y6
-	VPAND        k20202020<>+0(SB), Y6, Y6
+	VMOVUPS      352(DI), Y6
+	VPSLLD       $0x02, Y6, Y6
+	VPAND        k30303030<>+0(SB), Y6, Y6
 	VPOR         Y6, Y4, Y4
 	VPBROADCASTD 20(CX), Y6
 	VPMADDUBSW   Y6, Y4, Y6
@@ -7009,34 +6568,17 @@ loop121:
 	VMOVUPS      160(DI), Y4
 	VPSRLD       $0x04, Y4, Y4
 	VPAND        k0f0f0f0f<>+0(SB), Y4, Y4
-	VPBROADCASTD 308(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
-	VPAND        k10101010<>+0(SB), Y5, Y5
-	VPOR         Y5, Y4, Y4
-	VPBROADCASTD 372(DI), Y5
-	VPSHUFB      maskBytes<>+0(SB), Y5, Y5
-	VPAND        maskBits<>+0(SB), Y5, Y5
-	VPCMPEQB     maskBits<>+0(SB), Y5, Y5
-	VPAND        k20202020<>+0(SB), Y5, Y5
+	VMOVUPS      352(DI), Y5
+	VPAND        k30303030<>+0(SB), Y5, Y5
 	VPOR         Y5, Y4, Y4
 	VPBROADCASTD 24(CX), Y5
 	VPMADDUBSW   Y5, Y4, Y5
 	VMOVUPS      224(DI), Y4
 	VPSRLD       $0x04, Y4, Y4
 	VPAND        k0f0f0f0f<>+0(SB), Y4, Y4
-	VPBROADCASTD 316(DI), Y6
-	VPSHUFB      maskBytes<>+0(SB), Y6, Y6
-	VPAND        maskBits<>+0(SB), Y6, Y6
-	VPCMPEQB     maskBits<>+0(SB), Y6, Y6
-	VPAND        k10101010<>+0(SB), Y6, Y6
-	VPOR         Y6, Y4, Y4
-	VPBROADCASTD 380(DI), Y6
-	VPSHUFB      maskBytes<>+0(SB), Y6, Y6
-	VPAND        maskBits<>+0(SB), Y6, Y6
-	VPCMPEQB     maskBits<>+0(SB), Y6, Y6
-	VPAND        k20202020<>+0(SB), Y6, Y6
+	VMOVUPS      352(DI), Y6
+	VPSRLD       $0x02, Y6, Y6
+	VPAND        k30303030<>+0(SB), Y6, Y6
 	VPOR         Y6, Y4, Y4
 	VPBROADCASTD 28(CX), Y6
 	VPMADDUBSW   Y6, Y4, Y6
@@ -7078,15 +6620,15 @@ done118:
 	VZEROUPPER
 	RET
 
-DATA k20202020<>+0(SB)/4, $0x20202020
-DATA k20202020<>+4(SB)/4, $0x20202020
-DATA k20202020<>+8(SB)/4, $0x20202020
-DATA k20202020<>+12(SB)/4, $0x20202020
-DATA k20202020<>+16(SB)/4, $0x20202020
-DATA k20202020<>+20(SB)/4, $0x20202020
-DATA k20202020<>+24(SB)/4, $0x20202020
-DATA k20202020<>+28(SB)/4, $0x20202020
-GLOBL k20202020<>(SB), RODATA|NOPTR, $32
+DATA k30303030<>+0(SB)/4, $0x30303030
+DATA k30303030<>+4(SB)/4, $0x30303030
+DATA k30303030<>+8(SB)/4, $0x30303030
+DATA k30303030<>+12(SB)/4, $0x30303030
+DATA k30303030<>+16(SB)/4, $0x30303030
+DATA k30303030<>+20(SB)/4, $0x30303030
+DATA k30303030<>+24(SB)/4, $0x30303030
+DATA k30303030<>+28(SB)/4, $0x30303030
+GLOBL k30303030<>(SB), RODATA|NOPTR, $32
 
 // func mulQ6Kx2AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
 // Requires: AVX, AVX2, F16C, FMA3
@@ -7126,17 +6668,9 @@ loop127:
 	VPSLLD       $0x05, Y5, Y5
 	VMOVUPS      (R8), Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 256(R8), Y7
-	VPSHUFB      maskBytes<>+0(SB), Y7, Y7
-	VPAND        maskBits<>+0(SB), Y7, Y7
-	VPCMPEQB     maskBits<>+0(SB), Y7, Y7
-	VPAND        k10101010<>+0(SB), Y7, Y7
-	VPOR         Y7, Y6, Y6
-	VPBROADCASTD 320(R8), Y7
-	VPSHUFB      maskBytes<>+0(SB), Y7, Y7
-	VPAND        maskBits<>+0(SB), Y7, Y7
-	VPCMPEQB     maskBits<>+0(SB), Y7, Y7
-	VPAND        k20202020<>+0(SB), Y7, Y7
+	VMOVUPS      256(R8), Y7
+	VPSLLD       $0x04, Y7, Y7
+	VPAND        k30303030<>+0(SB), Y7, Y7
 	VPOR         Y7, Y6, Y6
 	VPBROADCASTD (DI), Y7
 	VPMADDUBSW   Y7, Y6, Y7
@@ -7144,17 +6678,9 @@ loop127:
 	VPMADDUBSW   Y8, Y6, Y8
 	VMOVUPS      64(R8), Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 264(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
-	VPAND        k10101010<>+0(SB), Y9, Y9
-	VPOR         Y9, Y6, Y6
-	VPBROADCASTD 328(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
-	VPAND        k20202020<>+0(SB), Y9, Y9
+	VMOVUPS      256(R8), Y9
+	VPSLLD       $0x02, Y9, Y9
+	VPAND        k30303030<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 4(DI), Y9
 	VPMADDUBSW   Y9, Y6, Y9
@@ -7168,17 +6694,8 @@ loop127:
 	VPADDD       Y8, Y5, Y5
 	VMOVUPS      128(R8), Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 272(R8), Y7
-	VPSHUFB      maskBytes<>+0(SB), Y7, Y7
-	VPAND        maskBits<>+0(SB), Y7, Y7
-	VPCMPEQB     maskBits<>+0(SB), Y7, Y7
-	VPAND        k10101010<>+0(SB), Y7, Y7
-	VPOR         Y7, Y6, Y6
-	VPBROADCASTD 336(R8), Y7
-	VPSHUFB      maskBytes<>+0(SB), Y7, Y7
-	VPAND        maskBits<>+0(SB), Y7, Y7
-	VPCMPEQB     maskBits<>+0(SB), Y7, Y7
-	VPAND        k20202020<>+0(SB), Y7, Y7
+	VMOVUPS      256(R8), Y7
+	VPAND        k30303030<>+0(SB), Y7, Y7
 	VPOR         Y7, Y6, Y6
 	VPBROADCASTD 8(DI), Y7
 	VPMADDUBSW   Y7, Y6, Y7
@@ -7186,17 +6703,9 @@ loop127:
 	VPMADDUBSW   Y8, Y6, Y8
 	VMOVUPS      192(R8), Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 280(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
-	VPAND        k10101010<>+0(SB), Y9, Y9
-	VPOR         Y9, Y6, Y6
-	VPBROADCASTD 344(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
-	VPAND        k20202020<>+0(SB), Y9, Y9
+	VMOVUPS      256(R8), Y9
+	VPSRLD       $0x02, Y9, Y9
+	VPAND        k30303030<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 12(DI), Y9
 	VPMADDUBSW   Y9, Y6, Y9
@@ -7225,17 +6734,9 @@ loop127:
 	VMOVUPS      (R8), Y8
 	VPSRLD       $0x04, Y8, Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 288(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
-	VPAND        k10101010<>+0(SB), Y9, Y9
-	VPOR         Y9, Y8, Y8
-	VPBROADCASTD 352(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
-	VPAND        k20202020<>+0(SB), Y9, Y9
+	VMOVUPS      320(R8), Y9
+	VPSLLD       $0x04, Y9, Y9
+	VPAND        k30303030<>+0(SB), Y9, Y9
 	VPOR         Y9, Y8, Y8
 	VPBROADCASTD 16(DI), Y9
 	VPMADDUBSW   Y9, Y8, Y9
@@ -7244,17 +6745,9 @@ loop127:
 	VMOVUPS      64(R8), Y8
 	VPSRLD       $0x04, Y8, Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 296(R8), Y11
-	VPSHUFB      maskBytes<>+0(SB), Y11, Y11
-	VPAND        maskBits<>+0(SB), Y11, Y11
-	VPCMPEQB     maskBits<>+0(SB), Y11, Y11
-	VPAND        k10101010<>+0(SB), Y11, Y11
-	VPOR         Y11, Y8, Y8
-	VPBROADCASTD 360(R8), Y11
-	VPSHUFB      maskBytes<>+0(SB), Y11, Y11
-	VPAND        maskBits<>+0(SB), Y11, Y11
-	VPCMPEQB     maskBits<>+0(SB), Y11, Y11
-	VPAND        k20202020<>+0(SB), Y11, Y11
+	VMOVUPS      320(R8), Y11
+	VPSLLD       $0x02, Y11, Y11
+	VPAND        k30303030<>+0(SB), Y11, Y11
 	VPOR         Y11, Y8, Y8
 	VPBROADCASTD 20(DI), Y11
 	VPMADDUBSW   Y11, Y8, Y11
@@ -7269,17 +6762,8 @@ loop127:
 	VMOVUPS      128(R8), Y8
 	VPSRLD       $0x04, Y8, Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 304(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
-	VPAND        k10101010<>+0(SB), Y9, Y9
-	VPOR         Y9, Y8, Y8
-	VPBROADCASTD 368(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
-	VPAND        k20202020<>+0(SB), Y9, Y9
+	VMOVUPS      320(R8), Y9
+	VPAND        k30303030<>+0(SB), Y9, Y9
 	VPOR         Y9, Y8, Y8
 	VPBROADCASTD 24(DI), Y9
 	VPMADDUBSW   Y9, Y8, Y9
@@ -7288,17 +6772,9 @@ loop127:
 	VMOVUPS      192(R8), Y8
 	VPSRLD       $0x04, Y8, Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 312(R8), Y11
-	VPSHUFB      maskBytes<>+0(SB), Y11, Y11
-	VPAND        maskBits<>+0(SB), Y11, Y11
-	VPCMPEQB     maskBits<>+0(SB), Y11, Y11
-	VPAND        k10101010<>+0(SB), Y11, Y11
-	VPOR         Y11, Y8, Y8
-	VPBROADCASTD 376(R8), Y11
-	VPSHUFB      maskBytes<>+0(SB), Y11, Y11
-	VPAND        maskBits<>+0(SB), Y11, Y11
-	VPCMPEQB     maskBits<>+0(SB), Y11, Y11
-	VPAND        k20202020<>+0(SB), Y11, Y11
+	VMOVUPS      320(R8), Y11
+	VPSRLD       $0x02, Y11, Y11
+	VPAND        k30303030<>+0(SB), Y11, Y11
 	VPOR         Y11, Y8, Y8
 	VPBROADCASTD 28(DI), Y11
 	VPMADDUBSW   Y11, Y8, Y11
@@ -7331,17 +6807,9 @@ loop127:
 	VPSLLD       $0x05, Y5, Y5
 	VMOVUPS      32(R8), Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 260(R8), Y7
-	VPSHUFB      maskBytes<>+0(SB), Y7, Y7
-	VPAND        maskBits<>+0(SB), Y7, Y7
-	VPCMPEQB     maskBits<>+0(SB), Y7, Y7
-	VPAND        k10101010<>+0(SB), Y7, Y7
-	VPOR         Y7, Y6, Y6
-	VPBROADCASTD 324(R8), Y7
-	VPSHUFB      maskBytes<>+0(SB), Y7, Y7
-	VPAND        maskBits<>+0(SB), Y7, Y7
-	VPCMPEQB     maskBits<>+0(SB), Y7, Y7
-	VPAND        k20202020<>+0(SB), Y7, Y7
+	VMOVUPS      288(R8), Y7
+	VPSLLD       $0x04, Y7, Y7
+	VPAND        k30303030<>+0(SB), Y7, Y7
 	VPOR         Y7, Y6, Y6
 	VPBROADCASTD (DI), Y7
 	VPMADDUBSW   Y7, Y6, Y7
@@ -7349,17 +6817,9 @@ loop127:
 	VPMADDUBSW   Y8, Y6, Y8
 	VMOVUPS      96(R8), Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 268(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
-	VPAND        k10101010<>+0(SB), Y9, Y9
-	VPOR         Y9, Y6, Y6
-	VPBROADCASTD 332(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
-	VPAND        k20202020<>+0(SB), Y9, Y9
+	VMOVUPS      288(R8), Y9
+	VPSLLD       $0x02, Y9, Y9
+	VPAND        k30303030<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 4(DI), Y9
 	VPMADDUBSW   Y9, Y6, Y9
@@ -7373,17 +6833,8 @@ loop127:
 	VPADDD       Y8, Y5, Y5
 	VMOVUPS      160(R8), Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 276(R8), Y7
-	VPSHUFB      maskBytes<>+0(SB), Y7, Y7
-	VPAND        maskBits<>+0(SB), Y7, Y7
-	VPCMPEQB     maskBits<>+0(SB), Y7, Y7
-	VPAND        k10101010<>+0(SB), Y7, Y7
-	VPOR         Y7, Y6, Y6
-	VPBROADCASTD 340(R8), Y7
-	VPSHUFB      maskBytes<>+0(SB), Y7, Y7
-	VPAND        maskBits<>+0(SB), Y7, Y7
-	VPCMPEQB     maskBits<>+0(SB), Y7, Y7
-	VPAND        k20202020<>+0(SB), Y7, Y7
+	VMOVUPS      288(R8), Y7
+	VPAND        k30303030<>+0(SB), Y7, Y7
 	VPOR         Y7, Y6, Y6
 	VPBROADCASTD 8(DI), Y7
 	VPMADDUBSW   Y7, Y6, Y7
@@ -7391,17 +6842,9 @@ loop127:
 	VPMADDUBSW   Y8, Y6, Y8
 	VMOVUPS      224(R8), Y6
 	VPAND        k0f0f0f0f<>+0(SB), Y6, Y6
-	VPBROADCASTD 284(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
-	VPAND        k10101010<>+0(SB), Y9, Y9
-	VPOR         Y9, Y6, Y6
-	VPBROADCASTD 348(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
-	VPAND        k20202020<>+0(SB), Y9, Y9
+	VMOVUPS      288(R8), Y9
+	VPSRLD       $0x02, Y9, Y9
+	VPAND        k30303030<>+0(SB), Y9, Y9
 	VPOR         Y9, Y6, Y6
 	VPBROADCASTD 12(DI), Y9
 	VPMADDUBSW   Y9, Y6, Y9
@@ -7430,17 +6873,9 @@ loop127:
 	VMOVUPS      32(R8), Y8
 	VPSRLD       $0x04, Y8, Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 292(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
-	VPAND        k10101010<>+0(SB), Y9, Y9
-	VPOR         Y9, Y8, Y8
-	VPBROADCASTD 356(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
-	VPAND        k20202020<>+0(SB), Y9, Y9
+	VMOVUPS      352(R8), Y9
+	VPSLLD       $0x04, Y9, Y9
+	VPAND        k30303030<>+0(SB), Y9, Y9
 	VPOR         Y9, Y8, Y8
 	VPBROADCASTD 16(DI), Y9
 	VPMADDUBSW   Y9, Y8, Y9
@@ -7449,17 +6884,9 @@ loop127:
 	VMOVUPS      96(R8), Y8
 	VPSRLD       $0x04, Y8, Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 300(R8), Y11
-	VPSHUFB      maskBytes<>+0(SB), Y11, Y11
-	VPAND        maskBits<>+0(SB), Y11, Y11
-	VPCMPEQB     maskBits<>+0(SB), Y11, Y11
-	VPAND        k10101010<>+0(SB), Y11, Y11
-	VPOR         Y11, Y8, Y8
-	VPBROADCASTD 364(R8), Y11
-	VPSHUFB      maskBytes<>+0(SB), Y11, Y11
-	VPAND        maskBits<>+0(SB), Y11, Y11
-	VPCMPEQB     maskBits<>+0(SB), Y11, Y11
-	VPAND        k20202020<>+0(SB), Y11, Y11
+	VMOVUPS      352(R8), Y11
+	VPSLLD       $0x02, Y11, Y11
+	VPAND        k30303030<>+0(SB), Y11, Y11
 	VPOR         Y11, Y8, Y8
 	VPBROADCASTD 20(DI), Y11
 	VPMADDUBSW   Y11, Y8, Y11
@@ -7474,17 +6901,8 @@ loop127:
 	VMOVUPS      160(R8), Y8
 	VPSRLD       $0x04, Y8, Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 308(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
-	VPAND        k10101010<>+0(SB), Y9, Y9
-	VPOR         Y9, Y8, Y8
-	VPBROADCASTD 372(R8), Y9
-	VPSHUFB      maskBytes<>+0(SB), Y9, Y9
-	VPAND        maskBits<>+0(SB), Y9, Y9
-	VPCMPEQB     maskBits<>+0(SB), Y9, Y9
-	VPAND        k20202020<>+0(SB), Y9, Y9
+	VMOVUPS      352(R8), Y9
+	VPAND        k30303030<>+0(SB), Y9, Y9
 	VPOR         Y9, Y8, Y8
 	VPBROADCASTD 24(DI), Y9
 	VPMADDUBSW   Y9, Y8, Y9
@@ -7493,17 +6911,9 @@ loop127:
 	VMOVUPS      224(R8), Y8
 	VPSRLD       $0x04, Y8, Y8
 	VPAND        k0f0f0f0f<>+0(SB), Y8, Y8
-	VPBROADCASTD 316(R8), Y11
-	VPSHUFB      maskBytes<>+0(SB), Y11, Y11
-	VPAND        maskBits<>+0(SB), Y11, Y11
-	VPCMPEQB     maskBits<>+0(SB), Y11, Y11
-	VPAND        k10101010<>+0(SB), Y11, Y11
-	VPOR         Y11, Y8, Y8
-	VPBROADCASTD 380(R8), Y11
-	VPSHUFB      maskBytes<>+0(SB), Y11, Y11
-	VPAND        maskBits<>+0(SB), Y11, Y11
-	VPCMPEQB     maskBits<>+0(SB), Y11, Y11
-	VPAND        k20202020<>+0(SB), Y11, Y11
+	VMOVUPS      352(R8), Y11
+	VPSRLD       $0x02, Y11, Y11
+	VPAND        k30303030<>+0(SB), Y11, Y11
 	VPOR         Y11, Y8, Y8
 	VPBROADCASTD 28(DI), Y11
 	VPMADDUBSW   Y11, Y8, Y11
@@ -8986,7 +8396,7 @@ done48:
 	RET
 
 // func mulQ50x1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
-// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI, MMX+
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulQ50x1AVX512(SB), NOSPLIT, $0-80
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
@@ -9017,43 +8427,43 @@ loop53:
 	VPSLLD.BCST   $0x04, 40(CX), Z3
 	VMOVDQU32     (DI), Z5
 	VPANDD        Z0, Z5, Z4
-	KMOVQ         256(DI), K1
-	VPADDB        Z1, Z4, K1, Z4
+	VPSLLD        $0x04, 256(DI), Z6
+	VPTERNLOGD    $0xf8, Z1, Z6, Z4
 	VPDPBUSD.BCST (CX), Z4, Z3
 	VPSRLD        $0x04, Z5, Z4
 	VPANDD        Z0, Z4, Z4
-	KMOVQ         288(DI), K1
-	VPADDB        Z1, Z4, K1, Z4
+	VMOVDQU32     256(DI), Z5
+	VPTERNLOGD    $0xf8, Z1, Z5, Z4
 	VPDPBUSD.BCST 16(CX), Z4, Z3
 	VMOVDQU32     64(DI), Z5
 	VPANDD        Z0, Z5, Z4
-	KMOVQ         264(DI), K1
-	VPADDB        Z1, Z4, K1, Z4
+	VPSLLD        $0x03, 256(DI), Z6
+	VPTERNLOGD    $0xf8, Z1, Z6, Z4
 	VPDPBUSD.BCST 4(CX), Z4, Z3
 	VPSRLD        $0x04, Z5, Z4
 	VPANDD        Z0, Z4, Z4
-	KMOVQ         296(DI), K1
-	VPADDB        Z1, Z4, K1, Z4
+	VPSRLD        $0x01, 256(DI), Z5
+	VPTERNLOGD    $0xf8, Z1, Z5, Z4
 	VPDPBUSD.BCST 20(CX), Z4, Z3
 	VMOVDQU32     128(DI), Z5
 	VPANDD        Z0, Z5, Z4
-	KMOVQ         272(DI), K1
-	VPADDB        Z1, Z4, K1, Z4
+	VPSLLD        $0x02, 256(DI), Z6
+	VPTERNLOGD    $0xf8, Z1, Z6, Z4
 	VPDPBUSD.BCST 8(CX), Z4, Z3
 	VPSRLD        $0x04, Z5, Z4
 	VPANDD        Z0, Z4, Z4
-	KMOVQ         304(DI), K1
-	VPADDB        Z1, Z4, K1, Z4
+	VPSRLD        $0x02, 256(DI), Z5
+	VPTERNLOGD    $0xf8, Z1, Z5, Z4
 	VPDPBUSD.BCST 24(CX), Z4, Z3
 	VMOVDQU32     192(DI), Z5
 	VPANDD        Z0, Z5, Z4
-	KMOVQ         280(DI), K1
-	VPADDB        Z1, Z4, K1, Z4
+	VPSLLD        $0x01, 256(DI), Z6
+	VPTERNLOGD    $0xf8, Z1, Z6, Z4
 	VPDPBUSD.BCST 12(CX), Z4, Z3
 	VPSRLD        $0x04, Z5, Z4
 	VPANDD        Z0, Z4, Z4
-	KMOVQ         312(DI), K1
-	VPADDB        Z1, Z4, K1, Z4
+	VPSRLD        $0x03, 256(DI), Z5
+	VPTERNLOGD    $0xf8, Z1, Z5, Z4
 	VPDPBUSD.BCST 28(CX), Z4, Z3
 	VCVTDQ2PS     Z3, Z3
 	VCVTPH2PS     320(DI), Z4
@@ -9080,7 +8490,7 @@ done52:
 	RET
 
 // func mulQ50x2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
-// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI
 TEXT ·mulQ50x2AVX512(SB), NOSPLIT, $0-80
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
@@ -9107,50 +8517,50 @@ loop57:
 	VPSLLD.BCST   $0x04, 88(DI), Z5
 	VMOVDQU32     (R8), Z7
 	VPANDD        Z0, Z7, Z6
-	KMOVQ         256(R8), K1
-	VPADDB        Z1, Z6, K1, Z6
+	VPSLLD        $0x04, 256(R8), Z8
+	VPTERNLOGD    $0xf8, Z1, Z8, Z6
 	VPDPBUSD.BCST (DI), Z6, Z4
 	VPDPBUSD.BCST 48(DI), Z6, Z5
 	VPSRLD        $0x04, Z7, Z6
 	VPANDD        Z0, Z6, Z6
-	KMOVQ         288(R8), K1
-	VPADDB        Z1, Z6, K1, Z6
+	VMOVDQU32     256(R8), Z7
+	VPTERNLOGD    $0xf8, Z1, Z7, Z6
 	VPDPBUSD.BCST 16(DI), Z6, Z4
 	VPDPBUSD.BCST 64(DI), Z6, Z5
 	VMOVDQU32     64(R8), Z7
 	VPANDD        Z0, Z7, Z6
-	KMOVQ         264(R8), K1
-	VPADDB        Z1, Z6, K1, Z6
+	VPSLLD        $0x03, 256(R8), Z8
+	VPTERNLOGD    $0xf8, Z1, Z8, Z6
 	VPDPBUSD.BCST 4(DI), Z6, Z4
 	VPDPBUSD.BCST 52(DI), Z6, Z5
 	VPSRLD        $0x04, Z7, Z6
 	VPANDD        Z0, Z6, Z6
-	KMOVQ         296(R8), K1
-	VPADDB        Z1, Z6, K1, Z6
+	VPSRLD        $0x01, 256(R8), Z7
+	VPTERNLOGD    $0xf8, Z1, Z7, Z6
 	VPDPBUSD.BCST 20(DI), Z6, Z4
 	VPDPBUSD.BCST 68(DI), Z6, Z5
 	VMOVDQU32     128(R8), Z7
 	VPANDD        Z0, Z7, Z6
-	KMOVQ         272(R8), K1
-	VPADDB        Z1, Z6, K1, Z6
+	VPSLLD        $0x02, 256(R8), Z8
+	VPTERNLOGD    $0xf8, Z1, Z8, Z6
 	VPDPBUSD.BCST 8(DI), Z6, Z4
 	VPDPBUSD.BCST 56(DI), Z6, Z5
 	VPSRLD        $0x04, Z7, Z6
 	VPANDD        Z0, Z6, Z6
-	KMOVQ         304(R8), K1
-	VPADDB        Z1, Z6, K1, Z6
+	VPSRLD        $0x02, 256(R8), Z7
+	VPTERNLOGD    $0xf8, Z1, Z7, Z6
 	VPDPBUSD.BCST 24(DI), Z6, Z4
 	VPDPBUSD.BCST 72(DI), Z6, Z5
 	VMOVDQU32     192(R8), Z7
 	VPANDD        Z0, Z7, Z6
-	KMOVQ         280(R8), K1
-	VPADDB        Z1, Z6, K1, Z6
+	VPSLLD        $0x01, 256(R8), Z8
+	VPTERNLOGD    $0xf8, Z1, Z8, Z6
 	VPDPBUSD.BCST 12(DI), Z6, Z4
 	VPDPBUSD.BCST 60(DI), Z6, Z5
 	VPSRLD        $0x04, Z7, Z6
 	VPANDD        Z0, Z6, Z6
-	KMOVQ         312(R8), K1
-	VPADDB        Z1, Z6, K1, Z6
+	VPSRLD        $0x03, 256(R8), Z7
+	VPTERNLOGD    $0xf8, Z1, Z7, Z6
 	VPDPBUSD.BCST 28(DI), Z6, Z4
 	VPDPBUSD.BCST 76(DI), Z6, Z5
 	VCVTDQ2PS     Z4, Z4
@@ -9183,7 +8593,7 @@ done56:
 	RET
 
 // func mulQ50x4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
-// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI
 TEXT ·mulQ50x4AVX512(SB), NOSPLIT, $0-80
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
@@ -9214,64 +8624,64 @@ loop61:
 	VPSLLD.BCST   $0x04, 184(DI), Z9
 	VMOVDQU32     (R8), Z11
 	VPANDD        Z0, Z11, Z10
-	KMOVQ         256(R8), K1
-	VPADDB        Z1, Z10, K1, Z10
+	VPSLLD        $0x04, 256(R8), Z12
+	VPTERNLOGD    $0xf8, Z1, Z12, Z10
 	VPDPBUSD.BCST (DI), Z10, Z6
 	VPDPBUSD.BCST 48(DI), Z10, Z7
 	VPDPBUSD.BCST 96(DI), Z10, Z8
 	VPDPBUSD.BCST 144(DI), Z10, Z9
 	VPSRLD        $0x04, Z11, Z10
 	VPANDD        Z0, Z10, Z10
-	KMOVQ         288(R8), K1
-	VPADDB        Z1, Z10, K1, Z10
+	VMOVDQU32     256(R8), Z11
+	VPTERNLOGD    $0xf8, Z1, Z11, Z10
 	VPDPBUSD.BCST 16(DI), Z10, Z6
 	VPDPBUSD.BCST 64(DI), Z10, Z7
 	VPDPBUSD.BCST 112(DI), Z10, Z8
 	VPDPBUSD.BCST 160(DI), Z10, Z9
 	VMOVDQU32     64(R8), Z11
 	VPANDD        Z0, Z11, Z10
-	KMOVQ         264(R8), K1
-	VPADDB        Z1, Z10, K1, Z10
+	VPSLLD        $0x03, 256(R8), Z12
+	VPTERNLOGD    $0xf8, Z1, Z12, Z10
 	VPDPBUSD.BCST 4(DI), Z10, Z6
 	VPDPBUSD.BCST 52(DI), Z10, Z7
 	VPDPBUSD.BCST 100(DI), Z10, Z8
 	VPDPBUSD.BCST 148(DI), Z10, Z9
 	VPSRLD        $0x04, Z11, Z10
 	VPANDD        Z0, Z10, Z10
-	KMOVQ         296(R8), K1
-	VPADDB        Z1, Z10, K1, Z10
+	VPSRLD        $0x01, 256(R8), Z11
+	VPTERNLOGD    $0xf8, Z1, Z11, Z10
 	VPDPBUSD.BCST 20(DI), Z10, Z6
 	VPDPBUSD.BCST 68(DI), Z10, Z7
 	VPDPBUSD.BCST 116(DI), Z10, Z8
 	VPDPBUSD.BCST 164(DI), Z10, Z9
 	VMOVDQU32     128(R8), Z11
 	VPANDD        Z0, Z11, Z10
-	KMOVQ         272(R8), K1
-	VPADDB        Z1, Z10, K1, Z10
+	VPSLLD        $0x02, 256(R8), Z12
+	VPTERNLOGD    $0xf8, Z1, Z12, Z10
 	VPDPBUSD.BCST 8(DI), Z10, Z6
 	VPDPBUSD.BCST 56(DI), Z10, Z7
 	VPDPBUSD.BCST 104(DI), Z10, Z8
 	VPDPBUSD.BCST 152(DI), Z10, Z9
 	VPSRLD        $0x04, Z11, Z10
 	VPANDD        Z0, Z10, Z10
-	KMOVQ         304(R8), K1
-	VPADDB        Z1, Z10, K1, Z10
+	VPSRLD        $0x02, 256(R8), Z11
+	VPTERNLOGD    $0xf8, Z1, Z11, Z10
 	VPDPBUSD.BCST 24(DI), Z10, Z6
 	VPDPBUSD.BCST 72(DI), Z10, Z7
 	VPDPBUSD.BCST 120(DI), Z10, Z8
 	VPDPBUSD.BCST 168(DI), Z10, Z9
 	VMOVDQU32     192(R8), Z11
 	VPANDD        Z0, Z11, Z10
-	KMOVQ         280(R8), K1
-	VPADDB        Z1, Z10, K1, Z10
+	VPSLLD        $0x01, 256(R8), Z12
+	VPTERNLOGD    $0xf8, Z1, Z12, Z10
 	VPDPBUSD.BCST 12(DI), Z10, Z6
 	VPDPBUSD.BCST 60(DI), Z10, Z7
 	VPDPBUSD.BCST 108(DI), Z10, Z8
 	VPDPBUSD.BCST 156(DI), Z10, Z9
 	VPSRLD        $0x04, Z11, Z10
 	VPANDD        Z0, Z10, Z10
-	KMOVQ         312(R8), K1
-	VPADDB        Z1, Z10, K1, Z10
+	VPSRLD        $0x03, 256(R8), Z11
+	VPTERNLOGD    $0xf8, Z1, Z11, Z10
 	VPDPBUSD.BCST 28(DI), Z10, Z6
 	VPDPBUSD.BCST 76(DI), Z10, Z7
 	VPDPBUSD.BCST 124(DI), Z10, Z8
@@ -9316,7 +8726,7 @@ done60:
 	RET
 
 // func mulQ50x8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
-// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI
 TEXT ·mulQ50x8AVX512(SB), NOSPLIT, $0-80
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
@@ -9355,8 +8765,8 @@ loop65:
 	VPSLLD.BCST   $0x04, 376(DI), Z17
 	VMOVDQU32     (R8), Z19
 	VPANDD        Z0, Z19, Z18
-	KMOVQ         256(R8), K1
-	VPADDB        Z1, Z18, K1, Z18
+	VPSLLD        $0x04, 256(R8), Z20
+	VPTERNLOGD    $0xf8, Z1, Z20, Z18
 	VPDPBUSD.BCST (DI), Z18, Z10
 	VPDPBUSD.BCST 48(DI), Z18, Z11
 	VPDPBUSD.BCST 96(DI), Z18, Z12
@@ -9367,8 +8777,8 @@ loop65:
 	VPDPBUSD.BCST 336(DI), Z18, Z17
 	VPSRLD        $0x04, Z19, Z18
 	VPANDD        Z0, Z18, Z18
-	KMOVQ         288(R8), K1
-	VPADDB        Z1, Z18, K1, Z18
+	VMOVDQU32     256(R8), Z19
+	VPTERNLOGD    $0xf8, Z1, Z19, Z18
 	VPDPBUSD.BCST 16(DI), Z18, Z10
 	VPDPBUSD.BCST 64(DI), Z18, Z11
 	VPDPBUSD.BCST 112(DI), Z18, Z12
@@ -9379,8 +8789,8 @@ loop65:
 	VPDPBUSD.BCST 352(DI), Z18, Z17
 	VMOVDQU32     64(R8), Z19
 	VPANDD        Z0, Z19, Z18
-	KMOVQ         264(R8), K1
-	VPADDB        Z1, Z18, K1, Z18
+	VPSLLD        $0x03, 256(R8), Z20
+	VPTERNLOGD    $0xf8, Z1, Z20, Z18
 	VPDPBUSD.BCST 4(DI), Z18, Z10
 	VPDPBUSD.BCST 52(DI), Z18, Z11
 	VPDPBUSD.BCST 100(DI), Z18, Z12
@@ -9391,8 +8801,8 @@ loop65:
 	VPDPBUSD.BCST 340(DI), Z18, Z17
 	VPSRLD        $0x04, Z19, Z18
 	VPANDD        Z0, Z18, Z18
-	KMOVQ         296(R8), K1
-	VPADDB        Z1, Z18, K1, Z18
+	VPSRLD        $0x01, 256(R8), Z19
+	VPTERNLOGD    $0xf8, Z1, Z19, Z18
 	VPDPBUSD.BCST 20(DI), Z18, Z10
 	VPDPBUSD.BCST 68(DI), Z18, Z11
 	VPDPBUSD.BCST 116(DI), Z18, Z12
@@ -9403,8 +8813,8 @@ loop65:
 	VPDPBUSD.BCST 356(DI), Z18, Z17
 	VMOVDQU32     128(R8), Z19
 	VPANDD        Z0, Z19, Z18
-	KMOVQ         272(R8), K1
-	VPADDB        Z1, Z18, K1, Z18
+	VPSLLD        $0x02, 256(R8), Z20
+	VPTERNLOGD    $0xf8, Z1, Z20, Z18
 	VPDPBUSD.BCST 8(DI), Z18, Z10
 	VPDPBUSD.BCST 56(DI), Z18, Z11
 	VPDPBUSD.BCST 104(DI), Z18, Z12
@@ -9415,8 +8825,8 @@ loop65:
 	VPDPBUSD.BCST 344(DI), Z18, Z17
 	VPSRLD        $0x04, Z19, Z18
 	VPANDD        Z0, Z18, Z18
-	KMOVQ         304(R8), K1
-	VPADDB        Z1, Z18, K1, Z18
+	VPSRLD        $0x02, 256(R8), Z19
+	VPTERNLOGD    $0xf8, Z1, Z19, Z18
 	VPDPBUSD.BCST 24(DI), Z18, Z10
 	VPDPBUSD.BCST 72(DI), Z18, Z11
 	VPDPBUSD.BCST 120(DI), Z18, Z12
@@ -9427,8 +8837,8 @@ loop65:
 	VPDPBUSD.BCST 360(DI), Z18, Z17
 	VMOVDQU32     192(R8), Z19
 	VPANDD        Z0, Z19, Z18
-	KMOVQ         280(R8), K1
-	VPADDB        Z1, Z18, K1, Z18
+	VPSLLD        $0x01, 256(R8), Z20
+	VPTERNLOGD    $0xf8, Z1, Z20, Z18
 	VPDPBUSD.BCST 12(DI), Z18, Z10
 	VPDPBUSD.BCST 60(DI), Z18, Z11
 	VPDPBUSD.BCST 108(DI), Z18, Z12
@@ -9439,8 +8849,8 @@ loop65:
 	VPDPBUSD.BCST 348(DI), Z18, Z17
 	VPSRLD        $0x04, Z19, Z18
 	VPANDD        Z0, Z18, Z18
-	KMOVQ         312(R8), K1
-	VPADDB        Z1, Z18, K1, Z18
+	VPSRLD        $0x03, 256(R8), Z19
+	VPTERNLOGD    $0xf8, Z1, Z19, Z18
 	VPDPBUSD.BCST 28(DI), Z18, Z10
 	VPDPBUSD.BCST 76(DI), Z18, Z11
 	VPDPBUSD.BCST 124(DI), Z18, Z12
@@ -9509,7 +8919,7 @@ done64:
 	RET
 
 // func mulQ51x1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
-// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI, MMX+
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulQ51x1AVX512(SB), NOSPLIT, $0-80
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
@@ -9540,43 +8950,43 @@ loop69:
 	VXORPS           Z3, Z3, Z3
 	VMOVDQU32        (DI), Z5
 	VPANDD           Z0, Z5, Z4
-	KMOVQ            256(DI), K1
-	VPADDB           Z1, Z4, K1, Z4
+	VPSLLD           $0x04, 256(DI), Z6
+	VPTERNLOGD       $0xf8, Z1, Z6, Z4
 	VPDPBUSD.BCST    (CX), Z4, Z3
 	VPSRLD           $0x04, Z5, Z4
 	VPANDD           Z0, Z4, Z4
-	KMOVQ            288(DI), K1
-	VPADDB           Z1, Z4, K1, Z4
+	VMOVDQU32        256(DI), Z5
+	VPTERNLOGD       $0xf8, Z1, Z5, Z4
 	VPDPBUSD.BCST    16(CX), Z4, Z3
 	VMOVDQU32        64(DI), Z5
 	VPANDD           Z0, Z5, Z4
-	KMOVQ            264(DI), K1
-	VPADDB           Z1, Z4, K1, Z4
+	VPSLLD           $0x03, 256(DI), Z6
+	VPTERNLOGD       $0xf8, Z1, Z6, Z4
 	VPDPBUSD.BCST    4(CX), Z4, Z3
 	VPSRLD           $0x04, Z5, Z4
 	VPANDD           Z0, Z4, Z4
-	KMOVQ            296(DI), K1
-	VPADDB           Z1, Z4, K1, Z4
+	VPSRLD           $0x01, 256(DI), Z5
+	VPTERNLOGD       $0xf8, Z1, Z5, Z4
 	VPDPBUSD.BCST    20(CX), Z4, Z3
 	VMOVDQU32        128(DI), Z5
 	VPANDD           Z0, Z5, Z4
-	KMOVQ            272(DI), K1
-	VPADDB           Z1, Z4, K1, Z4
+	VPSLLD           $0x02, 256(DI), Z6
+	VPTERNLOGD       $0xf8, Z1, Z6, Z4
 	VPDPBUSD.BCST    8(CX), Z4, Z3
 	VPSRLD           $0x04, Z5, Z4
 	VPANDD           Z0, Z4, Z4
-	KMOVQ            304(DI), K1
-	VPADDB           Z1, Z4, K1, Z4
+	VPSRLD           $0x02, 256(DI), Z5
+	VPTERNLOGD       $0xf8, Z1, Z5, Z4
 	VPDPBUSD.BCST    24(CX), Z4, Z3
 	VMOVDQU32        192(DI), Z5
 	VPANDD           Z0, Z5, Z4
-	KMOVQ            280(DI), K1
-	VPADDB           Z1, Z4, K1, Z4
+	VPSLLD           $0x01, 256(DI), Z6
+	VPTERNLOGD       $0xf8, Z1, Z6, Z4
 	VPDPBUSD.BCST    12(CX), Z4, Z3
 	VPSRLD           $0x04, Z5, Z4
 	VPANDD           Z0, Z4, Z4
-	KMOVQ            312(DI), K1
-	VPADDB           Z1, Z4, K1, Z4
+	VPSRLD           $0x03, 256(DI), Z5
+	VPTERNLOGD       $0xf8, Z1, Z5, Z4
 	VPDPBUSD.BCST    28(CX), Z4, Z3
 	VCVTDQ2PS        Z3, Z3
 	VCVTPH2PS        320(DI), Z4
@@ -9605,7 +9015,7 @@ done68:
 	RET
 
 // func mulQ51x2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
-// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI
 TEXT ·mulQ51x2AVX512(SB), NOSPLIT, $0-80
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
@@ -9632,50 +9042,50 @@ loop73:
 	VXORPS           Z5, Z5, Z5
 	VMOVDQU32        (R8), Z7
 	VPANDD           Z0, Z7, Z6
-	KMOVQ            256(R8), K1
-	VPADDB           Z1, Z6, K1, Z6
+	VPSLLD           $0x04, 256(R8), Z8
+	VPTERNLOGD       $0xf8, Z1, Z8, Z6
 	VPDPBUSD.BCST    (DI), Z6, Z4
 	VPDPBUSD.BCST    48(DI), Z6, Z5
 	VPSRLD           $0x04, Z7, Z6
 	VPANDD           Z0, Z6, Z6
-	KMOVQ            288(R8), K1
-	VPADDB           Z1, Z6, K1, Z6
+	VMOVDQU32        256(R8), Z7
+	VPTERNLOGD       $0xf8, Z1, Z7, Z6
 	VPDPBUSD.BCST    16(DI), Z6, Z4
 	VPDPBUSD.BCST    64(DI), Z6, Z5
 	VMOVDQU32        64(R8), Z7
 	VPANDD           Z0, Z7, Z6
-	KMOVQ            264(R8), K1
-	VPADDB           Z1, Z6, K1, Z6
+	VPSLLD           $0x03, 256(R8), Z8
+	VPTERNLOGD       $0xf8, Z1, Z8, Z6
 	VPDPBUSD.BCST    4(DI), Z6, Z4
 	VPDPBUSD.BCST    52(DI), Z6, Z5
 	VPSRLD           $0x04, Z7, Z6
 	VPANDD           Z0, Z6, Z6
-	KMOVQ            296(R8), K1
-	VPADDB           Z1, Z6, K1, Z6
+	VPSRLD           $0x01, 256(R8), Z7
+	VPTERNLOGD       $0xf8, Z1, Z7, Z6
 	VPDPBUSD.BCST    20(DI), Z6, Z4
 	VPDPBUSD.BCST    68(DI), Z6, Z5
 	VMOVDQU32        128(R8), Z7
 	VPANDD           Z0, Z7, Z6
-	KMOVQ            272(R8), K1
-	VPADDB           Z1, Z6, K1, Z6
+	VPSLLD           $0x02, 256(R8), Z8
+	VPTERNLOGD       $0xf8, Z1, Z8, Z6
 	VPDPBUSD.BCST    8(DI), Z6, Z4
 	VPDPBUSD.BCST    56(DI), Z6, Z5
 	VPSRLD           $0x04, Z7, Z6
 	VPANDD           Z0, Z6, Z6
-	KMOVQ            304(R8), K1
-	VPADDB           Z1, Z6, K1, Z6
+	VPSRLD           $0x02, 256(R8), Z7
+	VPTERNLOGD       $0xf8, Z1, Z7, Z6
 	VPDPBUSD.BCST    24(DI), Z6, Z4
 	VPDPBUSD.BCST    72(DI), Z6, Z5
 	VMOVDQU32        192(R8), Z7
 	VPANDD           Z0, Z7, Z6
-	KMOVQ            280(R8), K1
-	VPADDB           Z1, Z6, K1, Z6
+	VPSLLD           $0x01, 256(R8), Z8
+	VPTERNLOGD       $0xf8, Z1, Z8, Z6
 	VPDPBUSD.BCST    12(DI), Z6, Z4
 	VPDPBUSD.BCST    60(DI), Z6, Z5
 	VPSRLD           $0x04, Z7, Z6
 	VPANDD           Z0, Z6, Z6
-	KMOVQ            312(R8), K1
-	VPADDB           Z1, Z6, K1, Z6
+	VPSRLD           $0x03, 256(R8), Z7
+	VPTERNLOGD       $0xf8, Z1, Z7, Z6
 	VPDPBUSD.BCST    28(DI), Z6, Z4
 	VPDPBUSD.BCST    76(DI), Z6, Z5
 	VCVTDQ2PS        Z4, Z4
@@ -9711,7 +9121,7 @@ done72:
 	RET
 
 // func mulQ51x4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
-// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI
 TEXT ·mulQ51x4AVX512(SB), NOSPLIT, $0-80
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
@@ -9742,64 +9152,64 @@ loop77:
 	VXORPS           Z9, Z9, Z9
 	VMOVDQU32        (R8), Z11
 	VPANDD           Z0, Z11, Z10
-	KMOVQ            256(R8), K1
-	VPADDB           Z1, Z10, K1, Z10
+	VPSLLD           $0x04, 256(R8), Z12
+	VPTERNLOGD       $0xf8, Z1, Z12, Z10
 	VPDPBUSD.BCST    (DI), Z10, Z6
 	VPDPBUSD.BCST    48(DI), Z10, Z7
 	VPDPBUSD.BCST    96(DI), Z10, Z8
 	VPDPBUSD.BCST    144(DI), Z10, Z9
 	VPSRLD           $0x04, Z11, Z10
 	VPANDD           Z0, Z10, Z10
-	KMOVQ            288(R8), K1
-	VPADDB           Z1, Z10, K1, Z10
+	VMOVDQU32        256(R8), Z11
+	VPTERNLOGD       $0xf8, Z1, Z11, Z10
 	VPDPBUSD.BCST    16(DI), Z10, Z6
 	VPDPBUSD.BCST    64(DI), Z10, Z7
 	VPDPBUSD.BCST    112(DI), Z10, Z8
 	VPDPBUSD.BCST    160(DI), Z10, Z9
 	VMOVDQU32        64(R8), Z11
 	VPANDD           Z0, Z11, Z10
-	KMOVQ            264(R8), K1
-	VPADDB           Z1, Z10, K1, Z10
+	VPSLLD           $0x03, 256(R8), Z12
+	VPTERNLOGD       $0xf8, Z1, Z12, Z10
 	VPDPBUSD.BCST    4(DI), Z10, Z6
 	VPDPBUSD.BCST    52(DI), Z10, Z7
 	VPDPBUSD.BCST    100(DI), Z10, Z8
 	VPDPBUSD.BCST    148(DI), Z10, Z9
 	VPSRLD           $0x04, Z11, Z10
 	VPANDD           Z0, Z10, Z10
-	KMOVQ            296(R8), K1
-	VPADDB           Z1, Z10, K1, Z10
+	VPSRLD           $0x01, 256(R8), Z11
+	VPTERNLOGD       $0xf8, Z1, Z11, Z10
 	VPDPBUSD.BCST    20(DI), Z10, Z6
 	VPDPBUSD.BCST    68(DI), Z10, Z7
 	VPDPBUSD.BCST    116(DI), Z10, Z8
 	VPDPBUSD.BCST    164(DI), Z10, Z9
 	VMOVDQU32        128(R8), Z11
 	VPANDD           Z0, Z11, Z10
-	KMOVQ            272(R8), K1
-	VPADDB           Z1, Z10, K1, Z10
+	VPSLLD           $0x02, 256(R8), Z12
+	VPTERNLOGD       $0xf8, Z1, Z12, Z10
 	VPDPBUSD.BCST    8(DI), Z10, Z6
 	VPDPBUSD.BCST    56(DI), Z10, Z7
 	VPDPBUSD.BCST    104(DI), Z10, Z8
 	VPDPBUSD.BCST    152(DI), Z10, Z9
 	VPSRLD           $0x04, Z11, Z10
 	VPANDD           Z0, Z10, Z10
-	KMOVQ            304(R8), K1
-	VPADDB           Z1, Z10, K1, Z10
+	VPSRLD           $0x02, 256(R8), Z11
+	VPTERNLOGD       $0xf8, Z1, Z11, Z10
 	VPDPBUSD.BCST    24(DI), Z10, Z6
 	VPDPBUSD.BCST    72(DI), Z10, Z7
 	VPDPBUSD.BCST    120(DI), Z10, Z8
 	VPDPBUSD.BCST    168(DI), Z10, Z9
 	VMOVDQU32        192(R8), Z11
 	VPANDD           Z0, Z11, Z10
-	KMOVQ            280(R8), K1
-	VPADDB           Z1, Z10, K1, Z10
+	VPSLLD           $0x01, 256(R8), Z12
+	VPTERNLOGD       $0xf8, Z1, Z12, Z10
 	VPDPBUSD.BCST    12(DI), Z10, Z6
 	VPDPBUSD.BCST    60(DI), Z10, Z7
 	VPDPBUSD.BCST    108(DI), Z10, Z8
 	VPDPBUSD.BCST    156(DI), Z10, Z9
 	VPSRLD           $0x04, Z11, Z10
 	VPANDD           Z0, Z10, Z10
-	KMOVQ            312(R8), K1
-	VPADDB           Z1, Z10, K1, Z10
+	VPSRLD           $0x03, 256(R8), Z11
+	VPTERNLOGD       $0xf8, Z1, Z11, Z10
 	VPDPBUSD.BCST    28(DI), Z10, Z6
 	VPDPBUSD.BCST    76(DI), Z10, Z7
 	VPDPBUSD.BCST    124(DI), Z10, Z8
@@ -9849,7 +9259,7 @@ done76:
 	RET
 
 // func mulQ51x8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
-// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI
 TEXT ·mulQ51x8AVX512(SB), NOSPLIT, $0-80
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
@@ -9888,8 +9298,8 @@ loop81:
 	VXORPS           Z17, Z17, Z17
 	VMOVDQU32        (R8), Z19
 	VPANDD           Z0, Z19, Z18
-	KMOVQ            256(R8), K1
-	VPADDB           Z1, Z18, K1, Z18
+	VPSLLD           $0x04, 256(R8), Z20
+	VPTERNLOGD       $0xf8, Z1, Z20, Z18
 	VPDPBUSD.BCST    (DI), Z18, Z10
 	VPDPBUSD.BCST    48(DI), Z18, Z11
 	VPDPBUSD.BCST    96(DI), Z18, Z12
@@ -9900,8 +9310,8 @@ loop81:
 	VPDPBUSD.BCST    336(DI), Z18, Z17
 	VPSRLD           $0x04, Z19, Z18
 	VPANDD           Z0, Z18, Z18
-	KMOVQ            288(R8), K1
-	VPADDB           Z1, Z18, K1, Z18
+	VMOVDQU32        256(R8), Z19
+	VPTERNLOGD       $0xf8, Z1, Z19, Z18
 	VPDPBUSD.BCST    16(DI), Z18, Z10
 	VPDPBUSD.BCST    64(DI), Z18, Z11
 	VPDPBUSD.BCST    112(DI), Z18, Z12
@@ -9912,8 +9322,8 @@ loop81:
 	VPDPBUSD.BCST    352(DI), Z18, Z17
 	VMOVDQU32        64(R8), Z19
 	VPANDD           Z0, Z19, Z18
-	KMOVQ            264(R8), K1
-	VPADDB           Z1, Z18, K1, Z18
+	VPSLLD           $0x03, 256(R8), Z20
+	VPTERNLOGD       $0xf8, Z1, Z20, Z18
 	VPDPBUSD.BCST    4(DI), Z18, Z10
 	VPDPBUSD.BCST    52(DI), Z18, Z11
 	VPDPBUSD.BCST    100(DI), Z18, Z12
@@ -9924,8 +9334,8 @@ loop81:
 	VPDPBUSD.BCST    340(DI), Z18, Z17
 	VPSRLD           $0x04, Z19, Z18
 	VPANDD           Z0, Z18, Z18
-	KMOVQ            296(R8), K1
-	VPADDB           Z1, Z18, K1, Z18
+	VPSRLD           $0x01, 256(R8), Z19
+	VPTERNLOGD       $0xf8, Z1, Z19, Z18
 	VPDPBUSD.BCST    20(DI), Z18, Z10
 	VPDPBUSD.BCST    68(DI), Z18, Z11
 	VPDPBUSD.BCST    116(DI), Z18, Z12
@@ -9936,8 +9346,8 @@ loop81:
 	VPDPBUSD.BCST    356(DI), Z18, Z17
 	VMOVDQU32        128(R8), Z19
 	VPANDD           Z0, Z19, Z18
-	KMOVQ            272(R8), K1
-	VPADDB           Z1, Z18, K1, Z18
+	VPSLLD           $0x02, 256(R8), Z20
+	VPTERNLOGD       $0xf8, Z1, Z20, Z18
 	VPDPBUSD.BCST    8(DI), Z18, Z10
 	VPDPBUSD.BCST    56(DI), Z18, Z11
 	VPDPBUSD.BCST    104(DI), Z18, Z12
@@ -9948,8 +9358,8 @@ loop81:
 	VPDPBUSD.BCST    344(DI), Z18, Z17
 	VPSRLD           $0x04, Z19, Z18
 	VPANDD           Z0, Z18, Z18
-	KMOVQ            304(R8), K1
-	VPADDB           Z1, Z18, K1, Z18
+	VPSRLD           $0x02, 256(R8), Z19
+	VPTERNLOGD       $0xf8, Z1, Z19, Z18
 	VPDPBUSD.BCST    24(DI), Z18, Z10
 	VPDPBUSD.BCST    72(DI), Z18, Z11
 	VPDPBUSD.BCST    120(DI), Z18, Z12
@@ -9960,8 +9370,8 @@ loop81:
 	VPDPBUSD.BCST    360(DI), Z18, Z17
 	VMOVDQU32        192(R8), Z19
 	VPANDD           Z0, Z19, Z18
-	KMOVQ            280(R8), K1
-	VPADDB           Z1, Z18, K1, Z18
+	VPSLLD           $0x01, 256(R8), Z20
+	VPTERNLOGD       $0xf8, Z1, Z20, Z18
 	VPDPBUSD.BCST    12(DI), Z18, Z10
 	VPDPBUSD.BCST    60(DI), Z18, Z11
 	VPDPBUSD.BCST    108(DI), Z18, Z12
@@ -9972,8 +9382,8 @@ loop81:
 	VPDPBUSD.BCST    348(DI), Z18, Z17
 	VPSRLD           $0x04, Z19, Z18
 	VPANDD           Z0, Z18, Z18
-	KMOVQ            312(R8), K1
-	VPADDB           Z1, Z18, K1, Z18
+	VPSRLD           $0x03, 256(R8), Z19
+	VPTERNLOGD       $0xf8, Z1, Z19, Z18
 	VPDPBUSD.BCST    28(DI), Z18, Z10
 	VPDPBUSD.BCST    76(DI), Z18, Z11
 	VPDPBUSD.BCST    124(DI), Z18, Z12
@@ -10617,7 +10027,7 @@ done102:
 	RET
 
 // func mulQ5Kx1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
-// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI, MMX+
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulQ5Kx1AVX512(SB), NOSPLIT, $0-80
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
@@ -10657,43 +10067,43 @@ loop111:
 	VXORPS           Z5, Z5, Z5
 	VMOVDQU32        (DI), Z7
 	VPANDD           Z0, Z7, Z6
-	KMOVQ            256(DI), K1
-	VPADDB           Z1, Z6, K1, Z6
+	VPSLLD           $0x04, 256(DI), Z8
+	VPTERNLOGD       $0xf8, Z1, Z8, Z6
 	VPDPBUSD.BCST    (CX), Z6, Z5
 	VPSRLD           $0x04, Z7, Z6
 	VPANDD           Z0, Z6, Z6
-	KMOVQ            288(DI), K1
-	VPADDB           Z1, Z6, K1, Z6
+	VMOVDQU32        256(DI), Z7
+	VPTERNLOGD       $0xf8, Z1, Z7, Z6
 	VPDPBUSD.BCST    16(CX), Z6, Z5
 	VMOVDQU32        64(DI), Z7
 	VPANDD           Z0, Z7, Z6
-	KMOVQ            264(DI), K1
-	VPADDB           Z1, Z6, K1, Z6
+	VPSLLD           $0x03, 256(DI), Z8
+	VPTERNLOGD       $0xf8, Z1, Z8, Z6
 	VPDPBUSD.BCST    4(CX), Z6, Z5
 	VPSRLD           $0x04, Z7, Z6
 	VPANDD           Z0, Z6, Z6
-	KMOVQ            296(DI), K1
-	VPADDB           Z1, Z6, K1, Z6
+	VPSRLD           $0x01, 256(DI), Z7
+	VPTERNLOGD       $0xf8, Z1, Z7, Z6
 	VPDPBUSD.BCST    20(CX), Z6, Z5
 	VMOVDQU32        128(DI), Z7
 	VPANDD           Z0, Z7, Z6
-	KMOVQ            272(DI), K1
-	VPADDB           Z1, Z6, K1, Z6
+	VPSLLD           $0x02, 256(DI), Z8
+	VPTERNLOGD       $0xf8, Z1, Z8, Z6
 	VPDPBUSD.BCST    8(CX), Z6, Z5
 	VPSRLD           $0x04, Z7, Z6
 	VPANDD           Z0, Z6, Z6
-	KMOVQ            304(DI), K1
-	VPADDB           Z1, Z6, K1, Z6
+	VPSRLD           $0x02, 256(DI), Z7
+	VPTERNLOGD       $0xf8, Z1, Z7, Z6
 	VPDPBUSD.BCST    24(CX), Z6, Z5
 	VMOVDQU32        192(DI), Z7
 	VPANDD           Z0, Z7, Z6
-	KMOVQ            280(DI), K1
-	VPADDB           Z1, Z6, K1, Z6
+	VPSLLD           $0x01, 256(DI), Z8
+	VPTERNLOGD       $0xf8, Z1, Z8, Z6
 	VPDPBUSD.BCST    12(CX), Z6, Z5
 	VPSRLD           $0x04, Z7, Z6
 	VPANDD           Z0, Z6, Z6
-	KMOVQ            312(DI), K1
-	VPADDB           Z1, Z6, K1, Z6
+	VPSRLD           $0x03, 256(DI), Z7
+	VPTERNLOGD       $0xf8, Z1, Z7, Z6
 	VPDPBUSD.BCST    28(CX), Z6, Z5
 	VCVTDQ2PS        Z5, Z5
 	VPMOVZXBD        320(DI), Z6
@@ -10731,7 +10141,7 @@ done108:
 	RET
 
 // func mulQ5Kx2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
-// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI
 TEXT ·mulQ5Kx2AVX512(SB), NOSPLIT, $0-80
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
@@ -10767,50 +10177,50 @@ loop117:
 	VXORPS           Z7, Z7, Z7
 	VMOVDQU32        (R8), Z9
 	VPANDD           Z0, Z9, Z8
-	KMOVQ            256(R8), K1
-	VPADDB           Z1, Z8, K1, Z8
+	VPSLLD           $0x04, 256(R8), Z10
+	VPTERNLOGD       $0xf8, Z1, Z10, Z8
 	VPDPBUSD.BCST    (DI), Z8, Z6
 	VPDPBUSD.BCST    48(DI), Z8, Z7
 	VPSRLD           $0x04, Z9, Z8
 	VPANDD           Z0, Z8, Z8
-	KMOVQ            288(R8), K1
-	VPADDB           Z1, Z8, K1, Z8
+	VMOVDQU32        256(R8), Z9
+	VPTERNLOGD       $0xf8, Z1, Z9, Z8
 	VPDPBUSD.BCST    16(DI), Z8, Z6
 	VPDPBUSD.BCST    64(DI), Z8, Z7
 	VMOVDQU32        64(R8), Z9
 	VPANDD           Z0, Z9, Z8
-	KMOVQ            264(R8), K1
-	VPADDB           Z1, Z8, K1, Z8
+	VPSLLD           $0x03, 256(R8), Z10
+	VPTERNLOGD       $0xf8, Z1, Z10, Z8
 	VPDPBUSD.BCST    4(DI), Z8, Z6
 	VPDPBUSD.BCST    52(DI), Z8, Z7
 	VPSRLD           $0x04, Z9, Z8
 	VPANDD           Z0, Z8, Z8
-	KMOVQ            296(R8), K1
-	VPADDB           Z1, Z8, K1, Z8
+	VPSRLD           $0x01, 256(R8), Z9
+	VPTERNLOGD       $0xf8, Z1, Z9, Z8
 	VPDPBUSD.BCST    20(DI), Z8, Z6
 	VPDPBUSD.BCST    68(DI), Z8, Z7
 	VMOVDQU32        128(R8), Z9
 	VPANDD           Z0, Z9, Z8
-	KMOVQ            272(R8), K1
-	VPADDB           Z1, Z8, K1, Z8
+	VPSLLD           $0x02, 256(R8), Z10
+	VPTERNLOGD       $0xf8, Z1, Z10, Z8
 	VPDPBUSD.BCST    8(DI), Z8, Z6
 	VPDPBUSD.BCST    56(DI), Z8, Z7
 	VPSRLD           $0x04, Z9, Z8
 	VPANDD           Z0, Z8, Z8
-	KMOVQ            304(R8), K1
-	VPADDB           Z1, Z8, K1, Z8
+	VPSRLD           $0x02, 256(R8), Z9
+	VPTERNLOGD       $0xf8, Z1, Z9, Z8
 	VPDPBUSD.BCST    24(DI), Z8, Z6
 	VPDPBUSD.BCST    72(DI), Z8, Z7
 	VMOVDQU32        192(R8), Z9
 	VPANDD           Z0, Z9, Z8
-	KMOVQ            280(R8), K1
-	VPADDB           Z1, Z8, K1, Z8
+	VPSLLD           $0x01, 256(R8), Z10
+	VPTERNLOGD       $0xf8, Z1, Z10, Z8
 	VPDPBUSD.BCST    12(DI), Z8, Z6
 	VPDPBUSD.BCST    60(DI), Z8, Z7
 	VPSRLD           $0x04, Z9, Z8
 	VPANDD           Z0, Z8, Z8
-	KMOVQ            312(R8), K1
-	VPADDB           Z1, Z8, K1, Z8
+	VPSRLD           $0x03, 256(R8), Z9
+	VPTERNLOGD       $0xf8, Z1, Z9, Z8
 	VPDPBUSD.BCST    28(DI), Z8, Z6
 	VPDPBUSD.BCST    76(DI), Z8, Z7
 	VCVTDQ2PS        Z6, Z6
@@ -10856,7 +10266,7 @@ done114:
 	RET
 
 // func mulQ5Kx4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
-// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI
 TEXT ·mulQ5Kx4AVX512(SB), NOSPLIT, $0-80
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
@@ -10896,64 +10306,64 @@ loop123:
 	VXORPS           Z11, Z11, Z11
 	VMOVDQU32        (R8), Z13
 	VPANDD           Z0, Z13, Z12
-	KMOVQ            256(R8), K1
-	VPADDB           Z1, Z12, K1, Z12
+	VPSLLD           $0x04, 256(R8), Z14
+	VPTERNLOGD       $0xf8, Z1, Z14, Z12
 	VPDPBUSD.BCST    (DI), Z12, Z8
 	VPDPBUSD.BCST    48(DI), Z12, Z9
 	VPDPBUSD.BCST    96(DI), Z12, Z10
 	VPDPBUSD.BCST    144(DI), Z12, Z11
 	VPSRLD           $0x04, Z13, Z12
 	VPANDD           Z0, Z12, Z12
-	KMOVQ            288(R8), K1
-	VPADDB           Z1, Z12, K1, Z12
+	VMOVDQU32        256(R8), Z13
+	VPTERNLOGD       $0xf8, Z1, Z13, Z12
 	VPDPBUSD.BCST    16(DI), Z12, Z8
 	VPDPBUSD.BCST    64(DI), Z12, Z9
 	VPDPBUSD.BCST    112(DI), Z12, Z10
 	VPDPBUSD.BCST    160(DI), Z12, Z11
 	VMOVDQU32        64(R8), Z13
 	VPANDD           Z0, Z13, Z12
-	KMOVQ            264(R8), K1
-	VPADDB           Z1, Z12, K1, Z12
+	VPSLLD           $0x03, 256(R8), Z14
+	VPTERNLOGD       $0xf8, Z1, Z14, Z12
 	VPDPBUSD.BCST    4(DI), Z12, Z8
 	VPDPBUSD.BCST    52(DI), Z12, Z9
 	VPDPBUSD.BCST    100(DI), Z12, Z10
 	VPDPBUSD.BCST    148(DI), Z12, Z11
 	VPSRLD           $0x04, Z13, Z12
 	VPANDD           Z0, Z12, Z12
-	KMOVQ            296(R8), K1
-	VPADDB           Z1, Z12, K1, Z12
+	VPSRLD           $0x01, 256(R8), Z13
+	VPTERNLOGD       $0xf8, Z1, Z13, Z12
 	VPDPBUSD.BCST    20(DI), Z12, Z8
 	VPDPBUSD.BCST    68(DI), Z12, Z9
 	VPDPBUSD.BCST    116(DI), Z12, Z10
 	VPDPBUSD.BCST    164(DI), Z12, Z11
 	VMOVDQU32        128(R8), Z13
 	VPANDD           Z0, Z13, Z12
-	KMOVQ            272(R8), K1
-	VPADDB           Z1, Z12, K1, Z12
+	VPSLLD           $0x02, 256(R8), Z14
+	VPTERNLOGD       $0xf8, Z1, Z14, Z12
 	VPDPBUSD.BCST    8(DI), Z12, Z8
 	VPDPBUSD.BCST    56(DI), Z12, Z9
 	VPDPBUSD.BCST    104(DI), Z12, Z10
 	VPDPBUSD.BCST    152(DI), Z12, Z11
 	VPSRLD           $0x04, Z13, Z12
 	VPANDD           Z0, Z12, Z12
-	KMOVQ            304(R8), K1
-	VPADDB           Z1, Z12, K1, Z12
+	VPSRLD           $0x02, 256(R8), Z13
+	VPTERNLOGD       $0xf8, Z1, Z13, Z12
 	VPDPBUSD.BCST    24(DI), Z12, Z8
 	VPDPBUSD.BCST    72(DI), Z12, Z9
 	VPDPBUSD.BCST    120(DI), Z12, Z10
 	VPDPBUSD.BCST    168(DI), Z12, Z11
 	VMOVDQU32        192(R8), Z13
 	VPANDD           Z0, Z13, Z12
-	KMOVQ            280(R8), K1
-	VPADDB           Z1, Z12, K1, Z12
+	VPSLLD           $0x01, 256(R8), Z14
+	VPTERNLOGD       $0xf8, Z1, Z14, Z12
 	VPDPBUSD.BCST    12(DI), Z12, Z8
 	VPDPBUSD.BCST    60(DI), Z12, Z9
 	VPDPBUSD.BCST    108(DI), Z12, Z10
 	VPDPBUSD.BCST    156(DI), Z12, Z11
 	VPSRLD           $0x04, Z13, Z12
 	VPANDD           Z0, Z12, Z12
-	KMOVQ            312(R8), K1
-	VPADDB           Z1, Z12, K1, Z12
+	VPSRLD           $0x03, 256(R8), Z13
+	VPTERNLOGD       $0xf8, Z1, Z13, Z12
 	VPDPBUSD.BCST    28(DI), Z12, Z8
 	VPDPBUSD.BCST    76(DI), Z12, Z9
 	VPDPBUSD.BCST    124(DI), Z12, Z10
@@ -11015,7 +10425,7 @@ done120:
 	RET
 
 // func mulQ5Kx8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
-// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI
 TEXT ·mulQ5Kx8AVX512(SB), NOSPLIT, $0-80
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
@@ -11063,8 +10473,8 @@ loop129:
 	VXORPS           Z19, Z19, Z19
 	VMOVDQU32        (R8), Z21
 	VPANDD           Z0, Z21, Z20
-	KMOVQ            256(R8), K1
-	VPADDB           Z1, Z20, K1, Z20
+	VPSLLD           $0x04, 256(R8), Z22
+	VPTERNLOGD       $0xf8, Z1, Z22, Z20
 	VPDPBUSD.BCST    (DI), Z20, Z12
 	VPDPBUSD.BCST    48(DI), Z20, Z13
 	VPDPBUSD.BCST    96(DI), Z20, Z14
@@ -11075,8 +10485,8 @@ loop129:
 	VPDPBUSD.BCST    336(DI), Z20, Z19
 	VPSRLD           $0x04, Z21, Z20
 	VPANDD           Z0, Z20, Z20
-	KMOVQ            288(R8), K1
-	VPADDB           Z1, Z20, K1, Z20
+	VMOVDQU32        256(R8), Z21
+	VPTERNLOGD       $0xf8, Z1, Z21, Z20
 	VPDPBUSD.BCST    16(DI), Z20, Z12
 	VPDPBUSD.BCST    64(DI), Z20, Z13
 	VPDPBUSD.BCST    112(DI), Z20, Z14
@@ -11087,8 +10497,8 @@ loop129:
 	VPDPBUSD.BCST    352(DI), Z20, Z19
 	VMOVDQU32        64(R8), Z21
 	VPANDD           Z0, Z21, Z20
-	KMOVQ            264(R8), K1
-	VPADDB           Z1, Z20, K1, Z20
+	VPSLLD           $0x03, 256(R8), Z22
+	VPTERNLOGD       $0xf8, Z1, Z22, Z20
 	VPDPBUSD.BCST    4(DI), Z20, Z12
 	VPDPBUSD.BCST    52(DI), Z20, Z13
 	VPDPBUSD.BCST    100(DI), Z20, Z14
@@ -11099,8 +10509,8 @@ loop129:
 	VPDPBUSD.BCST    340(DI), Z20, Z19
 	VPSRLD           $0x04, Z21, Z20
 	VPANDD           Z0, Z20, Z20
-	KMOVQ            296(R8), K1
-	VPADDB           Z1, Z20, K1, Z20
+	VPSRLD           $0x01, 256(R8), Z21
+	VPTERNLOGD       $0xf8, Z1, Z21, Z20
 	VPDPBUSD.BCST    20(DI), Z20, Z12
 	VPDPBUSD.BCST    68(DI), Z20, Z13
 	VPDPBUSD.BCST    116(DI), Z20, Z14
@@ -11111,8 +10521,8 @@ loop129:
 	VPDPBUSD.BCST    356(DI), Z20, Z19
 	VMOVDQU32        128(R8), Z21
 	VPANDD           Z0, Z21, Z20
-	KMOVQ            272(R8), K1
-	VPADDB           Z1, Z20, K1, Z20
+	VPSLLD           $0x02, 256(R8), Z22
+	VPTERNLOGD       $0xf8, Z1, Z22, Z20
 	VPDPBUSD.BCST    8(DI), Z20, Z12
 	VPDPBUSD.BCST    56(DI), Z20, Z13
 	VPDPBUSD.BCST    104(DI), Z20, Z14
@@ -11123,8 +10533,8 @@ loop129:
 	VPDPBUSD.BCST    344(DI), Z20, Z19
 	VPSRLD           $0x04, Z21, Z20
 	VPANDD           Z0, Z20, Z20
-	KMOVQ            304(R8), K1
-	VPADDB           Z1, Z20, K1, Z20
+	VPSRLD           $0x02, 256(R8), Z21
+	VPTERNLOGD       $0xf8, Z1, Z21, Z20
 	VPDPBUSD.BCST    24(DI), Z20, Z12
 	VPDPBUSD.BCST    72(DI), Z20, Z13
 	VPDPBUSD.BCST    120(DI), Z20, Z14
@@ -11135,8 +10545,8 @@ loop129:
 	VPDPBUSD.BCST    360(DI), Z20, Z19
 	VMOVDQU32        192(R8), Z21
 	VPANDD           Z0, Z21, Z20
-	KMOVQ            280(R8), K1
-	VPADDB           Z1, Z20, K1, Z20
+	VPSLLD           $0x01, 256(R8), Z22
+	VPTERNLOGD       $0xf8, Z1, Z22, Z20
 	VPDPBUSD.BCST    12(DI), Z20, Z12
 	VPDPBUSD.BCST    60(DI), Z20, Z13
 	VPDPBUSD.BCST    108(DI), Z20, Z14
@@ -11147,8 +10557,8 @@ loop129:
 	VPDPBUSD.BCST    348(DI), Z20, Z19
 	VPSRLD           $0x04, Z21, Z20
 	VPANDD           Z0, Z20, Z20
-	KMOVQ            312(R8), K1
-	VPADDB           Z1, Z20, K1, Z20
+	VPSRLD           $0x03, 256(R8), Z21
+	VPTERNLOGD       $0xf8, Z1, Z21, Z20
 	VPDPBUSD.BCST    28(DI), Z20, Z12
 	VPDPBUSD.BCST    76(DI), Z20, Z13
 	VPDPBUSD.BCST    124(DI), Z20, Z14
@@ -11242,7 +10652,7 @@ done126:
 	RET
 
 // func mulQ6Kx1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
-// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI, MMX+
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
 TEXT ·mulQ6Kx1AVX512(SB), NOSPLIT, $0-80
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
@@ -11257,15 +10667,14 @@ loop131:
 	MOVQ         DX, CX
 	MOVQ         BX, DI
 	VPBROADCASTD k0f0f0f0f<>+0(SB), Z0
-	VPBROADCASTD k10101010<>+0(SB), Z1
-	VPBROADCASTD k20202020<>+0(SB), Z2
-	VXORPS       Z3, Z3, Z3
+	VPBROADCASTD k30303030<>+0(SB), Z1
+	VXORPS       Z2, Z2, Z2
 	MOVQ         blocks+32(FP), R8
 	CMPQ         R8, $+8
 	JLT          done134
 
 loop133:
-	VCVTPH2PS (DI), Z4
+	VCVTPH2PS (DI), Z3
 	ADDQ      $+32, DI
 	MOVQ      $0x00000008, R9
 	CMPQ      R9, $+1
@@ -11279,80 +10688,64 @@ loop135:
 	PREFETCHT0    2304(DI)
 	PREFETCHT0    2368(DI)
 	PREFETCHT0    2432(DI)
-	VPSLLD.BCST   $0x05, 44(CX), Z5
+	VPSLLD.BCST   $0x05, 44(CX), Z4
+	VMOVDQU32     (DI), Z5
+	VPANDD        Z0, Z5, Z5
+	VPSLLD        $0x04, 256(DI), Z6
+	VPTERNLOGD    $0xf8, Z1, Z6, Z5
+	VPDPBUSD.BCST (CX), Z5, Z4
+	VMOVDQU32     64(DI), Z5
+	VPANDD        Z0, Z5, Z5
+	VPSLLD        $0x02, 256(DI), Z6
+	VPTERNLOGD    $0xf8, Z1, Z6, Z5
+	VPDPBUSD.BCST 4(CX), Z5, Z4
+	VMOVDQU32     128(DI), Z5
+	VPANDD        Z0, Z5, Z5
+	VMOVDQU32     256(DI), Z6
+	VPTERNLOGD    $0xf8, Z1, Z6, Z5
+	VPDPBUSD.BCST 8(CX), Z5, Z4
+	VMOVDQU32     192(DI), Z5
+	VPANDD        Z0, Z5, Z5
+	VPSRLD        $0x02, 256(DI), Z6
+	VPTERNLOGD    $0xf8, Z1, Z6, Z5
+	VPDPBUSD.BCST 12(CX), Z5, Z4
+	VPMOVSXBD     384(DI), Z5
+	VCVTDQ2PS     Z5, Z5
+	VCVTDQ2PS     Z4, Z4
+	VMULPS        Z5, Z4, Z4
+	VPBROADCASTD  40(CX), Z5
+	VPSUBD.BCST   44(CX), Z5, Z5
+	VPSLLD        $0x05, Z5, Z5
 	VMOVDQU32     (DI), Z6
+	VPSRLD        $0x04, Z6, Z6
 	VPANDD        Z0, Z6, Z6
-	KMOVQ         256(DI), K1
-	VPADDB        Z1, Z6, K1, Z6
-	KMOVQ         320(DI), K1
-	VPADDB        Z2, Z6, K1, Z6
-	VPDPBUSD.BCST (CX), Z6, Z5
+	VPSLLD        $0x04, 320(DI), Z7
+	VPTERNLOGD    $0xf8, Z1, Z7, Z6
+	VPDPBUSD.BCST 16(CX), Z6, Z5
 	VMOVDQU32     64(DI), Z6
+	VPSRLD        $0x04, Z6, Z6
 	VPANDD        Z0, Z6, Z6
-	KMOVQ         264(DI), K1
-	VPADDB        Z1, Z6, K1, Z6
-	KMOVQ         328(DI), K1
-	VPADDB        Z2, Z6, K1, Z6
-	VPDPBUSD.BCST 4(CX), Z6, Z5
+	VPSLLD        $0x02, 320(DI), Z7
+	VPTERNLOGD    $0xf8, Z1, Z7, Z6
+	VPDPBUSD.BCST 20(CX), Z6, Z5
 	VMOVDQU32     128(DI), Z6
+	VPSRLD        $0x04, Z6, Z6
 	VPANDD        Z0, Z6, Z6
-	KMOVQ         272(DI), K1
-	VPADDB        Z1, Z6, K1, Z6
-	KMOVQ         336(DI), K1
-	VPADDB        Z2, Z6, K1, Z6
-	VPDPBUSD.BCST 8(CX), Z6, Z5
+	VMOVDQU32     320(DI), Z7
+	VPTERNLOGD    $0xf8, Z1, Z7, Z6
+	VPDPBUSD.BCST 24(CX), Z6, Z5
 	VMOVDQU32     192(DI), Z6
+	VPSRLD        $0x04, Z6, Z6
 	VPANDD        Z0, Z6, Z6
-	KMOVQ         280(DI), K1
-	VPADDB        Z1, Z6, K1, Z6
-	KMOVQ         344(DI), K1
-	VPADDB        Z2, Z6, K1, Z6
-	VPDPBUSD.BCST 12(CX), Z6, Z5
-	VPMOVSXBD     384(DI), Z6
+	VPSRLD        $0x02, 320(DI), Z7
+	VPTERNLOGD    $0xf8, Z1, Z7, Z6
+	VPDPBUSD.BCST 28(CX), Z6, Z5
+	VPMOVSXBD     400(DI), Z6
 	VCVTDQ2PS     Z6, Z6
 	VCVTDQ2PS     Z5, Z5
-	VMULPS        Z6, Z5, Z5
-	VPBROADCASTD  40(CX), Z6
-	VPSUBD.BCST   44(CX), Z6, Z6
-	VPSLLD        $0x05, Z6, Z6
-	VMOVDQU32     (DI), Z7
-	VPSRLD        $0x04, Z7, Z7
-	VPANDD        Z0, Z7, Z7
-	KMOVQ         288(DI), K1
-	VPADDB        Z1, Z7, K1, Z7
-	KMOVQ         352(DI), K1
-	VPADDB        Z2, Z7, K1, Z7
-	VPDPBUSD.BCST 16(CX), Z7, Z6
-	VMOVDQU32     64(DI), Z7
-	VPSRLD        $0x04, Z7, Z7
-	VPANDD        Z0, Z7, Z7
-	KMOVQ         296(DI), K1
-	VPADDB        Z1, Z7, K1, Z7
-	KMOVQ         360(DI), K1
-	VPADDB        Z2, Z7, K1, Z7
-	VPDPBUSD.BCST 20(CX), Z7, Z6
-	VMOVDQU32     128(DI), Z7
-	VPSRLD        $0x04, Z7, Z7
-	VPANDD        Z0, Z7, Z7
-	KMOVQ         304(DI), K1
-	VPADDB        Z1, Z7, K1, Z7
-	KMOVQ         368(DI), K1
-	VPADDB        Z2, Z7, K1, Z7
-	VPDPBUSD.BCST 24(CX), Z7, Z6
-	VMOVDQU32     192(DI), Z7
-	VPSRLD        $0x04, Z7, Z7
-	VPANDD        Z0, Z7, Z7
-	KMOVQ         312(DI), K1
-	VPADDB        Z1, Z7, K1, Z7
-	KMOVQ         376(DI), K1
-	VPADDB        Z2, Z7, K1, Z7
-	VPDPBUSD.BCST 28(CX), Z7, Z6
-	VPMOVSXBD     400(DI), Z7
-	VCVTDQ2PS     Z7, Z7
-	VCVTDQ2PS     Z6, Z6
-	VFMADD231PS   Z7, Z6, Z5
-	VMULPS.BCST   32(CX), Z4, Z6
-	VFMADD231PS   Z6, Z5, Z3
+	VFMADD231PS   Z6, Z5, Z4
+	VMULPS.BCST   32(CX), Z3, Z5
+	VFMADD231PS   Z5, Z4, Z2
 	ADDQ          blockStep+40(FP), CX
 	ADDQ          $+416, DI
 	SUBQ          $+1, R9
@@ -11366,7 +10759,7 @@ done136:
 
 done134:
 	MOVQ    AX, CX
-	VMOVUPS Z3, (CX)
+	VMOVUPS Z2, (CX)
 	ADDQ    yStep+56(FP), AX
 	ADDQ    actStep+64(FP), DX
 	ADDQ    panelStep+72(FP), BX
@@ -11379,7 +10772,7 @@ done132:
 	RET
 
 // func mulQ6Kx2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
-// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI
 TEXT ·mulQ6Kx2AVX512(SB), NOSPLIT, $0-80
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
@@ -11394,114 +10787,97 @@ loop137:
 	MOVQ         DX, DI
 	MOVQ         BX, R8
 	VPBROADCASTD k0f0f0f0f<>+0(SB), Z0
-	VPBROADCASTD k10101010<>+0(SB), Z1
-	VPBROADCASTD k20202020<>+0(SB), Z2
+	VPBROADCASTD k30303030<>+0(SB), Z1
+	VXORPS       Z2, Z2, Z2
 	VXORPS       Z3, Z3, Z3
-	VXORPS       Z4, Z4, Z4
 	MOVQ         blocks+32(FP), R9
 	CMPQ         R9, $+8
 	JLT          done140
 
 loop139:
-	VCVTPH2PS (R8), Z5
+	VCVTPH2PS (R8), Z4
 	ADDQ      $+32, R8
 	MOVQ      $0x00000008, R10
 	CMPQ      R10, $+1
 	JLT       done142
 
 loop141:
-	VPSLLD.BCST   $0x05, 44(DI), Z6
-	VPSLLD.BCST   $0x05, 92(DI), Z7
-	VMOVDQU32     (R8), Z8
-	VPANDD        Z0, Z8, Z8
-	KMOVQ         256(R8), K1
-	VPADDB        Z1, Z8, K1, Z8
-	KMOVQ         320(R8), K1
-	VPADDB        Z2, Z8, K1, Z8
-	VPDPBUSD.BCST (DI), Z8, Z6
-	VPDPBUSD.BCST 48(DI), Z8, Z7
-	VMOVDQU32     64(R8), Z8
-	VPANDD        Z0, Z8, Z8
-	KMOVQ         264(R8), K1
-	VPADDB        Z1, Z8, K1, Z8
-	KMOVQ         328(R8), K1
-	VPADDB        Z2, Z8, K1, Z8
-	VPDPBUSD.BCST 4(DI), Z8, Z6
-	VPDPBUSD.BCST 52(DI), Z8, Z7
-	VMOVDQU32     128(R8), Z8
-	VPANDD        Z0, Z8, Z8
-	KMOVQ         272(R8), K1
-	VPADDB        Z1, Z8, K1, Z8
-	KMOVQ         336(R8), K1
-	VPADDB        Z2, Z8, K1, Z8
-	VPDPBUSD.BCST 8(DI), Z8, Z6
-	VPDPBUSD.BCST 56(DI), Z8, Z7
-	VMOVDQU32     192(R8), Z8
-	VPANDD        Z0, Z8, Z8
-	KMOVQ         280(R8), K1
-	VPADDB        Z1, Z8, K1, Z8
-	KMOVQ         344(R8), K1
-	VPADDB        Z2, Z8, K1, Z8
-	VPDPBUSD.BCST 12(DI), Z8, Z6
-	VPDPBUSD.BCST 60(DI), Z8, Z7
-	VPMOVSXBD     384(R8), Z8
-	VCVTDQ2PS     Z8, Z8
-	VCVTDQ2PS     Z6, Z6
-	VMULPS        Z8, Z6, Z6
+	VPSLLD.BCST   $0x05, 44(DI), Z5
+	VPSLLD.BCST   $0x05, 92(DI), Z6
+	VMOVDQU32     (R8), Z7
+	VPANDD        Z0, Z7, Z7
+	VPSLLD        $0x04, 256(R8), Z8
+	VPTERNLOGD    $0xf8, Z1, Z8, Z7
+	VPDPBUSD.BCST (DI), Z7, Z5
+	VPDPBUSD.BCST 48(DI), Z7, Z6
+	VMOVDQU32     64(R8), Z7
+	VPANDD        Z0, Z7, Z7
+	VPSLLD        $0x02, 256(R8), Z8
+	VPTERNLOGD    $0xf8, Z1, Z8, Z7
+	VPDPBUSD.BCST 4(DI), Z7, Z5
+	VPDPBUSD.BCST 52(DI), Z7, Z6
+	VMOVDQU32     128(R8), Z7
+	VPANDD        Z0, Z7, Z7
+	VMOVDQU32     256(R8), Z8
+	VPTERNLOGD    $0xf8, Z1, Z8, Z7
+	VPDPBUSD.BCST 8(DI), Z7, Z5
+	VPDPBUSD.BCST 56(DI), Z7, Z6
+	VMOVDQU32     192(R8), Z7
+	VPANDD        Z0, Z7, Z7
+	VPSRLD        $0x02, 256(R8), Z8
+	VPTERNLOGD    $0xf8, Z1, Z8, Z7
+	VPDPBUSD.BCST 12(DI), Z7, Z5
+	VPDPBUSD.BCST 60(DI), Z7, Z6
+	VPMOVSXBD     384(R8), Z7
 	VCVTDQ2PS     Z7, Z7
-	VMULPS        Z8, Z7, Z7
-	VPBROADCASTD  40(DI), Z8
-	VPSUBD.BCST   44(DI), Z8, Z8
+	VCVTDQ2PS     Z5, Z5
+	VMULPS        Z7, Z5, Z5
+	VCVTDQ2PS     Z6, Z6
+	VMULPS        Z7, Z6, Z6
+	VPBROADCASTD  40(DI), Z7
+	VPSUBD.BCST   44(DI), Z7, Z7
+	VPSLLD        $0x05, Z7, Z7
+	VPBROADCASTD  88(DI), Z8
+	VPSUBD.BCST   92(DI), Z8, Z8
 	VPSLLD        $0x05, Z8, Z8
-	VPBROADCASTD  88(DI), Z9
-	VPSUBD.BCST   92(DI), Z9, Z9
-	VPSLLD        $0x05, Z9, Z9
-	VMOVDQU32     (R8), Z10
-	VPSRLD        $0x04, Z10, Z10
-	VPANDD        Z0, Z10, Z10
-	KMOVQ         288(R8), K1
-	VPADDB        Z1, Z10, K1, Z10
-	KMOVQ         352(R8), K1
-	VPADDB        Z2, Z10, K1, Z10
-	VPDPBUSD.BCST 16(DI), Z10, Z8
-	VPDPBUSD.BCST 64(DI), Z10, Z9
-	VMOVDQU32     64(R8), Z10
-	VPSRLD        $0x04, Z10, Z10
-	VPANDD        Z0, Z10, Z10
-	KMOVQ         296(R8), K1
-	VPADDB        Z1, Z10, K1, Z10
-	KMOVQ         360(R8), K1
-	VPADDB        Z2, Z10, K1, Z10
-	VPDPBUSD.BCST 20(DI), Z10, Z8
-	VPDPBUSD.BCST 68(DI), Z10, Z9
-	VMOVDQU32     128(R8), Z10
-	VPSRLD        $0x04, Z10, Z10
-	VPANDD        Z0, Z10, Z10
-	KMOVQ         304(R8), K1
-	VPADDB        Z1, Z10, K1, Z10
-	KMOVQ         368(R8), K1
-	VPADDB        Z2, Z10, K1, Z10
-	VPDPBUSD.BCST 24(DI), Z10, Z8
-	VPDPBUSD.BCST 72(DI), Z10, Z9
-	VMOVDQU32     192(R8), Z10
-	VPSRLD        $0x04, Z10, Z10
-	VPANDD        Z0, Z10, Z10
-	KMOVQ         312(R8), K1
-	VPADDB        Z1, Z10, K1, Z10
-	KMOVQ         376(R8), K1
-	VPADDB        Z2, Z10, K1, Z10
-	VPDPBUSD.BCST 28(DI), Z10, Z8
-	VPDPBUSD.BCST 76(DI), Z10, Z9
-	VPMOVSXBD     400(R8), Z10
-	VCVTDQ2PS     Z10, Z10
-	VCVTDQ2PS     Z8, Z8
-	VFMADD231PS   Z10, Z8, Z6
+	VMOVDQU32     (R8), Z9
+	VPSRLD        $0x04, Z9, Z9
+	VPANDD        Z0, Z9, Z9
+	VPSLLD        $0x04, 320(R8), Z10
+	VPTERNLOGD    $0xf8, Z1, Z10, Z9
+	VPDPBUSD.BCST 16(DI), Z9, Z7
+	VPDPBUSD.BCST 64(DI), Z9, Z8
+	VMOVDQU32     64(R8), Z9
+	VPSRLD        $0x04, Z9, Z9
+	VPANDD        Z0, Z9, Z9
+	VPSLLD        $0x02, 320(R8), Z10
+	VPTERNLOGD    $0xf8, Z1, Z10, Z9
+	VPDPBUSD.BCST 20(DI), Z9, Z7
+	VPDPBUSD.BCST 68(DI), Z9, Z8
+	VMOVDQU32     128(R8), Z9
+	VPSRLD        $0x04, Z9, Z9
+	VPANDD        Z0, Z9, Z9
+	VMOVDQU32     320(R8), Z10
+	VPTERNLOGD    $0xf8, Z1, Z10, Z9
+	VPDPBUSD.BCST 24(DI), Z9, Z7
+	VPDPBUSD.BCST 72(DI), Z9, Z8
+	VMOVDQU32     192(R8), Z9
+	VPSRLD        $0x04, Z9, Z9
+	VPANDD        Z0, Z9, Z9
+	VPSRLD        $0x02, 320(R8), Z10
+	VPTERNLOGD    $0xf8, Z1, Z10, Z9
+	VPDPBUSD.BCST 28(DI), Z9, Z7
+	VPDPBUSD.BCST 76(DI), Z9, Z8
+	VPMOVSXBD     400(R8), Z9
 	VCVTDQ2PS     Z9, Z9
-	VFMADD231PS   Z10, Z9, Z7
-	VMULPS.BCST   32(DI), Z5, Z8
-	VFMADD231PS   Z8, Z6, Z3
-	VMULPS.BCST   80(DI), Z5, Z6
-	VFMADD231PS   Z6, Z7, Z4
+	VCVTDQ2PS     Z7, Z7
+	VFMADD231PS   Z9, Z7, Z5
+	VCVTDQ2PS     Z8, Z8
+	VFMADD231PS   Z9, Z8, Z6
+	VMULPS.BCST   32(DI), Z4, Z7
+	VFMADD231PS   Z7, Z5, Z2
+	VMULPS.BCST   80(DI), Z4, Z5
+	VFMADD231PS   Z5, Z6, Z3
 	ADDQ          blockStep+40(FP), DI
 	ADDQ          $+416, R8
 	SUBQ          $+1, R10
@@ -11515,9 +10891,9 @@ done142:
 
 done140:
 	MOVQ    AX, DI
-	VMOVUPS Z3, (DI)
+	VMOVUPS Z2, (DI)
 	ADDQ    CX, DI
-	VMOVUPS Z4, (DI)
+	VMOVUPS Z3, (DI)
 	ADDQ    yStep+56(FP), AX
 	ADDQ    actStep+64(FP), DX
 	ADDQ    panelStep+72(FP), BX
@@ -11530,7 +10906,7 @@ done138:
 	RET
 
 // func mulQ6Kx4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
-// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI
 TEXT ·mulQ6Kx4AVX512(SB), NOSPLIT, $0-80
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
@@ -11545,152 +10921,135 @@ loop143:
 	MOVQ         DX, DI
 	MOVQ         BX, R8
 	VPBROADCASTD k0f0f0f0f<>+0(SB), Z0
-	VPBROADCASTD k10101010<>+0(SB), Z1
-	VPBROADCASTD k20202020<>+0(SB), Z2
+	VPBROADCASTD k30303030<>+0(SB), Z1
+	VXORPS       Z2, Z2, Z2
 	VXORPS       Z3, Z3, Z3
 	VXORPS       Z4, Z4, Z4
 	VXORPS       Z5, Z5, Z5
-	VXORPS       Z6, Z6, Z6
 	MOVQ         blocks+32(FP), R9
 	CMPQ         R9, $+8
 	JLT          done146
 
 loop145:
-	VCVTPH2PS (R8), Z7
+	VCVTPH2PS (R8), Z6
 	ADDQ      $+32, R8
 	MOVQ      $0x00000008, R10
 	CMPQ      R10, $+1
 	JLT       done148
 
 loop147:
-	VPSLLD.BCST   $0x05, 44(DI), Z8
-	VPSLLD.BCST   $0x05, 92(DI), Z9
-	VPSLLD.BCST   $0x05, 140(DI), Z10
-	VPSLLD.BCST   $0x05, 188(DI), Z11
-	VMOVDQU32     (R8), Z12
-	VPANDD        Z0, Z12, Z12
-	KMOVQ         256(R8), K1
-	VPADDB        Z1, Z12, K1, Z12
-	KMOVQ         320(R8), K1
-	VPADDB        Z2, Z12, K1, Z12
-	VPDPBUSD.BCST (DI), Z12, Z8
-	VPDPBUSD.BCST 48(DI), Z12, Z9
-	VPDPBUSD.BCST 96(DI), Z12, Z10
-	VPDPBUSD.BCST 144(DI), Z12, Z11
-	VMOVDQU32     64(R8), Z12
-	VPANDD        Z0, Z12, Z12
-	KMOVQ         264(R8), K1
-	VPADDB        Z1, Z12, K1, Z12
-	KMOVQ         328(R8), K1
-	VPADDB        Z2, Z12, K1, Z12
-	VPDPBUSD.BCST 4(DI), Z12, Z8
-	VPDPBUSD.BCST 52(DI), Z12, Z9
-	VPDPBUSD.BCST 100(DI), Z12, Z10
-	VPDPBUSD.BCST 148(DI), Z12, Z11
-	VMOVDQU32     128(R8), Z12
-	VPANDD        Z0, Z12, Z12
-	KMOVQ         272(R8), K1
-	VPADDB        Z1, Z12, K1, Z12
-	KMOVQ         336(R8), K1
-	VPADDB        Z2, Z12, K1, Z12
-	VPDPBUSD.BCST 8(DI), Z12, Z8
-	VPDPBUSD.BCST 56(DI), Z12, Z9
-	VPDPBUSD.BCST 104(DI), Z12, Z10
-	VPDPBUSD.BCST 152(DI), Z12, Z11
-	VMOVDQU32     192(R8), Z12
-	VPANDD        Z0, Z12, Z12
-	KMOVQ         280(R8), K1
-	VPADDB        Z1, Z12, K1, Z12
-	KMOVQ         344(R8), K1
-	VPADDB        Z2, Z12, K1, Z12
-	VPDPBUSD.BCST 12(DI), Z12, Z8
-	VPDPBUSD.BCST 60(DI), Z12, Z9
-	VPDPBUSD.BCST 108(DI), Z12, Z10
-	VPDPBUSD.BCST 156(DI), Z12, Z11
-	VPMOVSXBD     384(R8), Z12
-	VCVTDQ2PS     Z12, Z12
-	VCVTDQ2PS     Z8, Z8
-	VMULPS        Z12, Z8, Z8
-	VCVTDQ2PS     Z9, Z9
-	VMULPS        Z12, Z9, Z9
-	VCVTDQ2PS     Z10, Z10
-	VMULPS        Z12, Z10, Z10
+	VPSLLD.BCST   $0x05, 44(DI), Z7
+	VPSLLD.BCST   $0x05, 92(DI), Z8
+	VPSLLD.BCST   $0x05, 140(DI), Z9
+	VPSLLD.BCST   $0x05, 188(DI), Z10
+	VMOVDQU32     (R8), Z11
+	VPANDD        Z0, Z11, Z11
+	VPSLLD        $0x04, 256(R8), Z12
+	VPTERNLOGD    $0xf8, Z1, Z12, Z11
+	VPDPBUSD.BCST (DI), Z11, Z7
+	VPDPBUSD.BCST 48(DI), Z11, Z8
+	VPDPBUSD.BCST 96(DI), Z11, Z9
+	VPDPBUSD.BCST 144(DI), Z11, Z10
+	VMOVDQU32     64(R8), Z11
+	VPANDD        Z0, Z11, Z11
+	VPSLLD        $0x02, 256(R8), Z12
+	VPTERNLOGD    $0xf8, Z1, Z12, Z11
+	VPDPBUSD.BCST 4(DI), Z11, Z7
+	VPDPBUSD.BCST 52(DI), Z11, Z8
+	VPDPBUSD.BCST 100(DI), Z11, Z9
+	VPDPBUSD.BCST 148(DI), Z11, Z10
+	VMOVDQU32     128(R8), Z11
+	VPANDD        Z0, Z11, Z11
+	VMOVDQU32     256(R8), Z12
+	VPTERNLOGD    $0xf8, Z1, Z12, Z11
+	VPDPBUSD.BCST 8(DI), Z11, Z7
+	VPDPBUSD.BCST 56(DI), Z11, Z8
+	VPDPBUSD.BCST 104(DI), Z11, Z9
+	VPDPBUSD.BCST 152(DI), Z11, Z10
+	VMOVDQU32     192(R8), Z11
+	VPANDD        Z0, Z11, Z11
+	VPSRLD        $0x02, 256(R8), Z12
+	VPTERNLOGD    $0xf8, Z1, Z12, Z11
+	VPDPBUSD.BCST 12(DI), Z11, Z7
+	VPDPBUSD.BCST 60(DI), Z11, Z8
+	VPDPBUSD.BCST 108(DI), Z11, Z9
+	VPDPBUSD.BCST 156(DI), Z11, Z10
+	VPMOVSXBD     384(R8), Z11
 	VCVTDQ2PS     Z11, Z11
-	VMULPS        Z12, Z11, Z11
-	VPBROADCASTD  40(DI), Z12
-	VPSUBD.BCST   44(DI), Z12, Z12
+	VCVTDQ2PS     Z7, Z7
+	VMULPS        Z11, Z7, Z7
+	VCVTDQ2PS     Z8, Z8
+	VMULPS        Z11, Z8, Z8
+	VCVTDQ2PS     Z9, Z9
+	VMULPS        Z11, Z9, Z9
+	VCVTDQ2PS     Z10, Z10
+	VMULPS        Z11, Z10, Z10
+	VPBROADCASTD  40(DI), Z11
+	VPSUBD.BCST   44(DI), Z11, Z11
+	VPSLLD        $0x05, Z11, Z11
+	VPBROADCASTD  88(DI), Z12
+	VPSUBD.BCST   92(DI), Z12, Z12
 	VPSLLD        $0x05, Z12, Z12
-	VPBROADCASTD  88(DI), Z13
-	VPSUBD.BCST   92(DI), Z13, Z13
+	VPBROADCASTD  136(DI), Z13
+	VPSUBD.BCST   140(DI), Z13, Z13
 	VPSLLD        $0x05, Z13, Z13
-	VPBROADCASTD  136(DI), Z14
-	VPSUBD.BCST   140(DI), Z14, Z14
+	VPBROADCASTD  184(DI), Z14
+	VPSUBD.BCST   188(DI), Z14, Z14
 	VPSLLD        $0x05, Z14, Z14
-	VPBROADCASTD  184(DI), Z15
-	VPSUBD.BCST   188(DI), Z15, Z15
-	VPSLLD        $0x05, Z15, Z15
-	VMOVDQU32     (R8), Z16
-	VPSRLD        $0x04, Z16, Z16
-	VPANDD        Z0, Z16, Z16
-	KMOVQ         288(R8), K1
-	VPADDB        Z1, Z16, K1, Z16
-	KMOVQ         352(R8), K1
-	VPADDB        Z2, Z16, K1, Z16
-	VPDPBUSD.BCST 16(DI), Z16, Z12
-	VPDPBUSD.BCST 64(DI), Z16, Z13
-	VPDPBUSD.BCST 112(DI), Z16, Z14
-	VPDPBUSD.BCST 160(DI), Z16, Z15
-	VMOVDQU32     64(R8), Z16
-	VPSRLD        $0x04, Z16, Z16
-	VPANDD        Z0, Z16, Z16
-	KMOVQ         296(R8), K1
-	VPADDB        Z1, Z16, K1, Z16
-	KMOVQ         360(R8), K1
-	VPADDB        Z2, Z16, K1, Z16
-	VPDPBUSD.BCST 20(DI), Z16, Z12
-	VPDPBUSD.BCST 68(DI), Z16, Z13
-	VPDPBUSD.BCST 116(DI), Z16, Z14
-	VPDPBUSD.BCST 164(DI), Z16, Z15
-	VMOVDQU32     128(R8), Z16
-	VPSRLD        $0x04, Z16, Z16
-	VPANDD        Z0, Z16, Z16
-	KMOVQ         304(R8), K1
-	VPADDB        Z1, Z16, K1, Z16
-	KMOVQ         368(R8), K1
-	VPADDB        Z2, Z16, K1, Z16
-	VPDPBUSD.BCST 24(DI), Z16, Z12
-	VPDPBUSD.BCST 72(DI), Z16, Z13
-	VPDPBUSD.BCST 120(DI), Z16, Z14
-	VPDPBUSD.BCST 168(DI), Z16, Z15
-	VMOVDQU32     192(R8), Z16
-	VPSRLD        $0x04, Z16, Z16
-	VPANDD        Z0, Z16, Z16
-	KMOVQ         312(R8), K1
-	VPADDB        Z1, Z16, K1, Z16
-	KMOVQ         376(R8), K1
-	VPADDB        Z2, Z16, K1, Z16
-	VPDPBUSD.BCST 28(DI), Z16, Z12
-	VPDPBUSD.BCST 76(DI), Z16, Z13
-	VPDPBUSD.BCST 124(DI), Z16, Z14
-	VPDPBUSD.BCST 172(DI), Z16, Z15
-	VPMOVSXBD     400(R8), Z16
-	VCVTDQ2PS     Z16, Z16
-	VCVTDQ2PS     Z12, Z12
-	VFMADD231PS   Z16, Z12, Z8
-	VCVTDQ2PS     Z13, Z13
-	VFMADD231PS   Z16, Z13, Z9
-	VCVTDQ2PS     Z14, Z14
-	VFMADD231PS   Z16, Z14, Z10
+	VMOVDQU32     (R8), Z15
+	VPSRLD        $0x04, Z15, Z15
+	VPANDD        Z0, Z15, Z15
+	VPSLLD        $0x04, 320(R8), Z16
+	VPTERNLOGD    $0xf8, Z1, Z16, Z15
+	VPDPBUSD.BCST 16(DI), Z15, Z11
+	VPDPBUSD.BCST 64(DI), Z15, Z12
+	VPDPBUSD.BCST 112(DI), Z15, Z13
+	VPDPBUSD.BCST 160(DI), Z15, Z14
+	VMOVDQU32     64(R8), Z15
+	VPSRLD        $0x04, Z15, Z15
+	VPANDD        Z0, Z15, Z15
+	VPSLLD        $0x02, 320(R8), Z16
+	VPTERNLOGD    $0xf8, Z1, Z16, Z15
+	VPDPBUSD.BCST 20(DI), Z15, Z11
+	VPDPBUSD.BCST 68(DI), Z15, Z12
+	VPDPBUSD.BCST 116(DI), Z15, Z13
+	VPDPBUSD.BCST 164(DI), Z15, Z14
+	VMOVDQU32     128(R8), Z15
+	VPSRLD        $0x04, Z15, Z15
+	VPANDD        Z0, Z15, Z15
+	VMOVDQU32     320(R8), Z16
+	VPTERNLOGD    $0xf8, Z1, Z16, Z15
+	VPDPBUSD.BCST 24(DI), Z15, Z11
+	VPDPBUSD.BCST 72(DI), Z15, Z12
+	VPDPBUSD.BCST 120(DI), Z15, Z13
+	VPDPBUSD.BCST 168(DI), Z15, Z14
+	VMOVDQU32     192(R8), Z15
+	VPSRLD        $0x04, Z15, Z15
+	VPANDD        Z0, Z15, Z15
+	VPSRLD        $0x02, 320(R8), Z16
+	VPTERNLOGD    $0xf8, Z1, Z16, Z15
+	VPDPBUSD.BCST 28(DI), Z15, Z11
+	VPDPBUSD.BCST 76(DI), Z15, Z12
+	VPDPBUSD.BCST 124(DI), Z15, Z13
+	VPDPBUSD.BCST 172(DI), Z15, Z14
+	VPMOVSXBD     400(R8), Z15
 	VCVTDQ2PS     Z15, Z15
-	VFMADD231PS   Z16, Z15, Z11
-	VMULPS.BCST   32(DI), Z7, Z12
-	VFMADD231PS   Z12, Z8, Z3
-	VMULPS.BCST   80(DI), Z7, Z8
-	VFMADD231PS   Z8, Z9, Z4
-	VMULPS.BCST   128(DI), Z7, Z8
-	VFMADD231PS   Z8, Z10, Z5
-	VMULPS.BCST   176(DI), Z7, Z8
-	VFMADD231PS   Z8, Z11, Z6
+	VCVTDQ2PS     Z11, Z11
+	VFMADD231PS   Z15, Z11, Z7
+	VCVTDQ2PS     Z12, Z12
+	VFMADD231PS   Z15, Z12, Z8
+	VCVTDQ2PS     Z13, Z13
+	VFMADD231PS   Z15, Z13, Z9
+	VCVTDQ2PS     Z14, Z14
+	VFMADD231PS   Z15, Z14, Z10
+	VMULPS.BCST   32(DI), Z6, Z11
+	VFMADD231PS   Z11, Z7, Z2
+	VMULPS.BCST   80(DI), Z6, Z7
+	VFMADD231PS   Z7, Z8, Z3
+	VMULPS.BCST   128(DI), Z6, Z7
+	VFMADD231PS   Z7, Z9, Z4
+	VMULPS.BCST   176(DI), Z6, Z7
+	VFMADD231PS   Z7, Z10, Z5
 	ADDQ          blockStep+40(FP), DI
 	ADDQ          $+416, R8
 	SUBQ          $+1, R10
@@ -11704,13 +11063,13 @@ done148:
 
 done146:
 	MOVQ    AX, DI
+	VMOVUPS Z2, (DI)
+	ADDQ    CX, DI
 	VMOVUPS Z3, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z4, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z5, (DI)
-	ADDQ    CX, DI
-	VMOVUPS Z6, (DI)
 	ADDQ    yStep+56(FP), AX
 	ADDQ    actStep+64(FP), DX
 	ADDQ    panelStep+72(FP), BX
@@ -11723,7 +11082,7 @@ done144:
 	RET
 
 // func mulQ6Kx8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
-// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI
 TEXT ·mulQ6Kx8AVX512(SB), NOSPLIT, $0-80
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
@@ -11738,8 +11097,8 @@ loop149:
 	MOVQ         DX, DI
 	MOVQ         BX, R8
 	VPBROADCASTD k0f0f0f0f<>+0(SB), Z0
-	VPBROADCASTD k10101010<>+0(SB), Z1
-	VPBROADCASTD k20202020<>+0(SB), Z2
+	VPBROADCASTD k30303030<>+0(SB), Z1
+	VXORPS       Z2, Z2, Z2
 	VXORPS       Z3, Z3, Z3
 	VXORPS       Z4, Z4, Z4
 	VXORPS       Z5, Z5, Z5
@@ -11747,219 +11106,202 @@ loop149:
 	VXORPS       Z7, Z7, Z7
 	VXORPS       Z8, Z8, Z8
 	VXORPS       Z9, Z9, Z9
-	VXORPS       Z10, Z10, Z10
 	MOVQ         blocks+32(FP), R9
 	CMPQ         R9, $+8
 	JLT          done152
 
 loop151:
-	VCVTPH2PS (R8), Z11
+	VCVTPH2PS (R8), Z10
 	ADDQ      $+32, R8
 	MOVQ      $0x00000008, R10
 	CMPQ      R10, $+1
 	JLT       done154
 
 loop153:
-	VPSLLD.BCST   $0x05, 44(DI), Z12
-	VPSLLD.BCST   $0x05, 92(DI), Z13
-	VPSLLD.BCST   $0x05, 140(DI), Z14
-	VPSLLD.BCST   $0x05, 188(DI), Z15
-	VPSLLD.BCST   $0x05, 236(DI), Z16
-	VPSLLD.BCST   $0x05, 284(DI), Z17
-	VPSLLD.BCST   $0x05, 332(DI), Z18
-	VPSLLD.BCST   $0x05, 380(DI), Z19
-	VMOVDQU32     (R8), Z20
-	VPANDD        Z0, Z20, Z20
-	KMOVQ         256(R8), K1
-	VPADDB        Z1, Z20, K1, Z20
-	KMOVQ         320(R8), K1
-	VPADDB        Z2, Z20, K1, Z20
-	VPDPBUSD.BCST (DI), Z20, Z12
-	VPDPBUSD.BCST 48(DI), Z20, Z13
-	VPDPBUSD.BCST 96(DI), Z20, Z14
-	VPDPBUSD.BCST 144(DI), Z20, Z15
-	VPDPBUSD.BCST 192(DI), Z20, Z16
-	VPDPBUSD.BCST 240(DI), Z20, Z17
-	VPDPBUSD.BCST 288(DI), Z20, Z18
-	VPDPBUSD.BCST 336(DI), Z20, Z19
-	VMOVDQU32     64(R8), Z20
-	VPANDD        Z0, Z20, Z20
-	KMOVQ         264(R8), K1
-	VPADDB        Z1, Z20, K1, Z20
-	KMOVQ         328(R8), K1
-	VPADDB        Z2, Z20, K1, Z20
-	VPDPBUSD.BCST 4(DI), Z20, Z12
-	VPDPBUSD.BCST 52(DI), Z20, Z13
-	VPDPBUSD.BCST 100(DI), Z20, Z14
-	VPDPBUSD.BCST 148(DI), Z20, Z15
-	VPDPBUSD.BCST 196(DI), Z20, Z16
-	VPDPBUSD.BCST 244(DI), Z20, Z17
-	VPDPBUSD.BCST 292(DI), Z20, Z18
-	VPDPBUSD.BCST 340(DI), Z20, Z19
-	VMOVDQU32     128(R8), Z20
-	VPANDD        Z0, Z20, Z20
-	KMOVQ         272(R8), K1
-	VPADDB        Z1, Z20, K1, Z20
-	KMOVQ         336(R8), K1
-	VPADDB        Z2, Z20, K1, Z20
-	VPDPBUSD.BCST 8(DI), Z20, Z12
-	VPDPBUSD.BCST 56(DI), Z20, Z13
-	VPDPBUSD.BCST 104(DI), Z20, Z14
-	VPDPBUSD.BCST 152(DI), Z20, Z15
-	VPDPBUSD.BCST 200(DI), Z20, Z16
-	VPDPBUSD.BCST 248(DI), Z20, Z17
-	VPDPBUSD.BCST 296(DI), Z20, Z18
-	VPDPBUSD.BCST 344(DI), Z20, Z19
-	VMOVDQU32     192(R8), Z20
-	VPANDD        Z0, Z20, Z20
-	KMOVQ         280(R8), K1
-	VPADDB        Z1, Z20, K1, Z20
-	KMOVQ         344(R8), K1
-	VPADDB        Z2, Z20, K1, Z20
-	VPDPBUSD.BCST 12(DI), Z20, Z12
-	VPDPBUSD.BCST 60(DI), Z20, Z13
-	VPDPBUSD.BCST 108(DI), Z20, Z14
-	VPDPBUSD.BCST 156(DI), Z20, Z15
-	VPDPBUSD.BCST 204(DI), Z20, Z16
-	VPDPBUSD.BCST 252(DI), Z20, Z17
-	VPDPBUSD.BCST 300(DI), Z20, Z18
-	VPDPBUSD.BCST 348(DI), Z20, Z19
-	VPMOVSXBD     384(R8), Z20
-	VCVTDQ2PS     Z20, Z20
-	VCVTDQ2PS     Z12, Z12
-	VMULPS        Z20, Z12, Z12
-	VCVTDQ2PS     Z13, Z13
-	VMULPS        Z20, Z13, Z13
-	VCVTDQ2PS     Z14, Z14
-	VMULPS        Z20, Z14, Z14
-	VCVTDQ2PS     Z15, Z15
-	VMULPS        Z20, Z15, Z15
-	VCVTDQ2PS     Z16, Z16
-	VMULPS        Z20, Z16, Z16
-	VCVTDQ2PS     Z17, Z17
-	VMULPS        Z20, Z17, Z17
-	VCVTDQ2PS     Z18, Z18
-	VMULPS        Z20, Z18, Z18
+	VPSLLD.BCST   $0x05, 44(DI), Z11
+	VPSLLD.BCST   $0x05, 92(DI), Z12
+	VPSLLD.BCST   $0x05, 140(DI), Z13
+	VPSLLD.BCST   $0x05, 188(DI), Z14
+	VPSLLD.BCST   $0x05, 236(DI), Z15
+	VPSLLD.BCST   $0x05, 284(DI), Z16
+	VPSLLD.BCST   $0x05, 332(DI), Z17
+	VPSLLD.BCST   $0x05, 380(DI), Z18
+	VMOVDQU32     (R8), Z19
+	VPANDD        Z0, Z19, Z19
+	VPSLLD        $0x04, 256(R8), Z20
+	VPTERNLOGD    $0xf8, Z1, Z20, Z19
+	VPDPBUSD.BCST (DI), Z19, Z11
+	VPDPBUSD.BCST 48(DI), Z19, Z12
+	VPDPBUSD.BCST 96(DI), Z19, Z13
+	VPDPBUSD.BCST 144(DI), Z19, Z14
+	VPDPBUSD.BCST 192(DI), Z19, Z15
+	VPDPBUSD.BCST 240(DI), Z19, Z16
+	VPDPBUSD.BCST 288(DI), Z19, Z17
+	VPDPBUSD.BCST 336(DI), Z19, Z18
+	VMOVDQU32     64(R8), Z19
+	VPANDD        Z0, Z19, Z19
+	VPSLLD        $0x02, 256(R8), Z20
+	VPTERNLOGD    $0xf8, Z1, Z20, Z19
+	VPDPBUSD.BCST 4(DI), Z19, Z11
+	VPDPBUSD.BCST 52(DI), Z19, Z12
+	VPDPBUSD.BCST 100(DI), Z19, Z13
+	VPDPBUSD.BCST 148(DI), Z19, Z14
+	VPDPBUSD.BCST 196(DI), Z19, Z15
+	VPDPBUSD.BCST 244(DI), Z19, Z16
+	VPDPBUSD.BCST 292(DI), Z19, Z17
+	VPDPBUSD.BCST 340(DI), Z19, Z18
+	VMOVDQU32     128(R8), Z19
+	VPANDD        Z0, Z19, Z19
+	VMOVDQU32     256(R8), Z20
+	VPTERNLOGD    $0xf8, Z1, Z20, Z19
+	VPDPBUSD.BCST 8(DI), Z19, Z11
+	VPDPBUSD.BCST 56(DI), Z19, Z12
+	VPDPBUSD.BCST 104(DI), Z19, Z13
+	VPDPBUSD.BCST 152(DI), Z19, Z14
+	VPDPBUSD.BCST 200(DI), Z19, Z15
+	VPDPBUSD.BCST 248(DI), Z19, Z16
+	VPDPBUSD.BCST 296(DI), Z19, Z17
+	VPDPBUSD.BCST 344(DI), Z19, Z18
+	VMOVDQU32     192(R8), Z19
+	VPANDD        Z0, Z19, Z19
+	VPSRLD        $0x02, 256(R8), Z20
+	VPTERNLOGD    $0xf8, Z1, Z20, Z19
+	VPDPBUSD.BCST 12(DI), Z19, Z11
+	VPDPBUSD.BCST 60(DI), Z19, Z12
+	VPDPBUSD.BCST 108(DI), Z19, Z13
+	VPDPBUSD.BCST 156(DI), Z19, Z14
+	VPDPBUSD.BCST 204(DI), Z19, Z15
+	VPDPBUSD.BCST 252(DI), Z19, Z16
+	VPDPBUSD.BCST 300(DI), Z19, Z17
+	VPDPBUSD.BCST 348(DI), Z19, Z18
+	VPMOVSXBD     384(R8), Z19
 	VCVTDQ2PS     Z19, Z19
-	VMULPS        Z20, Z19, Z19
-	VPBROADCASTD  40(DI), Z20
-	VPSUBD.BCST   44(DI), Z20, Z20
+	VCVTDQ2PS     Z11, Z11
+	VMULPS        Z19, Z11, Z11
+	VCVTDQ2PS     Z12, Z12
+	VMULPS        Z19, Z12, Z12
+	VCVTDQ2PS     Z13, Z13
+	VMULPS        Z19, Z13, Z13
+	VCVTDQ2PS     Z14, Z14
+	VMULPS        Z19, Z14, Z14
+	VCVTDQ2PS     Z15, Z15
+	VMULPS        Z19, Z15, Z15
+	VCVTDQ2PS     Z16, Z16
+	VMULPS        Z19, Z16, Z16
+	VCVTDQ2PS     Z17, Z17
+	VMULPS        Z19, Z17, Z17
+	VCVTDQ2PS     Z18, Z18
+	VMULPS        Z19, Z18, Z18
+	VPBROADCASTD  40(DI), Z19
+	VPSUBD.BCST   44(DI), Z19, Z19
+	VPSLLD        $0x05, Z19, Z19
+	VPBROADCASTD  88(DI), Z20
+	VPSUBD.BCST   92(DI), Z20, Z20
 	VPSLLD        $0x05, Z20, Z20
-	VPBROADCASTD  88(DI), Z21
-	VPSUBD.BCST   92(DI), Z21, Z21
+	VPBROADCASTD  136(DI), Z21
+	VPSUBD.BCST   140(DI), Z21, Z21
 	VPSLLD        $0x05, Z21, Z21
-	VPBROADCASTD  136(DI), Z22
-	VPSUBD.BCST   140(DI), Z22, Z22
+	VPBROADCASTD  184(DI), Z22
+	VPSUBD.BCST   188(DI), Z22, Z22
 	VPSLLD        $0x05, Z22, Z22
-	VPBROADCASTD  184(DI), Z23
-	VPSUBD.BCST   188(DI), Z23, Z23
+	VPBROADCASTD  232(DI), Z23
+	VPSUBD.BCST   236(DI), Z23, Z23
 	VPSLLD        $0x05, Z23, Z23
-	VPBROADCASTD  232(DI), Z24
-	VPSUBD.BCST   236(DI), Z24, Z24
+	VPBROADCASTD  280(DI), Z24
+	VPSUBD.BCST   284(DI), Z24, Z24
 	VPSLLD        $0x05, Z24, Z24
-	VPBROADCASTD  280(DI), Z25
-	VPSUBD.BCST   284(DI), Z25, Z25
+	VPBROADCASTD  328(DI), Z25
+	VPSUBD.BCST   332(DI), Z25, Z25
 	VPSLLD        $0x05, Z25, Z25
-	VPBROADCASTD  328(DI), Z26
-	VPSUBD.BCST   332(DI), Z26, Z26
+	VPBROADCASTD  376(DI), Z26
+	VPSUBD.BCST   380(DI), Z26, Z26
 	VPSLLD        $0x05, Z26, Z26
-	VPBROADCASTD  376(DI), Z27
-	VPSUBD.BCST   380(DI), Z27, Z27
-	VPSLLD        $0x05, Z27, Z27
-	VMOVDQU32     (R8), Z28
-	VPSRLD        $0x04, Z28, Z28
-	VPANDD        Z0, Z28, Z28
-	KMOVQ         288(R8), K1
-	VPADDB        Z1, Z28, K1, Z28
-	KMOVQ         352(R8), K1
-	VPADDB        Z2, Z28, K1, Z28
-	VPDPBUSD.BCST 16(DI), Z28, Z20
-	VPDPBUSD.BCST 64(DI), Z28, Z21
-	VPDPBUSD.BCST 112(DI), Z28, Z22
-	VPDPBUSD.BCST 160(DI), Z28, Z23
-	VPDPBUSD.BCST 208(DI), Z28, Z24
-	VPDPBUSD.BCST 256(DI), Z28, Z25
-	VPDPBUSD.BCST 304(DI), Z28, Z26
-	VPDPBUSD.BCST 352(DI), Z28, Z27
-	VMOVDQU32     64(R8), Z28
-	VPSRLD        $0x04, Z28, Z28
-	VPANDD        Z0, Z28, Z28
-	KMOVQ         296(R8), K1
-	VPADDB        Z1, Z28, K1, Z28
-	KMOVQ         360(R8), K1
-	VPADDB        Z2, Z28, K1, Z28
-	VPDPBUSD.BCST 20(DI), Z28, Z20
-	VPDPBUSD.BCST 68(DI), Z28, Z21
-	VPDPBUSD.BCST 116(DI), Z28, Z22
-	VPDPBUSD.BCST 164(DI), Z28, Z23
-	VPDPBUSD.BCST 212(DI), Z28, Z24
-	VPDPBUSD.BCST 260(DI), Z28, Z25
-	VPDPBUSD.BCST 308(DI), Z28, Z26
-	VPDPBUSD.BCST 356(DI), Z28, Z27
-	VMOVDQU32     128(R8), Z28
-	VPSRLD        $0x04, Z28, Z28
-	VPANDD        Z0, Z28, Z28
-	KMOVQ         304(R8), K1
-	VPADDB        Z1, Z28, K1, Z28
-	KMOVQ         368(R8), K1
-	VPADDB        Z2, Z28, K1, Z28
-	VPDPBUSD.BCST 24(DI), Z28, Z20
-	VPDPBUSD.BCST 72(DI), Z28, Z21
-	VPDPBUSD.BCST 120(DI), Z28, Z22
-	VPDPBUSD.BCST 168(DI), Z28, Z23
-	VPDPBUSD.BCST 216(DI), Z28, Z24
-	VPDPBUSD.BCST 264(DI), Z28, Z25
-	VPDPBUSD.BCST 312(DI), Z28, Z26
-	VPDPBUSD.BCST 360(DI), Z28, Z27
-	VMOVDQU32     192(R8), Z28
-	VPSRLD        $0x04, Z28, Z28
-	VPANDD        Z0, Z28, Z28
-	KMOVQ         312(R8), K1
-	VPADDB        Z1, Z28, K1, Z28
-	KMOVQ         376(R8), K1
-	VPADDB        Z2, Z28, K1, Z28
-	VPDPBUSD.BCST 28(DI), Z28, Z20
-	VPDPBUSD.BCST 76(DI), Z28, Z21
-	VPDPBUSD.BCST 124(DI), Z28, Z22
-	VPDPBUSD.BCST 172(DI), Z28, Z23
-	VPDPBUSD.BCST 220(DI), Z28, Z24
-	VPDPBUSD.BCST 268(DI), Z28, Z25
-	VPDPBUSD.BCST 316(DI), Z28, Z26
-	VPDPBUSD.BCST 364(DI), Z28, Z27
-	VPMOVSXBD     400(R8), Z28
-	VCVTDQ2PS     Z28, Z28
-	VCVTDQ2PS     Z20, Z20
-	VFMADD231PS   Z28, Z20, Z12
-	VCVTDQ2PS     Z21, Z21
-	VFMADD231PS   Z28, Z21, Z13
-	VCVTDQ2PS     Z22, Z22
-	VFMADD231PS   Z28, Z22, Z14
-	VCVTDQ2PS     Z23, Z23
-	VFMADD231PS   Z28, Z23, Z15
-	VCVTDQ2PS     Z24, Z24
-	VFMADD231PS   Z28, Z24, Z16
-	VCVTDQ2PS     Z25, Z25
-	VFMADD231PS   Z28, Z25, Z17
-	VCVTDQ2PS     Z26, Z26
-	VFMADD231PS   Z28, Z26, Z18
+	VMOVDQU32     (R8), Z27
+	VPSRLD        $0x04, Z27, Z27
+	VPANDD        Z0, Z27, Z27
+	VPSLLD        $0x04, 320(R8), Z28
+	VPTERNLOGD    $0xf8, Z1, Z28, Z27
+	VPDPBUSD.BCST 16(DI), Z27, Z19
+	VPDPBUSD.BCST 64(DI), Z27, Z20
+	VPDPBUSD.BCST 112(DI), Z27, Z21
+	VPDPBUSD.BCST 160(DI), Z27, Z22
+	VPDPBUSD.BCST 208(DI), Z27, Z23
+	VPDPBUSD.BCST 256(DI), Z27, Z24
+	VPDPBUSD.BCST 304(DI), Z27, Z25
+	VPDPBUSD.BCST 352(DI), Z27, Z26
+	VMOVDQU32     64(R8), Z27
+	VPSRLD        $0x04, Z27, Z27
+	VPANDD        Z0, Z27, Z27
+	VPSLLD        $0x02, 320(R8), Z28
+	VPTERNLOGD    $0xf8, Z1, Z28, Z27
+	VPDPBUSD.BCST 20(DI), Z27, Z19
+	VPDPBUSD.BCST 68(DI), Z27, Z20
+	VPDPBUSD.BCST 116(DI), Z27, Z21
+	VPDPBUSD.BCST 164(DI), Z27, Z22
+	VPDPBUSD.BCST 212(DI), Z27, Z23
+	VPDPBUSD.BCST 260(DI), Z27, Z24
+	VPDPBUSD.BCST 308(DI), Z27, Z25
+	VPDPBUSD.BCST 356(DI), Z27, Z26
+	VMOVDQU32     128(R8), Z27
+	VPSRLD        $0x04, Z27, Z27
+	VPANDD        Z0, Z27, Z27
+	VMOVDQU32     320(R8), Z28
+	VPTERNLOGD    $0xf8, Z1, Z28, Z27
+	VPDPBUSD.BCST 24(DI), Z27, Z19
+	VPDPBUSD.BCST 72(DI), Z27, Z20
+	VPDPBUSD.BCST 120(DI), Z27, Z21
+	VPDPBUSD.BCST 168(DI), Z27, Z22
+	VPDPBUSD.BCST 216(DI), Z27, Z23
+	VPDPBUSD.BCST 264(DI), Z27, Z24
+	VPDPBUSD.BCST 312(DI), Z27, Z25
+	VPDPBUSD.BCST 360(DI), Z27, Z26
+	VMOVDQU32     192(R8), Z27
+	VPSRLD        $0x04, Z27, Z27
+	VPANDD        Z0, Z27, Z27
+	VPSRLD        $0x02, 320(R8), Z28
+	VPTERNLOGD    $0xf8, Z1, Z28, Z27
+	VPDPBUSD.BCST 28(DI), Z27, Z19
+	VPDPBUSD.BCST 76(DI), Z27, Z20
+	VPDPBUSD.BCST 124(DI), Z27, Z21
+	VPDPBUSD.BCST 172(DI), Z27, Z22
+	VPDPBUSD.BCST 220(DI), Z27, Z23
+	VPDPBUSD.BCST 268(DI), Z27, Z24
+	VPDPBUSD.BCST 316(DI), Z27, Z25
+	VPDPBUSD.BCST 364(DI), Z27, Z26
+	VPMOVSXBD     400(R8), Z27
 	VCVTDQ2PS     Z27, Z27
-	VFMADD231PS   Z28, Z27, Z19
-	VMULPS.BCST   32(DI), Z11, Z20
-	VFMADD231PS   Z20, Z12, Z3
-	VMULPS.BCST   80(DI), Z11, Z12
-	VFMADD231PS   Z12, Z13, Z4
-	VMULPS.BCST   128(DI), Z11, Z12
-	VFMADD231PS   Z12, Z14, Z5
-	VMULPS.BCST   176(DI), Z11, Z12
-	VFMADD231PS   Z12, Z15, Z6
-	VMULPS.BCST   224(DI), Z11, Z12
-	VFMADD231PS   Z12, Z16, Z7
-	VMULPS.BCST   272(DI), Z11, Z12
-	VFMADD231PS   Z12, Z17, Z8
-	VMULPS.BCST   320(DI), Z11, Z12
-	VFMADD231PS   Z12, Z18, Z9
-	VMULPS.BCST   368(DI), Z11, Z12
-	VFMADD231PS   Z12, Z19, Z10
+	VCVTDQ2PS     Z19, Z19
+	VFMADD231PS   Z27, Z19, Z11
+	VCVTDQ2PS     Z20, Z20
+	VFMADD231PS   Z27, Z20, Z12
+	VCVTDQ2PS     Z21, Z21
+	VFMADD231PS   Z27, Z21, Z13
+	VCVTDQ2PS     Z22, Z22
+	VFMADD231PS   Z27, Z22, Z14
+	VCVTDQ2PS     Z23, Z23
+	VFMADD231PS   Z27, Z23, Z15
+	VCVTDQ2PS     Z24, Z24
+	VFMADD231PS   Z27, Z24, Z16
+	VCVTDQ2PS     Z25, Z25
+	VFMADD231PS   Z27, Z25, Z17
+	VCVTDQ2PS     Z26, Z26
+	VFMADD231PS   Z27, Z26, Z18
+	VMULPS.BCST   32(DI), Z10, Z19
+	VFMADD231PS   Z19, Z11, Z2
+	VMULPS.BCST   80(DI), Z10, Z11
+	VFMADD231PS   Z11, Z12, Z3
+	VMULPS.BCST   128(DI), Z10, Z11
+	VFMADD231PS   Z11, Z13, Z4
+	VMULPS.BCST   176(DI), Z10, Z11
+	VFMADD231PS   Z11, Z14, Z5
+	VMULPS.BCST   224(DI), Z10, Z11
+	VFMADD231PS   Z11, Z15, Z6
+	VMULPS.BCST   272(DI), Z10, Z11
+	VFMADD231PS   Z11, Z16, Z7
+	VMULPS.BCST   320(DI), Z10, Z11
+	VFMADD231PS   Z11, Z17, Z8
+	VMULPS.BCST   368(DI), Z10, Z11
+	VFMADD231PS   Z11, Z18, Z9
 	ADDQ          blockStep+40(FP), DI
 	ADDQ          $+416, R8
 	SUBQ          $+1, R10
@@ -11973,6 +11315,8 @@ done154:
 
 done152:
 	MOVQ    AX, DI
+	VMOVUPS Z2, (DI)
+	ADDQ    CX, DI
 	VMOVUPS Z3, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z4, (DI)
@@ -11986,8 +11330,6 @@ done152:
 	VMOVUPS Z8, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z9, (DI)
-	ADDQ    CX, DI
-	VMOVUPS Z10, (DI)
 	ADDQ    yStep+56(FP), AX
 	ADDQ    actStep+64(FP), DX
 	ADDQ    panelStep+72(FP), BX

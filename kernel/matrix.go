@@ -6,8 +6,8 @@ package kernel
 //	int8 arithmetic         for each 32-block of K: codes of the 16 rows, then their scales
 //	  nibbles (q4_0 q4_1 q4_K, and the low bits of q5 and q6)
 //	                        4 vectors of 64 bytes; byte 4r+i of vector v = code[r][4v+i] | code[r][16+4v+i] << 4
-//	  high bits (q5: one plane, q6: two)
-//	                        a plane is 8 masks of 64 bits; bit 4r+i of mask v = that bit of code[r][4v+i]
+//	  high bits             q5: a vector of 64 bytes; bit g of byte 4r+i = bit 4 of code[r][4g+i], g < 8
+//	                        q6: two vectors; bits 2g and 2g+1 of byte 4r+i of vector h = bits 4 and 5 of code[r][16h+4g+i], g < 4
 //	  bytes (q8_0)          8 vectors of 64 bytes; byte 4r+i of vector v = code[r][4v+i], counted from -128
 //	  scales                f16 d[16], and f16 min[16] for q4_1 and q5_1
 //	  K-quants              before every eighth block f16 d[16] (and f16 dmin[16]); after the codes u8 scale[16] and u8 min[16] (q4_K, q5_K), or i8 scale[2][16] (q6_K)
@@ -219,28 +219,30 @@ func packNibbles(b []byte, r int, nibbles []byte) {
 	}
 }
 
-// packFifth spreads 32 high bits over the masks of a plane.
-func packFifth(plane []byte, r int, bits uint32) {
-	for v := 0; v < 8; v++ {
-		mask := binary.LittleEndian.Uint64(plane[8*v:]) | uint64(bits>>(4*v)&15)<<(4*r)
-		binary.LittleEndian.PutUint64(plane[8*v:], mask)
+// packFifth packs 32 fifth bits.
+func packFifth(high []byte, r int, bits uint32) {
+	word := uint32(0)
+	for g := range 8 {
+		word |= bits >> (4 * g) & 15 * 0x00204081 & 0x01010101 << g // bit i of four to byte i
 	}
+	binary.LittleEndian.PutUint32(high[4*r:], word)
 }
 
 // packCodes packs 32 codes of 4 + planes bits.
 func packCodes(b []byte, r int, code *[32]uint8, planes int) {
+	var high [2]uint32
 	for v := 0; v < 4; v++ {
-		low, high := binary.LittleEndian.Uint32(code[4*v:]), binary.LittleEndian.Uint32(code[16+4*v:])
-		binary.LittleEndian.PutUint32(b[64*v+4*r:], low&0x0f0f0f0f|high&0x0f0f0f0f<<4)
-		for p := 0; p < planes; p++ {
-			plane := b[256+64*p:]
-			for half, word := range [2]uint32{low, high} {
-				o := 8 * (v + 4*half)
-				bits := word >> (4 + p) & 0x01010101 * 0x01020408 >> 24 & 15 // bit i of byte i
-				mask := binary.LittleEndian.Uint64(plane[o:]) | uint64(bits)<<(4*r)
-				binary.LittleEndian.PutUint64(plane[o:], mask)
-			}
+		a, c := binary.LittleEndian.Uint32(code[4*v:]), binary.LittleEndian.Uint32(code[16+4*v:])
+		binary.LittleEndian.PutUint32(b[64*v+4*r:], a&0x0f0f0f0f|c&0x0f0f0f0f<<4)
+		if planes == 1 {
+			high[0] |= a>>4&0x01010101<<v | c>>4&0x01010101<<(4+v)
+		} else {
+			high[0] |= a >> 4 & 0x03030303 << (2 * v)
+			high[1] |= c >> 4 & 0x03030303 << (2 * v)
 		}
+	}
+	for p := range planes {
+		binary.LittleEndian.PutUint32(b[256+64*p+4*r:], high[p])
 	}
 }
 
@@ -287,8 +289,11 @@ func (w *Matrix) unpackAt(u *unpacked, panel []byte, r, i int) {
 			continue
 		}
 		c := b[64*(v%4)+j] >> (k / 16 * 4) & 15
-		for plane := 0; 256+64*plane < g.codes; plane++ {
-			c |= uint8(binary.LittleEndian.Uint64(b[256+64*plane+8*v:])>>j&1) << (4 + plane)
+		switch g.codes {
+		case 256 + 64:
+			c |= b[256+j] >> v & 1 << 4
+		case 256 + 128:
+			c |= b[256+64*(v/4)+j] >> (2 * (v % 4)) & 3 << 4
 		}
 		u.code[k] = c
 	}

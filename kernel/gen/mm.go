@@ -18,7 +18,7 @@ import (
 type weightFormat struct {
 	name   string
 	zero   int  // log2 of the zero point, -1 without
-	planes int  // of high bits over the nibbles; -1: codes are bytes
+	planes int  // high bits over the nibbles, 64 bytes for each; -1: codes are bytes
 	min    bool // a minimum for each block
 	super  bool // K-quant: 8 blocks share f16 scales, blocks have small integer ones
 	halves bool // the small scales are of 16 elements (q6_K)
@@ -59,6 +59,22 @@ func (f weightFormat) head() int {
 		return 64
 	}
 	return 32
+}
+
+// highBits are the bits over the nibble, in 4 bytes.
+func (f weightFormat) highBits() uint32 {
+	if f.planes == 2 {
+		return 0x30303030
+	}
+	return 0x10101010
+}
+
+// highAt is the vector that holds the high bits of group g, and how far they go to the left to their place in a code.
+func (f weightFormat) highAt(g int) (at, left int) {
+	if f.planes == 2 {
+		return 256 + 64*(g/4), 4 - 2*(g%4)
+	}
+	return 256, 4 - g
 }
 
 // actBlock in bytes: 32 codes, sa, smin, -sum, -low.
@@ -157,9 +173,9 @@ type codesVNNI struct {
 	v         isa
 	f         weightFormat
 	panel     reg.GPVirtual
-	low       reg.VecVirtual   // 0x0f bytes
-	bit       []reg.VecVirtual // 0x10 and 0x20 bytes
-	raw       reg.VecVirtual   // the vector that holds groups x and 4+x
+	low       reg.VecVirtual // 0x0f bytes
+	high      reg.VecVirtual // bytes of the high bits
+	raw       reg.VecVirtual // the vector that holds groups x and 4+x
 	rawVector int
 }
 
@@ -169,10 +185,9 @@ func newCodesVNNI(v isa, f weightFormat, panel reg.GPVirtual) *codesVNNI {
 		c.low = v.r()
 		v.VPBROADCASTD(v.bitsMem(0x0f0f0f0f), c.low)
 	}
-	for i := range max(f.planes, 0) {
-		b := v.r()
-		v.VPBROADCASTD(v.bitsMem(0x10101010<<i), b)
-		c.bit = append(c.bit, b)
+	if f.planes > 0 {
+		c.high = v.r()
+		v.VPBROADCASTD(v.bitsMem(f.highBits()), c.high)
 	}
 	return c
 }
@@ -195,10 +210,18 @@ func (c *codesVNNI) group(g int) reg.VecVirtual {
 		v.VPSRLD(operand.U8(4), c.raw, x)
 		v.VPANDD(c.low, x, x)
 	}
-	for i, b := range c.bit {
-		k := v.K()
-		v.KMOVQ(mem(c.panel, 256+64*i+8*g), k)
-		v.VPADDB(b, x, k, x)
+	if c.f.planes > 0 {
+		at, left := c.f.highAt(g)
+		h := v.r()
+		switch m := mem(c.panel, at); {
+		case left > 0:
+			v.VPSLLD(operand.U8(uint8(left)), m, h)
+		case left < 0:
+			v.VPSRLD(operand.U8(uint8(-left)), m, h)
+		default:
+			v.VMOVDQU32(m, h)
+		}
+		v.VPTERNLOGD(operand.U8(0xf8), c.high, h, x) // x |= h & high
 	}
 	return x
 }

@@ -89,15 +89,18 @@ func (b *halfBlock) codes(g int) reg.VecVirtual {
 		b.VPSRLD(operand.U8(4), c, c)
 	}
 	b.VPAND(b.kBits(0x0f0f0f0f), c, c)
-	for i := range b.f.planes { // bit 4r+i of the mask to byte 4r+i
-		m := b.r()
-		b.VPBROADCASTD(mem(b.panel, 256+64*i+8*g+4*b.half), m)
-		b.VPSHUFB(b.table("maskBytes", []uint32{0, 0, 0x01010101, 0x01010101, 0x02020202, 0x02020202, 0x03030303, 0x03030303}), m, m)
-		bit := b.table("maskBits", []uint32{0x08040201, 0x80402010, 0x08040201, 0x80402010, 0x08040201, 0x80402010, 0x08040201, 0x80402010})
-		b.VPAND(bit, m, m)
-		b.VPCMPEQB(bit, m, m)
-		b.VPAND(b.kBits(0x10101010<<i), m, m)
-		b.VPOR(m, c, c)
+	if b.f.planes > 0 {
+		at, left := b.f.highAt(g)
+		h := b.r()
+		b.VMOVUPS(mem(b.panel, at+32*b.half), h)
+		switch {
+		case left > 0:
+			b.VPSLLD(operand.U8(uint8(left)), h, h)
+		case left < 0:
+			b.VPSRLD(operand.U8(uint8(-left)), h, h)
+		}
+		b.VPAND(b.kBits(b.f.highBits()), h, h)
+		b.VPOR(h, c, c)
 	}
 	return c
 }
