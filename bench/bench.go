@@ -134,7 +134,15 @@ func Run(ctx context.Context, path string, o Options) (*Report, error) {
 			return nil, err
 		}
 	}
+	if slices.ContainsFunc(r.KV, (*Result).beatsFloor) {
+		r.Notes = append(r.Notes, "a share above 100 % means that something else kept the machine busy while its floor was measured: measure again on a quiet machine")
+	}
 	return r, nil
+}
+
+// beatsFloor reports a share that cannot be, beyond what measuring twice explains.
+func (res *Result) beatsFloor() bool {
+	return slices.ContainsFunc(slices.Concat(res.Prefill, res.Decode), func(s Speed) bool { return s.Floor != nil && s.Floor.Share > 1.05 })
 }
 
 // maxRows bounds what is asked for, so that a typing error is not an attempt to reserve a terabyte.

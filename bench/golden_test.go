@@ -166,12 +166,12 @@ func TestGoldenKernels(t *testing.T) {
 func TestGoldenRefusals(t *testing.T) {
 	path := golden(t, "llama_gqa")
 	for name, o := range map[string]Options{
-		"no type":     {},
-		"depth":       {KV: []string{"f16"}, Depths: []int{-1}, Decode: 1},
-		"too deep":    {KV: []string{"f16"}, Depths: []int{1 << 40}, Decode: 1},
-		"batch":       {KV: []string{"f16"}, Batch: &BatchOptions{0, 1, 1}},
-		"stream":      {KV: []string{"latent=q8"}, Depths: []int{0}, Decode: 1},
-		"cancelled":   {KV: []string{"f16"}, Depths: []int{0}, Decode: 1},
+		"no type":      {},
+		"depth":        {KV: []string{"f16"}, Depths: []int{-1}, Decode: 1},
+		"too deep":     {KV: []string{"f16"}, Depths: []int{1 << 40}, Decode: 1},
+		"batch":        {KV: []string{"f16"}, Batch: &BatchOptions{0, 1, 1}},
+		"stream":       {KV: []string{"latent=q8"}, Depths: []int{0}, Decode: 1},
+		"cancelled":    {KV: []string{"f16"}, Depths: []int{0}, Decode: 1},
 		"no tokenizer": {KV: []string{"f16"}, Quality: &QualityOptions{Text: "words without a tokenizer"}, NoFloor: true},
 	} {
 		ctx, cancel := context.WithCancel(context.Background())

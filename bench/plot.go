@@ -104,6 +104,7 @@ func Plot(r *Report, path string) error {
 		p.Legend.Add("dashed: the machine's floor", dashed)
 	}
 	p.Y.Max *= 1.25 // room for the legend
+	p.X.Max *= 1.02 // and for the last points
 	if r.Machine != nil && r.Machine.CPU != "" {
 		p.X.Label.Text += fmt.Sprintf("    (%s, %d threads, %s)", r.Machine.CPU, r.Threads, r.Machine.Level)
 	}
