@@ -36,7 +36,7 @@ type sameBits struct {
 	opt    Options
 	e      *Engine
 	ids    []int32
-	logits []float32
+	logits []float32 // of ids, then of the greedy tokens
 	greedy []int32
 	pairs  int // runs compared with the first
 	close  []func()
@@ -74,19 +74,18 @@ func (s *sameBits) feed(e *Engine, q *kvcache.Sequence, ids []int32, chunks ...i
 	return out
 }
 
-// generate continues greedily after logits, one token at a time; others take their share of each step.
-func (s *sameBits) generate(e *Engine, q *kvcache.Sequence, logits []float32, n int, others ...*kvcache.Sequence) (tokens []int32, last []float32) {
-	last = slices.Clone(logits[len(logits)-tinyVocab:])
+// generate continues greedily after logits, one token at a time, and returns the tokens and the logits with those of the tokens; others take their share of each step.
+func (s *sameBits) generate(e *Engine, q *kvcache.Sequence, logits []float32, n int, others ...*kvcache.Sequence) (tokens []int32, all []float32) {
 	for len(tokens) < n {
-		next := int32(kernel.ArgMax(last))
+		next := int32(kernel.ArgMax(logits[len(logits)-tinyVocab:]))
 		tokens = append(tokens, next)
 		feeds := []Feed{{Sequence: q, Tokens: []int32{next}}}
 		for i, o := range others {
 			feeds = append(feeds, Feed{Sequence: o, Tokens: []int32{int32(len(tokens) + i)}})
 		}
-		last = append(last[:0], s.step(e, feeds...)[:tinyVocab]...)
+		logits = append(logits, s.step(e, feeds...)[:tinyVocab]...)
 	}
-	return tokens, last
+	return tokens, logits
 }
 
 // same compares logits of the rows from `from` on, and greedy tokens.
@@ -144,7 +143,7 @@ func inBatch(s *sameBits) {
 		}
 		logits = append(logits, s.step(e, feeds...)[lead*tinyVocab:][:rows*tinyVocab]...)
 	}
-	greedy, _ := s.generate(e, q, logits, sameBitsGreedy, others[0].q, others[1].q, others[2].q, others[3].q)
+	greedy, logits := s.generate(e, q, logits, sameBitsGreedy, others[0].q, others[1].q, others[2].q, others[3].q)
 	s.same("batch of 5", 0, logits, greedy)
 	q.Close()
 	for _, o := range others {
@@ -161,7 +160,7 @@ func withPrefix(s *sameBits) {
 		s.t.Errorf("%s: a prefix of %d rows was adopted, want %d", s.what, rows, want)
 	}
 	logits := s.feed(s.e, q, s.ids, len(s.ids))
-	greedy, _ := s.generate(s.e, q, logits, sameBitsGreedy)
+	greedy, logits := s.generate(s.e, q, logits, sameBitsGreedy)
 	s.same("prefix adopted", rows, logits, greedy)
 }
 
@@ -170,7 +169,7 @@ func byThreads(s *sameBits) {
 		e := s.engine(n)
 		q := e.Store.NewSequence("")
 		logits := s.feed(e, q, s.ids, len(s.ids))
-		greedy, _ := s.generate(e, q, logits, sameBitsGreedy)
+		greedy, logits := s.generate(e, q, logits, sameBitsGreedy)
 		s.same(fmt.Sprint(n, " threads"), 0, logits, greedy)
 	}
 }
@@ -185,7 +184,7 @@ func byChunks(s *sameBits) {
 		}
 		q := s.e.Store.NewSequence("")
 		logits := s.feed(s.e, q, s.ids, chunks...)
-		greedy, _ := s.generate(s.e, q, logits, sameBitsGreedy)
+		greedy, logits := s.generate(s.e, q, logits, sameBitsGreedy)
 		s.same(fmt.Sprint("chunks of ", chunks), 0, logits, greedy)
 		q.Close()
 	}
@@ -207,7 +206,7 @@ func afterRestore(s *sameBits) {
 		s.t.Fatal(s.what, notice, err)
 	}
 	logits = append(logits, s.feed(e, r, s.ids, len(s.ids))...)
-	greedy, _ := s.generate(e, r, logits, sameBitsGreedy)
+	greedy, logits := s.generate(e, r, logits, sameBitsGreedy)
 	s.same("restored", 0, logits, greedy)
 }
 
@@ -224,8 +223,8 @@ func afterPreemption(s *sameBits) {
 	s.feed(s.e, o, tinyTokens(len(s.ids), 99), 100)
 	q = s.e.Store.NewSequence("")
 	all := s.feed(s.e, q, tokens, len(tokens))
-	more, _ := s.generate(s.e, q, all, sameBitsGreedy-before)
-	s.same("preempted", 0, all[:len(logits)], append(greedy, more...))
+	more, all := s.generate(s.e, q, all, sameBitsGreedy-before)
+	s.same("preempted", 0, all, append(greedy, more...))
 	q.Close()
 	o.Close()
 }
@@ -261,7 +260,7 @@ func TestSameBits(t *testing.T) {
 				s.e = s.engine(1)
 				q := s.e.Store.NewSequence("")
 				s.logits = s.feed(s.e, q, s.ids, rows)
-				s.greedy, _ = s.generate(s.e, q, s.logits, sameBitsGreedy)
+				s.greedy, s.logits = s.generate(s.e, q, s.logits, sameBitsGreedy)
 				q.Close()
 				for _, way := range sameBitsWays {
 					had := s.pairs
