@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -96,10 +97,20 @@ func describe(s *setting, n int) string {
 	say("memory", field("/proc/meminfo", "MemTotal"))
 	say("huge pages", line("/sys/kernel/mm/transparent_hugepage/enabled"))
 	say("system", strings.TrimSpace(runtime.GOOS+" "+line("/proc/sys/kernel/osrelease")))
-	say("load average before", line("/proc/loadavg"))
+	say("load average before", quiet(line("/proc/loadavg")))
 	say("lowkey", strings.TrimSpace(revision()+" "+runtime.Version()))
 	say("alternations", fmt.Sprint(n))
 	return b.String()
+}
+
+// quiet marks a load average of a machine on which something else runs: such numbers are no result.
+func quiet(load string) string {
+	if first, _, _ := strings.Cut(load, " "); first != "" {
+		if v, err := strconv.ParseFloat(first, 64); err == nil && v > 0.5 {
+			return load + " -- NOT QUIET, ratios from this run mean nothing"
+		}
+	}
+	return load
 }
 
 func shorten(path string) string {
