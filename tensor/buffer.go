@@ -65,7 +65,6 @@ func (w Weight) Check(shape ...int) error {
 // Linear is a packed weight [out, in] with an optional bias.
 type Linear struct {
 	m    *kernel.Matrix
-	mem  *kernel.Mem
 	bias []float32
 }
 
@@ -97,15 +96,33 @@ type Packer struct {
 	Arith kernel.Arith   // for quantised weights
 	To    *kernel.Format // quantise at load to this format; nil keeps the file's
 	bytes int64
-	all   []*Linear
+	slabs []*kernel.Mem
+	free  []byte // of the last slab
 }
 
 // Free gives back everything that was packed.
 func (p *Packer) Free() {
-	for _, l := range p.all {
-		l.mem.Free()
+	for _, s := range p.slabs {
+		s.Free()
 	}
-	p.all, p.bytes = nil, 0
+	p.slabs, p.free, p.bytes = nil, nil, 0
+}
+
+// slabBytes is what is reserved at once for small matrices, so that they share huge pages; what stays unwritten takes no memory.
+const slabBytes = 64 << 20
+
+// take cuts n bytes, aligned to a cache line, from a slab.
+func (p *Packer) take(n int64) ([]byte, error) {
+	if room := (n + 63) &^ 63; int64(len(p.free)) < room {
+		s, err := kernel.Alloc(max(room, slabBytes))
+		if err != nil {
+			return nil, err
+		}
+		p.slabs, p.free = append(p.slabs, s), s.Bytes()
+	}
+	b := p.free[:n:n]
+	p.free = p.free[min(int64(len(p.free)), (n+63)&^63):]
+	return b, nil
 }
 
 // Bytes is what all packed weights take.
@@ -164,19 +181,16 @@ func (p *Packer) pack(f kernel.Format, rows, cols int, data []byte) (*Linear, er
 	if err != nil {
 		return nil, err
 	}
-	mem, err := kernel.Alloc(n)
+	mem, err := p.take(n)
 	if err != nil {
 		return nil, err
 	}
-	m, err := kernel.Pack(mem.Bytes()[:n], f, rows, cols, data, p.Arith, p.Pool)
+	m, err := kernel.Pack(mem, f, rows, cols, data, p.Arith, p.Pool)
 	if err != nil {
-		mem.Free()
 		return nil, err
 	}
 	p.bytes += n
-	l := &Linear{m: m, mem: mem}
-	p.all = append(p.all, l)
-	return l, nil
+	return &Linear{m: m}, nil
 }
 
 // Vector reads a small weight.
