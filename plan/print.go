@@ -76,9 +76,7 @@ func (p *Plan) Write(w io.Writer) error {
 	out.line("cache", "%s: %s B a token", p.KV.Type, number(p.KV.PerToken))
 	out.line("", "%s", p.KV.Formula)
 	rows := [][]string{{"layers", "streams", "bytes/token", "window", "page"}}
-	for _, g := range p.KV.groups() {
-		rows = append(rows, g)
-	}
+	rows = append(rows, p.KV.groups()...)
 	out.table(rows)
 	if p.KV.State > 0 {
 		out.line("state", "%s a sequence, however long", lowkey.Bytes(p.KV.State))
