@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/lowkeylm/lowkey/fault"
@@ -12,6 +14,7 @@ import (
 	"github.com/lowkeylm/lowkey/model"
 	"github.com/lowkeylm/lowkey/sample"
 	"github.com/lowkeylm/lowkey/template"
+	"github.com/lowkeylm/lowkey/tokenizer"
 )
 
 // PromptRate and DecodeRate are tokens per second of what was computed.
@@ -45,6 +48,7 @@ type Session struct {
 	seq      *kvcache.Sequence
 	logits   []float32 // of the last token
 	messages []template.Message
+	slid     bool // the sequence no longer holds the whole chat
 }
 
 // Generation says how to continue a text. The zero value is greedy, until the model ends or the context is full.
@@ -158,19 +162,38 @@ func (s *Session) Chat(ctx context.Context, text string, g Generation, stats *St
 			messages = append(messages, template.Message{Role: "system", Content: g.System})
 		}
 		messages = append(messages, template.Message{Role: "user", Content: text})
-		ids, err := s.model.EncodeChat(messages, true)
+		ids, err := s.chatTokens(messages)
 		if err != nil {
 			yield(Piece{}, err)
 			return
 		}
 		var answer []byte
-		s.run(ctx, ids, g, stats, &answer, yield)
-		s.messages = append(messages, template.Message{Role: "assistant", Content: string(answer)})
+		if s.run(ctx, ids, g, stats, &answer, yield) {
+			s.messages = append(messages, template.Message{Role: "assistant", Content: string(answer)})
+		}
 	}
 }
 
+// chatTokens is the prompt of a chat that ends with a user message. After Slide it is what the sequence holds and what the template writes after the last answer.
+func (s *Session) chatTokens(messages []template.Message) ([]int32, error) {
+	if !s.slid {
+		return s.model.EncodeChat(messages, true)
+	}
+	text, err := s.model.RenderChat(messages, true)
+	if err != nil {
+		return nil, err
+	}
+	if len(messages) > 1 {
+		answer := messages[len(messages)-2].Content
+		if i := strings.LastIndex(text, answer); i >= 0 {
+			text = text[i+len(answer):]
+		}
+	}
+	return append(slices.Clone(s.Tokens()), s.model.Tokenizer.Encode(text, tokenizer.EncodeOptions{Special: true})...), nil
+}
+
 // Slide makes room in a full context: it keeps the first sinks tokens and the last keep ones, and computes them anew as one text (attention sinks and a window,
-// arXiv 2309.17453, with recomputed rows). The chat's messages are forgotten, their last tokens are not.
+// arXiv 2309.17453, with recomputed rows). A chat goes on from there.
 func (s *Session) Slide(ctx context.Context, sinks, keep int) error {
 	tokens := s.Tokens()
 	if sinks+keep >= len(tokens) {
@@ -178,6 +201,7 @@ func (s *Session) Slide(ctx context.Context, sinks, keep int) error {
 	}
 	kept := append(append([]int32{}, tokens[:sinks]...), tokens[len(tokens)-keep:]...)
 	s.seq.Close()
+	s.slid = true
 	_, err := s.Prompt(ctx, kept)
 	return err
 }
@@ -210,11 +234,11 @@ func (m *Model) RestoreSession(path, owner string) (s *Session, notice string, e
 // Reset forgets the chat and gives its pages back.
 func (s *Session) Reset() {
 	s.seq.Close()
-	s.messages, s.logits = nil, s.logits[:0]
+	s.messages, s.logits, s.slid = nil, s.logits[:0], false
 }
 
-// run computes the prompt and yields tokens until something ends the answer. answer, if not nil, collects the text.
-func (s *Session) run(ctx context.Context, prompt []int32, g Generation, stats *Stats, answer *[]byte, yield func(Piece, error) bool) {
+// run computes the prompt and yields tokens until something ends the answer; ok is false if that was an error. answer, if not nil, collects the text.
+func (s *Session) run(ctx context.Context, prompt []int32, g Generation, stats *Stats, answer *[]byte, yield func(Piece, error) bool) (ok bool) {
 	if stats == nil {
 		stats = new(Stats)
 	}
@@ -222,18 +246,18 @@ func (s *Session) run(ctx context.Context, prompt []int32, g Generation, stats *
 	sampler, err := sample.New(g.Sampling)
 	if err != nil {
 		yield(Piece{}, err)
-		return
+		return false
 	}
 	stopper, err := sample.NewStopper(g.Stop)
 	if err != nil {
 		yield(Piece{}, err)
-		return
+		return false
 	}
 	start := time.Now()
 	*stats = Stats{Prompt: len(prompt), KVBytesPerToken: m.Account.PerToken, Finish: "length"}
 	if stats.Reused, err = s.Prompt(ctx, prompt); err != nil {
 		yield(Piece{}, err)
-		return
+		return false
 	}
 	stats.PromptTime = time.Since(start)
 	start = time.Now()
@@ -254,7 +278,7 @@ func (s *Session) run(ctx context.Context, prompt []int32, g Generation, stats *
 		id, err := sampler.Next(s.logits, s.Tokens())
 		if err != nil {
 			yield(Piece{}, err)
-			return
+			return false
 		}
 		if m.Tokenizer.IsEOG(id) {
 			stats.Finish = "stop"
@@ -266,17 +290,17 @@ func (s *Session) run(ctx context.Context, prompt []int32, g Generation, stats *
 			lp, top, err := sample.LogProbs(s.logits, id, g.LogProbs)
 			if err != nil {
 				yield(Piece{}, err)
-				return
+				return false
 			}
 			p.LogProb, p.Top = &lp, top
 		}
 		text, stopped := stopper.Add(stream.Add(id))
 		if !emit(text, p) {
-			return
+			return true
 		}
 		if stopped {
 			stats.Finish = "stop"
-			return
+			return true
 		}
 		if s.seq.Rows() == m.Context {
 			stats.Finish = "context"
@@ -288,7 +312,7 @@ func (s *Session) run(ctx context.Context, prompt []int32, g Generation, stats *
 				break
 			}
 			yield(Piece{}, err)
-			return
+			return false
 		}
 	}
 	if rest, stopped := stopper.Add(stream.Flush()); rest != "" || stopped {
@@ -297,4 +321,5 @@ func (s *Session) run(ctx context.Context, prompt []int32, g Generation, stats *
 	if rest := stopper.Flush(); rest != "" {
 		emit(rest, Piece{Token: -1})
 	}
+	return true
 }
