@@ -1,8 +1,8 @@
 // Package lowkey runs language models whose key-value cache is small, paged, accounted for and bounded to the byte.
 //
 //	m, err := lowkey.Load("SmolLM2-135M-Instruct.Q4_1.gguf", lowkey.Options{})
-//	s, err := m.NewSession()
-//	for piece, err := range s.Chat(ctx, "Why is the sky blue?", lowkey.Generation{}) { fmt.Print(piece.Text) }
+//	s := m.NewSession("")
+//	for piece, err := range s.Chat(ctx, "Why is the sky blue?", lowkey.Generation{}, nil) { fmt.Print(piece.Text) }
 //
 // Load says what it will take before it takes it; a budget that is too small is an error that says what would fit. A Model is safe for use by one goroutine at a time.
 package lowkey
