@@ -146,7 +146,8 @@ type Step struct {
 // Put writes the new tokens' rows of one stream.
 func (s *Step) Put(stream int, x tensor.Buf) {
 	if s.Types[stream].Hadamard {
-		x = s.Hadamard(x, hadamardBlock(s.View.Planes[stream].Width))
+		x = s.Copy(x)
+		s.HadamardCols(x, 1, 0, x.Cols, hadamardBlock(s.View.Planes[stream].Width))
 	}
 	at := 0
 	for i, q := range s.Sequences {

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"os"
 
 	"github.com/lowkeylm/lowkey/attention"
 	"github.com/lowkeylm/lowkey/fault"
@@ -356,12 +355,4 @@ func activation(f *config.MLP) tensor.Activation {
 		return tensor.GELU
 	}
 	return tensor.SiLU
-}
-
-// FileBytes is the size of the model's files.
-func (m *Model) FileBytes() int64 {
-	if st, err := os.Stat(m.Path); err == nil && !st.IsDir() {
-		return st.Size()
-	}
-	return 0
 }

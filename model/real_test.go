@@ -168,12 +168,10 @@ func plainReal(t *testing.T, e *Engine, r *reference) {
 	}
 }
 
-// realLogits computes the logits at the reference's positions, and the mean negative log-likelihood of its tokens.
-func realLogits(t *testing.T, e *Engine, r *reference) ([]float32, float64) {
+// eachRow runs the reference's tokens and hands over the logits of every position.
+func eachRow(t *testing.T, e *Engine, r *reference, row func(at int, x []float32)) {
 	seq := e.Store.NewSequence("")
 	defer seq.Close()
-	out := make([]float32, len(r.logits))
-	nll := 0.0
 	for at := 0; at < len(r.ids); at += 100 {
 		n := min(100, len(r.ids)-at)
 		y, err := e.Step([]Feed{{Sequence: seq, Tokens: r.ids[at : at+n], All: true}})
@@ -181,17 +179,25 @@ func realLogits(t *testing.T, e *Engine, r *reference) ([]float32, float64) {
 			t.Fatal(err)
 		}
 		for j := 0; j < n; j++ {
-			row := y.Float32s()[j*r.vocab:][:r.vocab]
-			for i, p := range r.at {
-				if int(p) == at+j {
-					copy(out[i*r.vocab:], row)
-				}
-			}
-			if next := at + j + 1; next < len(r.ids) {
-				nll -= logProb(row, r.ids[next])
-			}
+			row(at+j, y.Slice(j, j+1).Float32s())
 		}
 	}
+}
+
+// realLogits computes the logits at the reference's positions, and the mean negative log-likelihood of its tokens.
+func realLogits(t *testing.T, e *Engine, r *reference) ([]float32, float64) {
+	out := make([]float32, len(r.logits))
+	nll := 0.0
+	eachRow(t, e, r, func(at int, row []float32) {
+		for i, p := range r.at {
+			if int(p) == at {
+				copy(out[i*r.vocab:], row)
+			}
+		}
+		if next := at + 1; next < len(r.ids) {
+			nll -= logProb(row, r.ids[next])
+		}
+	})
 	return out, nll / float64(len(r.ids)-1)
 }
 
@@ -231,27 +237,17 @@ func TestRealQuality(t *testing.T) {
 }
 
 func quality(t *testing.T, e *Engine, r *reference) (kl, top1 float64) {
-	seq := e.Store.NewSequence("")
-	defer seq.Close()
 	agree := 0
-	for at := 0; at < len(r.ids); at += 100 {
-		n := min(100, len(r.ids)-at)
-		y, err := e.Step([]Feed{{Sequence: seq, Tokens: r.ids[at : at+n], All: true}})
-		if err != nil {
-			t.Fatal(err)
+	eachRow(t, e, r, func(at int, row []float32) {
+		if kernel.ArgMax(row) == int(r.topIDs[at*20]) {
+			agree++
 		}
-		for j := 0; j < n; j++ {
-			row := y.Float32s()[j*r.vocab:][:r.vocab]
-			if kernel.ArgMax(row) == int(r.topIDs[(at+j)*20]) {
-				agree++
-			}
-			for i, p := range r.at {
-				if int(p) == at+j {
-					kl += divergence(r.logits[i*r.vocab:][:r.vocab], row) / float64(len(r.at))
-				}
+		for i, p := range r.at {
+			if int(p) == at {
+				kl += divergence(r.logits[i*r.vocab:][:r.vocab], row) / float64(len(r.at))
 			}
 		}
-	}
+	})
 	return kl, float64(agree) / float64(len(r.ids))
 }
 

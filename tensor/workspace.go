@@ -366,15 +366,7 @@ func rope(x Buf, heads, from int, r *Rope, t *angles, lo, hi int) {
 	}
 }
 
-// Hadamard turns every block of `block` columns, a power of two, in a copy of x.
-func (w *Workspace) Hadamard(x Buf, block int) Buf {
-	y := w.New(x.Rows, x.Cols)
-	copy(y.x, x.x)
-	w.HadamardCols(y, 1, 0, x.Cols, block)
-	return y
-}
-
-// HadamardCols turns columns [from, to) of every head in place, block by block.
+// HadamardCols turns columns [from, to) of every head in place, in blocks of `block` columns, a power of two.
 func (w *Workspace) HadamardCols(x Buf, heads, from, to, block int) {
 	n := x.Cols / heads
 	for i := 0; i < x.Rows*heads; i++ {

@@ -94,7 +94,7 @@ func readIDs(path string) ([]int32, error) {
 		if err != nil {
 			return nil, bad("cannot be read", "")
 		}
-		for _, word := range strings.FieldsFunc(string(b), func(r rune) bool { return strings.ContainsRune(" \t\r\n,[]", r) }) {
+		for _, word := range numberWords(string(b)) {
 			n, err := strconv.ParseInt(word, 10, 64)
 			if err != nil {
 				return nil, bad(fmt.Sprintf("%q is no number", word), "")

@@ -25,6 +25,11 @@ func textArg(args []string) (string, error) {
 	return string(b), err
 }
 
+// numberWords splits a list of numbers, written with spaces, commas or as JSON.
+func numberWords(text string) []string {
+	return strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" \t\r\n,[]", r) })
+}
+
 func tokenizeCommand() *cobra.Command {
 	var path string
 	var plain, bos, asJSON, pieces bool
@@ -87,7 +92,7 @@ func detokenizeCommand() *cobra.Command {
 				return err
 			}
 			var ids []int32
-			for _, word := range strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" \t\r\n,[]", r) }) {
+			for _, word := range numberWords(text) {
 				id, err := strconv.Atoi(word)
 				if err != nil || id < 0 || id >= t.Vocab() {
 					return fault.New(fault.BadInput, "token id", word, fmt.Sprintf("ids are 0 to %d", t.Vocab()-1), "")
