@@ -15,6 +15,8 @@ import (
 type Design interface {
 	// Layout is what a token leaves behind.
 	Layout() kvcache.Layout
+	// Params lists the weights that the design's file names, as training starts them; biases are left out.
+	Params() []Param
 	// Forward is the definition: x [T, hidden] at positions pos -> [T, hidden].
 	Forward(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) tensor.Tensor
 	// Bind packs the weights for the cached step, folding what folds.
@@ -29,6 +31,23 @@ type Cached interface {
 	Step(s *Step, x tensor.Buf) tensor.Buf
 }
 
+// Param is a weight that training makes. Shape is [out, in] or [n].
+type Param struct {
+	Name  string
+	Shape []int
+	Init  Init
+}
+
+// Init says how a weight starts.
+type Init uint8
+
+const (
+	Normal Init = iota // normal; its deviation is the trainer's choice, the same rule for every design
+	Output             // as Normal, divided by sqrt(2 layers): what writes into the residual stream
+	Zeros
+	Ones
+)
+
 // Weights finds a layer's tensors by the design's names ("q", "q.bias", "kv_a_norm").
 type Weights interface {
 	Get(name string) (tensor.Weight, bool)
@@ -40,7 +59,7 @@ func leaf(o tensor.Ops, w Weights, name string) tensor.Tensor {
 	if !ok {
 		panic("attention: no weight " + name)
 	}
-	return o.Leaf(t.Shape, t.Float32s())
+	return o.Weight(t)
 }
 
 // linear is x Wᵀ + bias, where there is a bias.

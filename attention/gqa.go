@@ -41,6 +41,22 @@ func (a GQA) Layout() kvcache.Layout {
 	}}
 }
 
+func (a GQA) Params() []Param {
+	p := []Param{{"q", []int{a.Heads * a.HeadDim, a.Hidden}, Normal}, {"k", []int{a.KVHeads * a.HeadDim, a.Hidden}, Normal},
+		{"v", []int{a.KVHeads * a.ValueDim, a.Hidden}, Normal}, {"o", []int{a.Hidden, a.Heads * a.ValueDim}, Output}}
+	if a.QKNorm {
+		q, k := a.HeadDim, a.HeadDim
+		if a.NormWhole {
+			q, k = a.Heads*a.HeadDim, a.KVHeads*a.HeadDim
+		}
+		p = append(p, Param{"q_norm", []int{q}, Ones}, Param{"k_norm", []int{k}, Ones})
+	}
+	if a.Sinks {
+		p = append(p, Param{"sinks", []int{a.Heads}, Zeros})
+	}
+	return p
+}
+
 func (a GQA) norm(heads int) tensor.Norm {
 	n := tensor.Norm{Eps: a.NormEps, PlusOne: a.NormPlusOne, Groups: heads}
 	if a.NormWhole {

@@ -33,6 +33,19 @@ func (a MFA) Layout() kvcache.Layout {
 	}}
 }
 
+func (a MFA) Params() []Param {
+	return append(a.queryParams(), Param{"k", []int{a.HeadDim, a.Hidden}, Normal}, Param{"v", []int{a.HeadDim, a.Hidden}, Normal},
+		Param{"o", []int{a.Hidden, a.Heads * a.HeadDim}, Output})
+}
+
+func (a MFA) queryParams() []Param {
+	p := []Param{{"q_a", []int{a.QRank, a.Hidden}, Normal}, {"q_b", []int{a.Heads * a.HeadDim, a.QRank}, Normal}}
+	if a.Norm {
+		p = append(p, Param{"q_norm", []int{a.QRank}, Ones})
+	}
+	return p
+}
+
 // query is the shared bottleneck and the heads it is turned into.
 func (a MFA) query(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) tensor.Tensor {
 	c := linear(o, w, "q_a", x)

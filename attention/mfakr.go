@@ -27,6 +27,12 @@ func (a MFAKR) Layout() kvcache.Layout {
 	return kvcache.Layout{Streams: []kvcache.Stream{{Name: "k", Heads: 1, Width: a.HeadDim, Role: kvcache.Both, Rope: kvcache.Before}}}
 }
 
+func (a MFAKR) Params() []Param {
+	C := a.HeadDim
+	return append(a.queryParams(), Param{"k", []int{C, a.Hidden}, Normal}, Param{"alpha", []int{C}, Zeros}, Param{"n", []int{C, C}, Normal},
+		Param{"o", []int{a.Hidden, a.Heads * C}, Output})
+}
+
 func (a MFAKR) Forward(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) tensor.Tensor {
 	q := a.query(o, w, x, pos)
 	raw := linear(o, w, "k", x)

@@ -41,6 +41,16 @@ func (a MLA) Layout() kvcache.Layout {
 	}}
 }
 
+func (a MLA) Params() []Param {
+	n, r := a.Heads, a.KVRank
+	q := []Param{{"q", []int{n * (a.Nope + a.RopeDim), a.Hidden}, Normal}}
+	if a.QRank > 0 {
+		q = []Param{{"q_a", []int{a.QRank, a.Hidden}, Normal}, {"q_a_norm", []int{a.QRank}, Ones}, {"q_b", []int{n * (a.Nope + a.RopeDim), a.QRank}, Normal}}
+	}
+	return append(q, Param{"kv_a", []int{r + a.RopeDim, a.Hidden}, Normal}, Param{"kv_a_norm", []int{r}, Ones},
+		Param{"kv_b", []int{n * (a.Nope + a.ValueDim), r}, Normal}, Param{"o", []int{a.Hidden, n * a.ValueDim}, Output})
+}
+
 func (a MLA) Forward(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) tensor.Tensor {
 	n := a.Heads
 	q := x

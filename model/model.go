@@ -264,7 +264,7 @@ func (m *Model) lmHead() (tensor.Weight, bool, error) {
 // Forward is the definition: logits [T, vocab] of a whole sequence on any Ops, and each layer's attention output where keep asks for it.
 func (m *Model) Forward(o tensor.Ops, ids []int32, keep func(layer int, attn tensor.Tensor)) tensor.Tensor {
 	c := m.Config
-	leaf := func(w tensor.Weight) tensor.Tensor { return o.Leaf(w.Shape, w.Float32s()) }
+	leaf := func(w tensor.Weight) tensor.Tensor { return o.Weight(w) }
 	norm := func(x tensor.Tensor, weight, bias func() (tensor.Weight, bool)) tensor.Tensor {
 		var wt, bt tensor.Tensor
 		if w, ok := weight(); ok {
@@ -329,9 +329,9 @@ func (m *Model) Forward(o tensor.Ops, ids []int32, keep func(layer int, attn ten
 func forwardMLP(o tensor.Ops, w layerWeights, f *config.MLP, x tensor.Tensor) tensor.Tensor {
 	linear := func(name string, x tensor.Tensor) tensor.Tensor {
 		t, _ := w.Get(name)
-		y := o.MatMul(x, o.Leaf(t.Shape, t.Float32s()))
+		y := o.MatMul(x, o.Weight(t))
 		if b, ok := w.Get(name + ".bias"); ok {
-			y = o.AddBias(y, o.Leaf(b.Shape, b.Float32s()))
+			y = o.AddBias(y, o.Weight(b))
 		}
 		return y
 	}
@@ -341,8 +341,11 @@ func forwardMLP(o tensor.Ops, w layerWeights, f *config.MLP, x tensor.Tensor) te
 		}
 		return o.GELU(x, activation(f) == tensor.GELUTanh)
 	}
-	if f.Kind == config.Plain {
+	switch {
+	case f.Kind == config.Plain:
 		return linear("down", act(linear("up", x)))
+	case activation(f) == tensor.SiLU:
+		return linear("down", o.SwiGLU(linear("gate", x), linear("up", x)))
 	}
 	return linear("down", o.Mul(act(linear("gate", x)), linear("up", x)))
 }

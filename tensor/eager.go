@@ -114,6 +114,8 @@ func (eager[T]) Leaf(shape []int, data []float32) Tensor {
 	return a
 }
 
+func (o eager[T]) Weight(w Weight) Tensor { return o.Leaf(w.Shape, w.Float32s()) }
+
 func (eager[T]) Values(t Tensor) []float64 {
 	a := arr[T]("Values", t)
 	out := make([]float64, len(a.data))

@@ -117,3 +117,5 @@ func (eager[T]) Softcap(x Tensor, c float64) Tensor {
 	}
 	return each[T]("Softcap", x, func(v float64) float64 { return c * math.Tanh(v/c) })
 }
+
+func (o eager[T]) SwiGLU(gate, up Tensor) Tensor { return o.Mul(o.SiLU(gate), up) }

@@ -23,6 +23,8 @@ type Ops interface {
 	// Leaf makes a weight or an input of one or two dimensions. data is row-major, len(data) is the product of shape; it may be
 	// kept without a copy, so the caller must not change it while the tensor is in use.
 	Leaf(shape []int, data []float32) Tensor
+	// Weight brings a model's tensor in: a leaf, which a recording Ops may know as a parameter by the place of w.Data.
+	Weight(w Weight) Tensor
 	// Values reads a tensor out, row-major, as a copy.
 	Values(t Tensor) []float64
 
@@ -63,6 +65,8 @@ type Ops interface {
 	// Attend is causal softmax attention: q [T, Heads*dk], k [T, KVHeads*dk], v [T, KVHeads*dv] -> [T, Heads*dv].
 	Attend(q, k, v Tensor, spec Attend) Tensor
 
+	// SwiGLU is SiLU(gate) up, element by element (arXiv 2002.05202).
+	SwiGLU(gate, up Tensor) Tensor
 	// SiLU is x sigmoid(x); Sigmoid is 1/(1+e^-x).
 	SiLU(x Tensor) Tensor
 	Sigmoid(x Tensor) Tensor
