@@ -1,4 +1,4 @@
-// The eager ops that move columns and turn heads: Cols, Concat, their per-head forms, and RoPE.
+// The eager ops that move columns and turn or make heads: Cols, Concat, their per-head forms, Outer, and RoPE.
 package tensor
 
 import "math"
@@ -78,6 +78,27 @@ func headConcat[T float](op string, heads int, xs []Tensor) Tensor {
 			for _, p := range parts {
 				n := p.cols() / heads
 				out = out[copy(out, p.row(r)[h*n:(h+1)*n]):]
+			}
+		}
+	}
+	return y
+}
+
+func (e eager[T]) Outer(a, b Tensor, heads, rank int, scale float64) Tensor {
+	x, z := mat[T]("Outer", a), mat[T]("Outer", b)
+	if heads < 1 || rank < 1 || x.cols() != heads*rank || z.cols()%rank != 0 || x.rows() != z.rows() {
+		bad("Outer", "a %v, b %v, %d heads, rank %d", x.shape, z.shape, heads, rank)
+	}
+	width := z.cols() / rank
+	y := newMat[T](x.rows(), heads*width)
+	for t := range x.rows() {
+		for h := range heads {
+			out := y.row(t)[h*width : (h+1)*width]
+			for r := range rank {
+				f := x.row(t)[h*rank+r] * T(scale)
+				for j, v := range z.row(t)[r*width : (r+1)*width] {
+					out[j] += T(f * v)
+				}
 			}
 		}
 	}

@@ -62,6 +62,10 @@ type Ops interface {
 	// HeadRepeat gives every head the same slice: x [T, width] -> [T, heads*width], as for MLA's one rotary key.
 	HeadRepeat(x Tensor, heads int) Tensor
 
+	// Outer sums outer products of a factor over heads and one over channels, as TPA makes its heads: a [T, heads*rank],
+	// b [T, rank*width] -> y [T, heads*width], y[t, h*width+j] = scale * sum over r of a[t, h*rank+r] * b[t, r*width+j].
+	Outer(a, b Tensor, heads, rank int, scale float64) Tensor
+
 	// Attend is causal softmax attention: q [T, Heads*dk], k [T, KVHeads*dk], v [T, KVHeads*dv] -> [T, Heads*dv].
 	Attend(q, k, v Tensor, spec Attend) Tensor
 
