@@ -393,7 +393,7 @@ func TestPanicsNameOpAndShapes(t *testing.T) {
 		{"Concat|nothing", func() { o.Concat() }},
 		{"HeadConcat|[2 6]|4 heads", func() { o.HeadConcat(4, x) }},
 		{"HeadRepeat|0 heads", func() { o.HeadRepeat(x, 0) }},
-		{"Outer|rank 3", func() { o.Outer(x, x, 2, 3, 1) }},
+		{"Outer|4 heads, rank 2", func() { o.Outer(x, x, 4, 2, 1) }},
 		{"Attend|[2 6]|[3 4]", func() { o.Attend(x, x, y, spec) }},
 		{"Attend|3 heads over 2", func() { o.Attend(x, x, x, Attend{Heads: 3, KVHeads: 2, Scale: 1}) }},
 		{"Attend|Scale 0", func() { o.Attend(x, x, x, Attend{Heads: 2, KVHeads: 2}) }},
