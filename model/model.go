@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"github.com/lowkeylm/lowkey/attention"
 	"github.com/lowkeylm/lowkey/fault"
@@ -20,6 +22,8 @@ type Model struct {
 	Config *config.Config
 	Path   string
 	GGUF   *gguf.File // nil for a folder
+	// ConfigJSON is the bytes of config.json where the model was made by New or opened from a folder.
+	ConfigJSON []byte
 
 	src     Source
 	names   *names
@@ -92,7 +96,9 @@ func (m *Model) ropeFactors() error {
 }
 
 func (m *Model) readConfig(path string) (err error) {
-	m.Config, err = config.FromFolder(path)
+	if m.Config, err = config.FromFolder(path); err == nil {
+		m.ConfigJSON, err = os.ReadFile(filepath.Join(path, "config.json"))
+	}
 	return err
 }
 

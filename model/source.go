@@ -58,8 +58,20 @@ func (s folderSource) Tensor(name string) (tensor.Weight, bool) {
 	if !ok {
 		return tensor.Weight{}, false
 	}
+	if q8, out, in := blocks(t); q8 {
+		return tensor.Weight{Name: name, Format: kernel.Q8_0, Shape: []int{out, in}, Data: t.Data}, true
+	}
 	f, ok := map[string]kernel.Format{"F32": kernel.F32, "F16": kernel.F16, "BF16": kernel.BF16}[string(t.DType)]
 	return tensor.Weight{Name: name, Format: f, Shape: t.Shape, Data: t.Data}, ok
+}
+
+// blocks recognises a matrix [out, in] that Save stored in Q8_0: bytes [out, in/32, 34].
+func blocks(t safetensors.Tensor) (yes bool, out, in int) {
+	elems, size := kernel.Q8_0.Block()
+	if t.DType != safetensors.U8 || len(t.Shape) != 3 || t.Shape[2] != size {
+		return false, 0, 0
+	}
+	return true, t.Shape[0], t.Shape[1] * elems
 }
 
 func (s folderSource) Release(name string) {

@@ -18,11 +18,13 @@ type Weight struct {
 }
 
 // Rows and Cols read the shape of a matrix; a vector is one row.
+// Rows counts the rows of Cols values: 1 for a vector, the product of all other dimensions beyond two.
 func (w Weight) Rows() int {
-	if len(w.Shape) < 2 {
-		return 1
+	n := 1
+	for _, d := range w.Shape[:max(0, len(w.Shape)-1)] {
+		n *= d
 	}
-	return w.Shape[0]
+	return n
 }
 
 func (w Weight) Cols() int {

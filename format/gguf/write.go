@@ -9,7 +9,7 @@ import (
 	"math"
 
 	"github.com/lowkeylm/lowkey/fault"
-	"github.com/lowkeylm/lowkey/format/internal/atomicfile"
+	"github.com/lowkeylm/lowkey/internal/atomicfile"
 )
 
 // Pair is one metadata entry. Value is one of the Go types that File.Value returns: uint8 ... float64, bool, string, or a slice of one

@@ -13,7 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/lowkeylm/lowkey/fault"
-	"github.com/lowkeylm/lowkey/format/internal/atomicfile"
+	"github.com/lowkeylm/lowkey/internal/atomicfile"
 )
 
 // Write makes a file of the tensors at path, whole or not at all: written beside, synced, renamed over what was there.

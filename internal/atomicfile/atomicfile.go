@@ -31,6 +31,14 @@ func Write(path string, fill func(io.Writer) error) error {
 	return &fault.Error{Kind: fault.BadInput, Thing: path, Value: "cannot be written", WayOut: wayOut, Err: err}
 }
 
+// WriteBytes is Write of bytes at hand.
+func WriteBytes(path string, data []byte) error {
+	return Write(path, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+}
+
 func write(path string, fill func(io.Writer) error) (err error) {
 	dir, base := filepath.Split(path)
 	if base == "" || base == "." || base == ".." {
