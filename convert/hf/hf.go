@@ -1,0 +1,192 @@
+// Package hf carries models between lowkey's own folder and the folders of the Hugging Face ecosystem: Export writes one that transformers, vLLM and the tools around them load, Import brings
+// weights that were trained there back.
+//
+// There are two forms. The public one is a published architecture with the same mathematics (Llama, Mistral, Qwen 3, DeepSeek-V3, Step-3), which those engines know by name. The custom one is
+// lowkey's own configuration with two files of PyTorch beside it, for every design; it is loaded with trust_remote_code=True.
+//
+// It will not convert one design into another, nor compute on weights beyond their number type.
+package hf
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/lowkeylm/lowkey/fault"
+	"github.com/lowkeylm/lowkey/format/safetensors"
+	"github.com/lowkeylm/lowkey/model/config"
+)
+
+// The forms of Export.
+const (
+	Auto   = "auto"   // public where the design has one, else custom
+	Public = "public" // a published architecture
+	Custom = "custom" // lowkey's configuration with PyTorch code
+)
+
+// Options of Export and Import.
+type Options struct {
+	Form  string            // Auto, Public or Custom; "" is Auto. Export only
+	DType safetensors.DType // F32, BF16 or F16; "" keeps the type of each tensor
+}
+
+// Result says what was written.
+type Result struct {
+	Folder       string `json:"folder"`
+	Form         string `json:"form"`         // Public or Custom; of what was read for Import
+	Architecture string `json:"architecture"` // "LlamaForCausalLM"
+	Design       string `json:"design"`
+	DType        string `json:"dtype"` // of the matrices
+	Tensors      int    `json:"tensors"`
+	Parameters   int64  `json:"parameters"`
+	Bytes        int64  `json:"bytes"` // of model.safetensors
+}
+
+// form is how one model is written: its config.json, and how its tensors are called there.
+type form struct {
+	kind         string // Public or Custom
+	architecture string
+	fields       map[string]any
+	rename       map[string]string // a layer tensor's own name ("self_attn.q_a_proj.weight") to the form's; what is absent keeps its name
+	untie        bool              // the form's readers want lm_head beside a tied embedding
+	code         bool              // PyTorch files go along
+}
+
+// Export writes the model in folder model, in lowkey's own configuration, as the new folder dir. It is written beside and renamed: whole or not at all.
+//
+// Errors are *fault.Error: Unsupported where the form cannot say what the model is, BadInput for a dir that exists, Mismatch for weights that do not fit the configuration.
+func Export(ctx context.Context, model, dir string, o Options) (*Result, error) {
+	c, fields, err := readConfig(model)
+	if err != nil {
+		return nil, err
+	}
+	if c.ModelType != native {
+		return nil, fault.New(fault.Unsupported, model, "a model of the family "+c.ModelType, "export writes models in lowkey's own configuration (model_type lowkey)",
+			"that folder is in the Hugging Face form already")
+	}
+	f, err := chooseForm(o.Form, c, fields)
+	if err != nil {
+		return nil, err
+	}
+	tensors, closeAll, err := readWeights(model, c, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer closeAll()
+	r := &Result{Folder: dir, Form: f.kind, Architecture: f.architecture, Design: c.Layers[0].Attention.Design}
+	return r, writeFolder(ctx, dir, func(temp string) error {
+		if tensors, err = f.named(tensors, c); err != nil {
+			return err
+		}
+		if err := writeWeights(ctx, temp, tensors, o.DType, f.fields, r); err != nil {
+			return err
+		}
+		if err := writeJSON(filepath.Join(temp, "config.json"), f.fields); err != nil {
+			return err
+		}
+		if f.code {
+			if err := writeCode(temp); err != nil {
+				return err
+			}
+		}
+		return copyText(model, temp, c)
+	})
+}
+
+const native = "lowkey"
+
+// readConfig reads a folder's configuration twice: as lowkey understands it, and as it is written.
+func readConfig(folder string) (*config.Config, map[string]any, error) {
+	if st, err := os.Stat(folder); err == nil && !st.IsDir() {
+		return nil, nil, fault.New(fault.Unsupported, folder, "not a folder", "a model folder with config.json and model.safetensors is needed", "")
+	}
+	c, err := config.FromFolder(folder)
+	if err != nil {
+		return nil, nil, err
+	}
+	data, err := os.ReadFile(filepath.Join(folder, "config.json"))
+	if err != nil {
+		return nil, nil, fault.New(fault.BadFile, folder, "config.json cannot be read", "", "").Because(err)
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(data, &fields); err != nil {
+		return nil, nil, fault.New(fault.BadFile, filepath.Join(folder, "config.json"), "is not a JSON object", "", "").Because(err)
+	}
+	return c, fields, nil
+}
+
+func unsupportedForm(architecture, what, limit string) error {
+	return fault.New(fault.Unsupported, "the public form "+architecture, what, limit, "use --form custom")
+}
+
+func writeJSON(path string, v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeFile(path, append(data, '\n'))
+}
+
+// writeFolder makes dir by filling a folder beside it, syncing that and renaming it. On any error nothing is left.
+func writeFolder(ctx context.Context, dir string, fill func(temp string) error) (err error) {
+	dir = filepath.Clean(dir)
+	if _, err := os.Lstat(dir); err == nil {
+		return fault.New(fault.BadInput, dir, "exists already", "nothing is written over", "give a new folder, or remove that one")
+	}
+	parent := filepath.Dir(dir)
+	temp, err := os.MkdirTemp(parent, "."+filepath.Base(dir)+".*.part")
+	if err != nil {
+		return fault.New(fault.BadInput, dir, "cannot be written", "", "").Because(err)
+	}
+	defer func() {
+		if err != nil {
+			os.RemoveAll(temp)
+			var known *fault.Error
+			if !errors.As(err, &known) && !errors.Is(err, context.Canceled) {
+				err = fault.New(fault.BadInput, dir, "cannot be written", "", "").Because(err)
+			}
+		}
+	}()
+	if err := os.Chmod(temp, 0o755); err != nil { // MkdirTemp's folders are their owner's alone
+		return err
+	}
+	if err := fill(temp); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if _, err := os.Lstat(dir); err == nil { // rename would replace an empty folder
+		return fault.New(fault.BadInput, dir, "exists already", "it was made meanwhile", "give a new folder")
+	}
+	if err := os.Rename(temp, dir); err != nil {
+		return err
+	}
+	if d, err := os.Open(parent); err == nil { // so that the rename lasts through a power cut
+		_ = d.Sync()
+		d.Close()
+	}
+	return nil
+}
+
+// writeFile writes and syncs one new file.
+func writeFile(path string, data []byte) (err error) {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if e := f.Close(); err == nil {
+			err = e
+		}
+	}()
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+func text(format string, a ...any) string { return fmt.Sprintf(format, a...) }

@@ -1,0 +1,117 @@
+package hf
+
+// Import: the way back. The configuration is read as any family's is, and written in lowkey's own words.
+
+import (
+	"context"
+	"maps"
+	"path/filepath"
+	"reflect"
+
+	"github.com/lowkeylm/lowkey/fault"
+	"github.com/lowkeylm/lowkey/model/config"
+)
+
+// Import reads a folder of one of Export's forms and writes the new folder dir in lowkey's own configuration, whole or not at all.
+//
+// Errors are *fault.Error: Mismatch names a tensor with its shape and the one that the configuration needs; Unsupported names what lowkey's configuration cannot say.
+func Import(ctx context.Context, folder, dir string, o Options) (*Result, error) {
+	c, fields, err := readConfig(folder)
+	if err != nil {
+		return nil, err
+	}
+	r := &Result{Folder: dir, Form: Public, Architecture: c.Architecture}
+	var own map[string]any
+	if c.ModelType == native {
+		r.Form = Custom
+		own = maps.Clone(fields)
+		for _, key := range []string{"architectures", "auto_map", "transformers_version", "use_cache", "layer_types"} {
+			delete(own, key)
+		}
+	} else if own, err = nativeFields(c, fields); err != nil {
+		return nil, err
+	}
+	r.Design = c.Layers[0].Attention.Design
+	var rename map[string]string
+	if c.ModelType == "step3_text" {
+		rename = map[string]string{}
+		for ours, theirs := range step3Names {
+			rename[theirs] = ours
+		}
+	}
+	tensors, closeAll, err := readWeights(folder, c, rename)
+	if err != nil {
+		return nil, err
+	}
+	defer closeAll()
+	return r, writeFolder(ctx, dir, func(temp string) error {
+		if err := writeWeights(ctx, temp, tensors, o.DType, own, r); err != nil {
+			return err
+		}
+		if err := writeJSON(filepath.Join(temp, "config.json"), own); err != nil {
+			return err
+		}
+		if err := same(c, temp); err != nil {
+			return err
+		}
+		return copyText(folder, temp, c)
+	})
+}
+
+// nativeFields says a model of a public architecture in lowkey's own configuration.
+func nativeFields(c *config.Config, fields map[string]any) (map[string]any, error) {
+	switch c.ModelType {
+	case "llama", "mistral", "qwen3", "deepseek_v3", "step3_text":
+	default:
+		return nil, fault.New(fault.Unsupported, "model_type "+c.ModelType, "cannot be imported", "families: lowkey llama mistral qwen3 deepseek_v3 step3_text", "")
+	}
+	if err := c.Runnable(); err != nil { // mixtures, quantised weights
+		return nil, err
+	}
+	a, m := &c.Layers[0].Attention, &c.Layers[0].MLP
+	f := &form{fields: map[string]any{"model_type": native, "attention": a.Design,
+		"hidden_size": c.Hidden, "intermediate_size": m.Intermediate, "num_hidden_layers": len(c.Layers), "num_attention_heads": a.Heads, "vocab_size": c.Vocab,
+		"max_position_embeddings": c.MaxPosition, "rms_norm_eps": c.Norm.Eps, "hidden_act": activations[m.Activation], "tie_word_embeddings": c.TieEmbeddings,
+		"attention_bias": a.QKVBias, "mlp_bias": m.Bias}}
+	f.rope(a.Rope)
+	more := map[string]any{}
+	switch a.Design {
+	case config.MLA:
+		more = map[string]any{"kv_lora_rank": a.KVRank, "qk_nope_head_dim": a.Nope, "qk_rope_head_dim": a.RopeDim, "v_head_dim": a.ValueDim, "rope_interleave": a.Rope.Layout == config.Pairs}
+		if a.QRank > 0 {
+			more["q_lora_rank"] = a.QRank
+		}
+	case config.MFA:
+		more = map[string]any{"head_dim": a.HeadDim, "q_lora_rank": a.QRank, "q_norm": a.QNorm}
+	default:
+		more = map[string]any{"num_key_value_heads": a.KVHeads, "head_dim": a.HeadDim, "qk_norm": a.QKNorm == config.NormHead}
+		if a.Window > 0 {
+			more["sliding_window"] = a.Window
+		}
+	}
+	maps.Copy(f.fields, more)
+	for _, key := range []string{"bos_token_id", "eos_token_id", "pad_token_id", "initializer_range"} {
+		if v, ok := fields[key]; ok {
+			f.fields[key] = v
+		}
+	}
+	return f.fields, nil
+}
+
+// same makes sure that the configuration which was written means what the one that was read did: a model with something lowkey's own words lack is refused, not changed.
+func same(c *config.Config, folder string) error {
+	own, err := config.FromFolder(folder)
+	if err != nil {
+		return err
+	}
+	for i := range c.Layers {
+		if a, b := c.Layers[i], own.Layers[i]; !reflect.DeepEqual(a, b) {
+			return fault.New(fault.Unsupported, text("layer %d of %s", i, c.ModelType), text("%+v", a), text("lowkey's own configuration makes it %+v", b), "run the folder as it is: lowkey reads this family")
+		}
+	}
+	one, two := *c, *own
+	if one.EmbedScale != two.EmbedScale || one.ResidualScale != two.ResidualScale || one.LogitScale != two.LogitScale || one.Norm != two.Norm || one.TieEmbeddings != two.TieEmbeddings || one.Parallel != two.Parallel {
+		return fault.New(fault.Unsupported, "model_type "+c.ModelType, "scales or norms that lowkey's own configuration lacks", "", "run the folder as it is: lowkey reads this family")
+	}
+	return nil
+}
