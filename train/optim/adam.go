@@ -1,0 +1,78 @@
+package optim
+
+// Adam and AdamW. The arithmetic of an element is kernel.Adam's.
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/lowkeylm/lowkey/fault"
+	"github.com/lowkeylm/lowkey/kernel"
+)
+
+// AdamConfig: with Decay 0 it is Adam, else AdamW, whose decay is lr * Decay of the parameters that decay.
+type AdamConfig struct {
+	Beta1, Beta2 float64
+	Eps          float64
+	Decay        float64
+}
+
+// DefaultAdam has the values most language models are trained with.
+var DefaultAdam = AdamConfig{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, Decay: 0.1}
+
+// Check refuses values that cannot train.
+func (c AdamConfig) Check() error {
+	for _, b := range []struct {
+		name  string
+		value float64
+	}{{"beta1", c.Beta1}, {"beta2", c.Beta2}} {
+		if !(b.value >= 0 && b.value < 1) {
+			return fault.New(fault.BadInput, "adam "+b.name, fmt.Sprint(b.value), "it lies in [0, 1)", "0.9 and 0.95 are usual")
+		}
+	}
+	if !(c.Eps > 0) || math.IsInf(c.Eps, 0) {
+		return fault.New(fault.BadInput, "adam eps", fmt.Sprint(c.Eps), "it is above 0", "1e-8 is usual")
+	}
+	return checkDecay(c.Decay)
+}
+
+func checkDecay(d float64) error {
+	if !(d >= 0) || math.IsInf(d, 0) {
+		return fault.New(fault.BadInput, "weight decay", fmt.Sprint(d), "it is 0 or above", "0.1 is usual")
+	}
+	return nil
+}
+
+// Step gives the factors of step t (from 1) at the learning rate lr; decays says whether the parameter does.
+func (c AdamConfig) Step(t int, lr float64, decays bool) kernel.AdamStep {
+	s := kernel.AdamStep{
+		Beta1: c.Beta1, Beta2: c.Beta2, Shrink: 1, Eps: c.Eps,
+		Rate: lr / (1 - math.Pow(c.Beta1, float64(t))), Root: 1 / math.Sqrt(1-math.Pow(c.Beta2, float64(t))),
+	}
+	if decays {
+		s.Shrink = 1 - lr*c.Decay
+	}
+	return s
+}
+
+type adam struct {
+	elementwise
+	config AdamConfig
+}
+
+// NewAdam trains params by Adam or AdamW. config must pass Check.
+func NewAdam(pool *kernel.Pool, params []*Param, config AdamConfig) Optimizer {
+	return &adam{newElementwise(pool, params, "m", "v"), config}
+}
+
+func (a *adam) Step(lr float64) {
+	a.steps++
+	plain, decayed := a.config.Step(a.steps, lr, false), a.config.Step(a.steps, lr, true)
+	a.each(func(p *Param, data, grad, m, v []float32) {
+		s := plain
+		if p.Decay {
+			s = decayed
+		}
+		kernel.Adam(data, m, v, grad, s)
+	})
+}

@@ -1,0 +1,174 @@
+package optim
+
+// Muon: momentum whose matrix is brought to nearly orthogonal before it is taken. For hidden matrices only; Mixed gives the rest to another optimiser.
+//
+// Jordan and others, Muon: an optimizer for hidden layers in neural networks, 2024; the factor that gives updates Adam's size is from Liu and others, Muon is Scalable for LLM Training, 2025.
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/lowkeylm/lowkey/fault"
+	"github.com/lowkeylm/lowkey/kernel"
+)
+
+// MuonConfig: b = Momentum b + (1 - Momentum) g; u = b, or with Nesterov (1 - Momentum) g + Momentum b; p = (1 - lr Decay) p - lr r NewtonSchulz(u), where r is sqrt(max(1, rows/cols)), or with MatchRMS
+// 0.2 sqrt(max(rows, cols)), which lets Muon take the learning rate and the decay of AdamW.
+type MuonConfig struct {
+	Momentum   float64
+	Nesterov   bool
+	Decay      float64
+	MatchRMS   bool
+	Iterations int // of Newton-Schulz
+}
+
+// DefaultMuon goes with AdamW's learning rate.
+var DefaultMuon = MuonConfig{Momentum: 0.95, Nesterov: true, Decay: 0.1, MatchRMS: true, Iterations: 5}
+
+// The quintic x -> a x + b x³ + c x⁵ whose repeats bring singular values in (0, 1] near 1.
+const (
+	quinticA = 3.4445
+	quinticB = -4.7750
+	quinticC = 2.0315
+	muonEps  = 1e-7
+)
+
+// Check refuses values that cannot train.
+func (c MuonConfig) Check() error {
+	if !(c.Momentum >= 0 && c.Momentum < 1) {
+		return fault.New(fault.BadInput, "muon momentum", fmt.Sprint(c.Momentum), "it lies in [0, 1)", "0.95 is usual")
+	}
+	if c.Iterations < 1 || c.Iterations > 100 {
+		return fault.New(fault.BadInput, "muon iterations", fmt.Sprint(c.Iterations), "1 to 100", "5 is usual")
+	}
+	return checkDecay(c.Decay)
+}
+
+type muon struct {
+	elementwise
+	config  MuonConfig
+	x, y    []float32 // [short, long]: the update on its way, and the next
+	a, b    []float32 // [short, short]
+	squares []float64
+}
+
+// NewMuon trains params, all of two dimensions, by Muon. config must pass Check.
+func NewMuon(pool *kernel.Pool, params []*Param, config MuonConfig) Optimizer {
+	m := &muon{elementwise: newElementwise(pool, params, "momentum"), config: config}
+	whole, square, cuts := 0, 0, 0
+	for _, p := range params {
+		if len(p.Shape) != 2 {
+			panic(fmt.Sprintf("optim: Muon takes matrices; %s has shape %v", p.Name, p.Shape))
+		}
+		short := min(p.Shape[0], p.Shape[1])
+		whole, square, cuts = max(whole, len(p.Data)), max(square, short*short), max(cuts, (len(p.Data)+chunk-1)/chunk)
+	}
+	m.x, m.y = make([]float32, whole), make([]float32, whole)
+	m.a, m.b = make([]float32, square), make([]float32, square)
+	m.squares = make([]float64, cuts)
+	return m
+}
+
+func (m *muon) Step(lr float64) {
+	m.steps++
+	for i, p := range m.params {
+		if p.Grad == nil {
+			continue
+		}
+		rows, cols := p.Shape[0], p.Shape[1]
+		r := math.Sqrt(max(1, float64(rows)/float64(cols)))
+		if m.config.MatchRMS {
+			r = 0.2 * math.Sqrt(float64(max(rows, cols)))
+		}
+		m.update(p, m.slots[i].Data)
+		m.newtonSchulz(len(p.Data), rows, cols)
+		m.chunks(len(p.Data), func(_, from, to int) {
+			data := p.Data[from:to]
+			if p.Decay && m.config.Decay != 0 {
+				kernel.Scale(data, float32(1-lr*m.config.Decay))
+			}
+			kernel.AddScaled(data, m.x[from:to], float32(-lr*r))
+		})
+	}
+}
+
+// chunks runs f over [0, n).
+func (m *muon) chunks(n int, f func(part, from, to int)) {
+	m.pool.Run((n+chunk-1)/chunk, func(part, _ int) { f(part, part*chunk, min(n, (part+1)*chunk)) })
+}
+
+// update moves the momentum and puts u, divided by its Frobenius norm, into x.
+func (m *muon) update(p *Param, momentum []float32) {
+	keep, new := float32(m.config.Momentum), float32(1-m.config.Momentum)
+	n := len(p.Data)
+	m.chunks(n, func(part, from, to int) {
+		b, g, u := momentum[from:to], p.Grad[from:to], m.x[from:to]
+		kernel.Scale(b, keep)
+		kernel.AddScaled(b, g, new)
+		if m.config.Nesterov {
+			kernel.ScaleTo(u, b, keep)
+			kernel.AddScaled(u, g, new)
+		} else {
+			copy(u, b)
+		}
+		m.squares[part] = kernel.SumSquares(u)
+	})
+	sum := 0.0
+	for _, s := range m.squares[:(n+chunk-1)/chunk] {
+		sum += s
+	}
+	inv := float32(1 / max(math.Sqrt(sum), muonEps))
+	m.chunks(n, func(_, from, to int) { kernel.Scale(m.x[from:to], inv) })
+}
+
+// newtonSchulz brings x [rows, cols] near the orthogonal factor of its polar decomposition. X below is the wide one of x and its transpose:
+// A = X Xᵀ, B = b A + c A A, X = a X + B X.
+func (m *muon) newtonSchulz(size, rows, cols int) {
+	short, long := rows, cols
+	if rows > cols {
+		short, long = cols, rows
+		transpose(m.y[:size], m.x[:size], rows, cols)
+		m.x, m.y = m.y, m.x
+	}
+	x, y, a, b := m.x[:size], m.y[:size], m.a[:short*short], m.b[:short*short]
+	for range m.config.Iterations {
+		matMul(a, x, transposed(x, short, long), short, short, long)
+		matMul(b, a, a, short, short, short)
+		kernel.Scale(b, quinticC)
+		kernel.AddScaled(b, a, quinticB)
+		matMul(y, b, x, short, long, short)
+		kernel.AddScaled(y, x, quinticA)
+		x, y = y, x
+	}
+	m.x, m.y = x[:cap(x)], y[:cap(y)]
+	if rows > cols {
+		transpose(m.y[:size], m.x[:size], cols, rows)
+		m.x, m.y = m.y, m.x
+	}
+}
+
+// transpose: dst [cols, rows] = x [rows, cols] transposed.
+func transpose(dst, x []float32, rows, cols int) {
+	for i := range rows {
+		for j := range cols {
+			dst[j*rows+i] = x[i*cols+j]
+		}
+	}
+}
+
+func transposed(x []float32, rows, cols int) []float32 {
+	y := make([]float32, len(x))
+	transpose(y, x, rows, cols)
+	return y
+}
+
+// matMul: c [m, n] = a [m, k] b [k, n].
+func matMul(c, a, b []float32, m, n, k int) {
+	for i := range m {
+		row := c[i*n : (i+1)*n]
+		clear(row)
+		for p := range k {
+			kernel.AddScaled(row, b[p*n:(p+1)*n], a[i*k+p])
+		}
+	}
+}
