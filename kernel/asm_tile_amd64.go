@@ -54,6 +54,11 @@ func toPanelAVX2(panel *float32, x *float32, ld int, width int)
 //go:noescape
 func rotateAVX2(a *float32, b *float32, step int, panel int, c0 *float32, s0 *float32, cos *float32, sin *float32, pairs int)
 
+// weighAVX2 sets or adds to m rows of s the rows of x times columns a, a+step, .. (step bytes from row to row, panel bytes from panel to panel).
+//
+//go:noescape
+func weighAVX2(s *float32, x *float32, a *float32, step int, panel int, m int, add int)
+
 // scoreF32AVX512 scores m query rows (ldq floats apart) against a tile of 64 keys in panels [4][width][16]; width > 0.
 //
 //go:noescape
@@ -98,3 +103,8 @@ func toPanelAVX512(panel *float32, x *float32, ld int, width int)
 //
 //go:noescape
 func rotateAVX512(a *float32, b *float32, step int, panel int, c0 *float32, s0 *float32, cos *float32, sin *float32, pairs int)
+
+// weighAVX512 sets or adds to m rows of s the rows of x times columns a, a+step, .. (step bytes from row to row, panel bytes from panel to panel).
+//
+//go:noescape
+func weighAVX512(s *float32, x *float32, a *float32, step int, panel int, m int, add int)

@@ -5086,6 +5086,97 @@ done284:
 	VZEROUPPER
 	RET
 
+// func weighAVX2(s *float32, x *float32, a *float32, step int, panel int, m int, add int)
+// Requires: AVX, FMA3
+TEXT ·weighAVX2(SB), NOSPLIT, $0-56
+	MOVQ s+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ a+16(FP), DX
+	MOVQ step+24(FP), BX
+	MOVQ panel+32(FP), SI
+	MOVQ m+40(FP), DI
+	MOVQ add+48(FP), R8
+	CMPQ DI, $+1
+	JLT  done286
+
+loop285:
+	MOVQ        DX, R9
+	LEAQ        (R9)(SI*2), R10
+	ADDQ        SI, R10
+	TESTQ       R8, R8
+	JEQ         fresh287
+	VMOVUPS     (CX), Y0
+	VMOVUPS     (AX), Y1
+	VFMADD231PS (R9), Y0, Y1
+	VMOVUPS     Y1, (AX)
+	VMOVUPS     32(CX), Y0
+	VMOVUPS     32(AX), Y1
+	VFMADD231PS 32(R9), Y0, Y1
+	VMOVUPS     Y1, 32(AX)
+	VMOVUPS     64(CX), Y0
+	VMOVUPS     64(AX), Y1
+	VFMADD231PS (R9)(SI*1), Y0, Y1
+	VMOVUPS     Y1, 64(AX)
+	VMOVUPS     96(CX), Y0
+	VMOVUPS     96(AX), Y1
+	VFMADD231PS 32(R9)(SI*1), Y0, Y1
+	VMOVUPS     Y1, 96(AX)
+	VMOVUPS     128(CX), Y0
+	VMOVUPS     128(AX), Y1
+	VFMADD231PS (R9)(SI*2), Y0, Y1
+	VMOVUPS     Y1, 128(AX)
+	VMOVUPS     160(CX), Y0
+	VMOVUPS     160(AX), Y1
+	VFMADD231PS 32(R9)(SI*2), Y0, Y1
+	VMOVUPS     Y1, 160(AX)
+	VMOVUPS     192(CX), Y0
+	VMOVUPS     192(AX), Y1
+	VFMADD231PS (R10), Y0, Y1
+	VMOVUPS     Y1, 192(AX)
+	VMOVUPS     224(CX), Y0
+	VMOVUPS     224(AX), Y1
+	VFMADD231PS 32(R10), Y0, Y1
+	VMOVUPS     Y1, 224(AX)
+	JMP         next288
+
+fresh287:
+	VMOVUPS (CX), Y0
+	VMULPS  (R9), Y0, Y0
+	VMOVUPS Y0, (AX)
+	VMOVUPS 32(CX), Y0
+	VMULPS  32(R9), Y0, Y0
+	VMOVUPS Y0, 32(AX)
+	VMOVUPS 64(CX), Y0
+	VMULPS  (R9)(SI*1), Y0, Y0
+	VMOVUPS Y0, 64(AX)
+	VMOVUPS 96(CX), Y0
+	VMULPS  32(R9)(SI*1), Y0, Y0
+	VMOVUPS Y0, 96(AX)
+	VMOVUPS 128(CX), Y0
+	VMULPS  (R9)(SI*2), Y0, Y0
+	VMOVUPS Y0, 128(AX)
+	VMOVUPS 160(CX), Y0
+	VMULPS  32(R9)(SI*2), Y0, Y0
+	VMOVUPS Y0, 160(AX)
+	VMOVUPS 192(CX), Y0
+	VMULPS  (R10), Y0, Y0
+	VMOVUPS Y0, 192(AX)
+	VMOVUPS 224(CX), Y0
+	VMULPS  32(R10), Y0, Y0
+	VMOVUPS Y0, 224(AX)
+
+next288:
+	ADDQ BX, DX
+	ADDQ $+256, AX
+	ADDQ $+256, CX
+	SUBQ $+1, DI
+	CMPQ DI, $+1
+	JGE  loop285
+
+done286:
+	VZEROUPPER
+	RET
+
 // func scoreF32AVX512(s *float32, q *float32, ldq int, k *byte, width int, m int, add int)
 // Requires: AVX, AVX512DQ, AVX512F
 TEXT ·scoreF32AVX512(SB), NOSPLIT, $0-56
@@ -10645,5 +10736,68 @@ loop307:
 	JGE          loop307
 
 done308:
+	VZEROUPPER
+	RET
+
+// func weighAVX512(s *float32, x *float32, a *float32, step int, panel int, m int, add int)
+// Requires: AVX, AVX512F
+TEXT ·weighAVX512(SB), NOSPLIT, $0-56
+	MOVQ s+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ a+16(FP), DX
+	MOVQ step+24(FP), BX
+	MOVQ panel+32(FP), SI
+	MOVQ m+40(FP), DI
+	MOVQ add+48(FP), R8
+	CMPQ DI, $+1
+	JLT  done310
+
+loop309:
+	MOVQ        DX, R9
+	LEAQ        (R9)(SI*2), R10
+	ADDQ        SI, R10
+	TESTQ       R8, R8
+	JEQ         fresh311
+	VMOVUPS     (CX), Z0
+	VMOVUPS     (AX), Z1
+	VFMADD231PS (R9), Z0, Z1
+	VMOVUPS     Z1, (AX)
+	VMOVUPS     64(CX), Z0
+	VMOVUPS     64(AX), Z1
+	VFMADD231PS (R9)(SI*1), Z0, Z1
+	VMOVUPS     Z1, 64(AX)
+	VMOVUPS     128(CX), Z0
+	VMOVUPS     128(AX), Z1
+	VFMADD231PS (R9)(SI*2), Z0, Z1
+	VMOVUPS     Z1, 128(AX)
+	VMOVUPS     192(CX), Z0
+	VMOVUPS     192(AX), Z1
+	VFMADD231PS (R10), Z0, Z1
+	VMOVUPS     Z1, 192(AX)
+	JMP         next312
+
+fresh311:
+	VMOVUPS (CX), Z0
+	VMULPS  (R9), Z0, Z0
+	VMOVUPS Z0, (AX)
+	VMOVUPS 64(CX), Z0
+	VMULPS  (R9)(SI*1), Z0, Z0
+	VMOVUPS Z0, 64(AX)
+	VMOVUPS 128(CX), Z0
+	VMULPS  (R9)(SI*2), Z0, Z0
+	VMOVUPS Z0, 128(AX)
+	VMOVUPS 192(CX), Z0
+	VMULPS  (R10), Z0, Z0
+	VMOVUPS Z0, 192(AX)
+
+next312:
+	ADDQ BX, DX
+	ADDQ $+256, AX
+	ADDQ $+256, CX
+	SUBQ $+1, DI
+	CMPQ DI, $+1
+	JGE  loop309
+
+done310:
 	VZEROUPPER
 	RET

@@ -6,6 +6,13 @@ package kernel
 // of keys, a plane of values), MLA (key = latent and rotary slice, value = the latent's own bytes), MFA-KR (value = the raw key, key = the raw key
 // rotated on reading). It knows no sequence, no layer and no policy: it is given pages.
 //
+// A slice may also be a sum of outer products, k_h = sum_r a_hr b_r (TPA), with the b_r in one plane and the weights a_hr of all heads in another. Neither k nor v
+// is rebuilt: all heads score the few b_r as if they were keys of one shared head, and a_hr weighs each score,
+//
+//	q_h . k_h = sum_r a_hr (q_h . b_r)        sum_j p_hj v_hj = sum_r (sum_j (p_hj a_hrj) b_rj)
+//
+// so a cached row costs heads * rank * (width + 1) multiplications a side, and the tile's weights, expanded to panels, are all that is new.
+//
 // The grid. Keys are taken in tiles of TileRows rows and chunks of ChunkRows rows, both counted from row 0 of the lane. Inside a chunk a query folds
 // one tile after the other into (max, sum, mix); chunks are merged in ascending order by log-sum-exp. Which query of which batch, how many threads,
 // or how many rows are new has no influence on a query's chain of operations: a masked key adds exactly nothing. That is what makes results equal to the
@@ -31,6 +38,9 @@ type Slice struct {
 	From, To int
 	Shared   bool
 	Rotate   bool // keys only: rotate on reading, by the row's position
+	// Rank > 0: a sum of outer products. The plane has Rank heads b_r, read by all query heads; plane By has one head, [query heads * Rank] numbers a row: query head h
+	// reads sum over r of By[h*Rank+r] b_r. The slice is then the whole of b_r, and not rotated on reading.
+	Rank, By int
 }
 
 // Attention says what the rows in a page mean for one layer.
@@ -146,12 +156,14 @@ type tileScratch struct {
 	q      []float32 // [rows, key width], scaled
 	q8     int8Rows  // the same in int8 blocks, one slice at a time
 	s      []float32 // [rows, TileRows]
+	t      []float32 // [rows, TileRows]: scores before, or probabilities after, they are weighed by a factor
 	alpha  []float32 // [rows]
 	raw    []float32 // [TileRows, plane width]: the last expanded plane
 	panel  []float32 // [TileRows/16][width][16]: keys ready to score
+	weight []float32 // [TileRows/16][heads*rank][16]: factors ready to weigh
 	part   partial
 	total  partial
-	rawKey int // which plane, head and row raw holds; -1 none
+	rawKey int // which plane and head of the tile raw holds; -1 none
 }
 
 // NewAttender makes an Attender for this pool.
@@ -274,6 +286,9 @@ func (w *tileScratch) load(t *Attender, it *attendItem) {
 	rows := it.n * it.heads
 	w.q = grow(w.q, rows*kw)
 	w.s = grow(w.s, rows*TileRows)
+	if a.factored() {
+		w.t = grow(w.t, rows*TileRows)
+	}
 	w.alpha = grow(w.alpha, rows)
 	heads := a.Groups * a.PerGroup
 	for i := 0; i < rows; i++ {
@@ -284,6 +299,18 @@ func (w *tileScratch) load(t *Attender, it *attendItem) {
 	if a.int8Keys() {
 		w.q8.set(w.q, rows, kw)
 	}
+}
+
+// factored reports whether a slice is a sum of outer products.
+func (a *Attention) factored() bool {
+	for _, slices := range [2][]Slice{a.Keys, a.Values} {
+		for _, s := range slices {
+			if s.Rank > 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // int8Keys reports whether keys are scored by int8 queries: only q8 and q4 panels can be.
@@ -322,7 +349,7 @@ func (w *tileScratch) attendChunk(t *Attender, it *attendItem, c int, p *partial
 		}
 		at := 0
 		for i, k := range a.Keys {
-			w.score(a, span, it.group, k, at, rows, r, n, i > 0)
+			w.score(a, span, it, k, at, r, n, i > 0)
 			at += k.To - k.From
 		}
 		if a.Softcap > 0 {
@@ -336,7 +363,7 @@ func (w *tileScratch) attendChunk(t *Attender, it *attendItem, c int, p *partial
 		scaleRows(p.o, vw, w.alpha, rows)
 		at = 0
 		for _, v := range a.Values {
-			w.mix(a, span, it.group, v, p.o[at:], rows, r, n)
+			w.mix(a, span, it, v, p.o[at:], r, n)
 			at += v.To - v.From
 		}
 	}
@@ -362,25 +389,38 @@ func (w *tileScratch) mask(a *Attention, it *attendItem, q0, r, n int) {
 }
 
 // score adds (or sets, for the first slice) the products of queries with one slice of the keys of rows r .. r+n.
-func (w *tileScratch) score(a *Attention, span *Span, group int, k Slice, at, rows, r, n int, add bool) {
+func (w *tileScratch) score(a *Attention, span *Span, it *attendItem, k Slice, at, r, n int, add bool) {
+	if k.Rank == 0 {
+		w.scoreHead(w.s, a, span, k, headOf(k, it.group), at, it.n*it.heads, r, n, add)
+		return
+	}
+	w.weights(a, span, k, r, n)
+	for b := 0; b < k.Rank; b++ {
+		w.scoreHead(w.t, a, span, k, b, at, it.n*it.heads, r, n, false)
+		w.weigh(w.s, w.t, a, it, k, b, add || b > 0)
+	}
+}
+
+// scoreHead scores one head of a plane into s.
+func (w *tileScratch) scoreHead(s []float32, a *Attention, span *Span, k Slice, head, at, rows, r, n int, add bool) {
 	p := &a.Planes[k.Plane]
 	kw := a.KeyWidth()
 	if p.Order == Panels {
-		head := p.Head(span.page(r, p), headOf(k, group))
+		head := p.Head(span.page(r, p), head)
 		tile := head[(r%p.PageRows)*RowBytes(p.Codec, p.Width):][:TileRows*RowBytes(p.Codec, p.Width)]
 		switch {
 		case p.Codec == CodecF32 || p.Codec <= CodecBF16 && rows <= fewRows:
-			scorePanels(p.Codec, w.s, w.q[at:], kw, tile, rows, p.Width, add)
+			scorePanels(p.Codec, s, w.q[at:], kw, tile, rows, p.Width, add)
 		case a.int8Keys():
-			scorePanelsInt8(p.Codec, w.s, &w.q8, tile, rows, p.Width)
+			scorePanelsInt8(p.Codec, s, &w.q8, tile, rows, p.Width)
 		default:
 			w.panel = grow(w.panel, TileRows*p.Width)
 			expandPanels(p.Codec, w.panel, tile, p.Width)
-			scoreF32(w.s, w.q[at:], kw, w.panel, rows, p.Width, add)
+			scoreF32(s, w.q[at:], kw, w.panel, rows, p.Width, add)
 		}
 		return
 	}
-	x, ld := w.rows(a, span, group, k, r, n)
+	x, ld := w.rows(a, span, k, head, r, n)
 	kwidth := k.To - k.From
 	w.panel = grow(w.panel, TileRows*kwidth)
 	if k.Rotate {
@@ -388,39 +428,71 @@ func (w *tileScratch) score(a *Attention, span *Span, group int, k Slice, at, ro
 	} else {
 		toPanels(w.panel, x, ld, n, kwidth)
 	}
-	scoreF32(w.s, w.q[at:], kw, w.panel, rows, kwidth, add)
+	scoreF32(s, w.q[at:], kw, w.panel, rows, kwidth, add)
 }
 
-// mix adds the values of rows r .. r+n, weighted by the scores, to o. Few query rows read the values as they lie; many, or a plane that is expanded already, read float32. The bits are
-// the same.
-func (w *tileScratch) mix(a *Attention, span *Span, group int, v Slice, o []float32, rows, r, n int) {
+// mix adds the values of rows r .. r+n, weighted by the scores, to o.
+func (w *tileScratch) mix(a *Attention, span *Span, it *attendItem, v Slice, o []float32, r, n int) {
+	if v.Rank == 0 {
+		w.mixHead(o, w.s, a, span, v, headOf(v, it.group), it.n*it.heads, r, n)
+		return
+	}
+	w.weights(a, span, v, r, n)
+	for b := 0; b < v.Rank; b++ {
+		w.weigh(w.t, w.s, a, it, v, b, false)
+		w.mixHead(o, w.t, a, span, v, b, it.n*it.heads, r, n)
+	}
+}
+
+// mixHead mixes one head of a plane by s. Few query rows read the values as they lie; many, or a plane that is expanded already, read float32. The bits are the same.
+func (w *tileScratch) mixHead(o, s []float32, a *Attention, span *Span, v Slice, head, rows, r, n int) {
 	p, ldo, wide := &a.Planes[v.Plane], a.ValueWidth(), v.To-v.From
-	if w.rawKey != v.Plane && (rows <= fewRows || p.Codec == CodecF32) {
+	if w.rawKey != rawKey(v.Plane, head) && (rows <= fewRows || p.Codec == CodecF32) {
 		size := RowBytes(p.Codec, p.Width)
-		head := p.Head(span.page(r, p), headOf(v, group))[r%p.PageRows*size:]
+		head := p.Head(span.page(r, p), head)[r%p.PageRows*size:]
 		switch from := head[RowBytes(p.Codec, v.From):]; {
 		case p.Codec <= CodecBF16:
-			if pvRowsFast(p.Codec, o, ldo, w.s, TileRows, from, size, rows, n, wide) {
+			if pvRowsFast(p.Codec, o, ldo, s, TileRows, from, size, rows, n, wide) {
 				return
 			}
 		case v.From%RowBlock == 0:
-			if pvBlocksFast(p.Codec, o, ldo, w.s, from, size, rows, n, wide) {
+			if pvBlocksFast(p.Codec, o, ldo, s, from, size, rows, n, wide) {
 				return
 			}
 		}
 	}
-	x, ld := w.rows(a, span, group, v, r, n)
-	accumulatePV(o, ldo, w.s, TileRows, x, ld, rows, n, wide)
+	x, ld := w.rows(a, span, v, head, r, n)
+	accumulatePV(o, ldo, s, TileRows, x, ld, rows, n, wide)
 }
 
-// rows returns columns [From, To) of rows r .. r+n in f32 and the distance between rows.
-func (w *tileScratch) rows(a *Attention, span *Span, group int, s Slice, r, n int) ([]float32, int) {
+// weights expands the factors of a slice into panels.
+func (w *tileScratch) weights(a *Attention, span *Span, s Slice, r, n int) {
+	p := &a.Planes[s.By]
+	w.weight = grow(w.weight, TileRows*p.Width)
+	if p.Order == Panels {
+		size := RowBytes(p.Codec, p.Width)
+		expandPanels(p.Codec, w.weight, p.Head(span.page(r, p), 0)[r%p.PageRows*size:][:TileRows*size], p.Width)
+		return
+	}
+	x, ld := w.rows(a, span, Slice{Plane: s.By, To: p.Width}, 0, r, n)
+	toPanels(w.weight, x, ld, n, p.Width)
+}
+
+// weigh multiplies the item's rows of x by factor b of their heads into dst.
+func (w *tileScratch) weigh(dst, x []float32, a *Attention, it *attendItem, s Slice, b int, add bool) {
+	first := (it.group*a.PerGroup+it.head0)*s.Rank + b
+	for i := 0; i < it.n; i++ {
+		at := i * it.heads * TileRows
+		weigh(dst[at:], x[at:], w.weight, first, s.Rank, a.Planes[s.By].Width, it.heads, add)
+	}
+}
+
+// rows returns columns [From, To) of rows r .. r+n of one head in f32 and the distance between rows.
+func (w *tileScratch) rows(a *Attention, span *Span, s Slice, head, r, n int) ([]float32, int) {
 	p := &a.Planes[s.Plane]
-	h := headOf(s, group)
-	if key := s.Plane; w.rawKey != key {
-		head := p.Head(span.page(r, p), h)
+	if key := rawKey(s.Plane, head); w.rawKey != key {
 		w.raw = grow(w.raw, TileRows*p.Width)
-		expandRows(p.Codec, w.raw, head[(r%p.PageRows)*RowBytes(p.Codec, p.Width):], n, p.Width)
+		expandRows(p.Codec, w.raw, p.Head(span.page(r, p), head)[(r%p.PageRows)*RowBytes(p.Codec, p.Width):], n, p.Width)
 		w.rawKey = key
 	}
 	return w.raw[s.From:], p.Width
@@ -428,16 +500,28 @@ func (w *tileScratch) rows(a *Attention, span *Span, group int, s Slice, r, n in
 
 // ahead asks for the tile at row r of the planes of some slices.
 func (a *Attention) ahead(span *Span, group int, slices []Slice, r int) {
-	for _, s := range slices {
-		p := &a.Planes[s.Plane]
+	tile := func(plane, head int) {
+		p := &a.Planes[plane]
 		size := RowBytes(p.Codec, p.Width)
-		prefetchBytes(p.Head(span.page(r, p), headOf(s, group))[r%p.PageRows*size:][:TileRows*size])
+		prefetchBytes(p.Head(span.page(r, p), head)[r%p.PageRows*size:][:TileRows*size])
+	}
+	for _, s := range slices {
+		if s.Rank == 0 {
+			tile(s.Plane, headOf(s, group))
+			continue
+		}
+		tile(s.By, 0)
+		for b := 0; b < s.Rank; b++ {
+			tile(s.Plane, b)
+		}
 	}
 }
 
 func (s *Span) page(row int, p *Plane) []byte {
 	return s.Arena[int(s.Pages[row/p.PageRows-s.First])*PageUnit:][:s.PageBytes]
 }
+
+func rawKey(plane, head int) int { return plane<<16 | head }
 
 func headOf(s Slice, group int) int {
 	if s.Shared {

@@ -36,7 +36,23 @@ func attendCases() []attendCase {
 		Planes: []Plane{{Codec: CodecQ8, Heads: 1, Width: 64}, {Codec: CodecF32, Heads: 2, Width: 20}},
 		Keys:   []Slice{{Plane: 0, From: 32, To: 64, Shared: true, Rotate: true}, {Plane: 1, To: 20}},
 		Values: []Slice{{Plane: 0, To: 32, Shared: true}, {Plane: 1, From: 4, To: 20}}}
+	factored := func(heads int, ka, kb, va, vb Codec, order Order) Attention {
+		return Attention{Groups: 1, PerGroup: heads, Scale: 0.1,
+			Planes: []Plane{{Codec: ka, Order: order, Heads: 1, Width: heads * 2}, {Codec: kb, Order: order, Heads: 2, Width: 64},
+				{Codec: va, Order: order, Heads: 1, Width: heads * 3}, {Codec: vb, Heads: 3, Width: 48}},
+			Keys: []Slice{{Plane: 1, To: 64, Rank: 2, By: 0}}, Values: []Slice{{Plane: 3, To: 48, Rank: 3, By: 2}}}
+	}
 	return []attendCase{
+		{"factors, f32", factored(5, CodecF32, CodecF32, CodecF32, CodecF32, Panels), 645},
+		{"factors, f16 and bf16", factored(5, CodecF16, CodecBF16, CodecF16, CodecBF16, Panels), 581},
+		{"factors, 8 bits in rows", factored(5, CodecQ8, CodecQ8, CodecQ8, CodecQ8, Rows), 581},
+		{"factors, q4, 32 heads", factored(32, CodecF16, CodecQ4, CodecQ8, CodecQ4, Panels), 261},
+		{"factors, int8", func() Attention {
+			a := factored(16, CodecQ8, CodecQ8, CodecF32, CodecF16, Panels)
+			a.Planes[2].Order, a.Int8, a.Scale = Rows, true, 0.03
+			return a
+		}(), 581},
+		{"factors, more heads than a block", factored(60, CodecF16, CodecF16, CodecF16, CodecF16, Panels), 130},
 		{"f32 panels", gqa(CodecF32, CodecF32, Panels, nil), 645},
 		{"f16 panels of width 14, int8 has no say", Attention{Groups: 1, PerGroup: 2, Scale: 0.2, Int8: true,
 			Planes: []Plane{{Codec: CodecF16, Order: Panels, Heads: 1, Width: 14}, {Codec: CodecQ8, Heads: 1, Width: 14}},
@@ -89,12 +105,25 @@ func (c *attendCase) fill(seed uint64) Span {
 func (c *attendCase) naive(s Span, q []float32) []float64 {
 	a := &c.a
 	heads, kw, vw := a.Groups*a.PerGroup, a.KeyWidth(), a.ValueWidth()
-	column := func(row, group int, sl Slice) []float64 {
-		p := &a.Planes[sl.Plane]
+	decode := func(row, plane, head int) []float64 {
+		p := &a.Planes[plane]
 		code, x := make([]byte, RowBytes(p.Codec, p.Width)), make([]float32, p.Width)
-		p.Code(code, s.page(row, p), row%p.PageRows, headOf(sl, group))
+		p.Code(code, s.page(row, p), row%p.PageRows, head)
 		DecodeRow(p.Codec, x, code)
-		y := widen(x[sl.From:sl.To])
+		return widen(x)
+	}
+	column := func(row, group, h int, sl Slice) []float64 {
+		y := make([]float64, sl.To)
+		for r := 0; r < sl.Rank; r++ { // rebuilt: what the kernel never does
+			f := decode(row, sl.By, 0)[h*sl.Rank+r]
+			for i, b := range decode(row, sl.Plane, r) {
+				y[i] += f * b
+			}
+		}
+		if sl.Rank > 0 {
+			return y
+		}
+		y = decode(row, sl.Plane, headOf(sl, group))[sl.From:sl.To]
 		if sl.Rotate {
 			for i, f := range a.Rotation.freq {
 				u, v, half := y[i], y[i+len(y)/2], len(y)/2
@@ -105,50 +134,51 @@ func (c *attendCase) naive(s Span, q []float32) []float64 {
 		return y
 	}
 	out := make([]float64, s.N*heads*vw)
-	for g := 0; g < a.Groups; g++ {
-		var keys, values [][]float64
-		for row := 0; row < s.Rows; row++ {
-			var k, v []float64
-			for _, sl := range a.Keys {
-				k = append(k, column(row, g, sl)...)
+	var keys, values [][]float64
+	for h := 0; h < heads; h++ {
+		if g := h / a.PerGroup; h%a.PerGroup == 0 || a.factored() {
+			keys, values = nil, nil
+			for row := 0; row < s.Rows; row++ {
+				var k, v []float64
+				for _, sl := range a.Keys {
+					k = append(k, column(row, g, h, sl)...)
+				}
+				for _, sl := range a.Values {
+					v = append(v, column(row, g, h, sl)...)
+				}
+				keys, values = append(keys, k), append(values, v)
 			}
-			for _, sl := range a.Values {
-				v = append(v, column(row, g, sl)...)
-			}
-			keys, values = append(keys, k), append(values, v)
 		}
 		for i := 0; i < s.N; i++ {
-			for h := g * a.PerGroup; h < (g+1)*a.PerGroup; h++ {
-				last := s.Rows - s.N + i
-				first := 0
-				if a.Window > 0 {
-					first = max(0, last+1-a.Window)
+			last := s.Rows - s.N + i
+			first := 0
+			if a.Window > 0 {
+				first = max(0, last+1-a.Window)
+			}
+			x, o := q[(i*heads+h)*kw:][:kw], out[(i*heads+h)*vw:][:vw]
+			scores, top := make([]float64, s.Rows), math.Inf(-1)
+			for row := first; row <= last; row++ {
+				for d, v := range x {
+					scores[row] += float64(v) * float64(a.Scale) * keys[row][d]
 				}
-				x, o := q[(i*heads+h)*kw:][:kw], out[(i*heads+h)*vw:][:vw]
-				scores, top := make([]float64, s.Rows), math.Inf(-1)
-				for row := first; row <= last; row++ {
-					for d, v := range x {
-						scores[row] += float64(v) * float64(a.Scale) * keys[row][d]
-					}
-					if a.Softcap > 0 {
-						scores[row] = float64(a.Softcap) * math.Tanh(scores[row]/float64(a.Softcap))
-					}
-					top = max(top, scores[row])
+				if a.Softcap > 0 {
+					scores[row] = float64(a.Softcap) * math.Tanh(scores[row]/float64(a.Softcap))
 				}
-				sum := 0.0
-				if a.Sinks != nil {
-					sum = math.Exp(float64(a.Sinks[h]) - top)
+				top = max(top, scores[row])
+			}
+			sum := 0.0
+			if a.Sinks != nil {
+				sum = math.Exp(float64(a.Sinks[h]) - top)
+			}
+			for row := first; row <= last; row++ {
+				p := math.Exp(scores[row] - top)
+				sum += p
+				for d, v := range values[row] {
+					o[d] += p * v
 				}
-				for row := first; row <= last; row++ {
-					p := math.Exp(scores[row] - top)
-					sum += p
-					for d, v := range values[row] {
-						o[d] += p * v
-					}
-				}
-				for d := range o {
-					o[d] /= sum
-				}
+			}
+			for d := range o {
+				o[d] /= sum
 			}
 		}
 	}

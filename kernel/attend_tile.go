@@ -195,6 +195,23 @@ func accumulatePV(o []float32, ldo int, p []float32, ldp int, v []float32, ldv, 
 	}
 }
 
+// weigh: s[i][j] = (add ? s[i][j] : 0) + x[i][j] * a[j][col + i*step] for m rows of a tile; s and x are [m, TileRows], a is in panels [TileRows/16][width][16].
+func weigh(s, x, panel []float32, col, step, width, m int, add bool) {
+	if weighFast(s, x, panel, col, step, width, m, add) {
+		return
+	}
+	for i := 0; i < m; i++ {
+		to, from := s[i*TileRows:][:TileRows], x[i*TileRows:][:TileRows]
+		for j, v := range from {
+			p := float32(v * panel[(j/PanelRows*width+col+i*step)*PanelRows+j%PanelRows])
+			if add {
+				p += to[j]
+			}
+			to[j] = p
+		}
+	}
+}
+
 // mergeRow: a = a fa + b fb.
 func mergeRow(a, b []float32, fa, fb float32) {
 	if mergeRowFast(a, b, fa, fb) {

@@ -155,6 +155,24 @@ func rotateFast(panel []float32, a, b, step, width int, c0, s0, cos, sin []float
 	return true
 }
 
+func weighFast(s, x, panel []float32, col, step, width, m int, add bool) bool {
+	if vecLevel == vecPlain || m == 0 {
+		return false
+	}
+	_, _, _ = s[m*TileRows-1], x[m*TileRows-1], panel[TileRows*width-1]
+	_ = panel[(col+(m-1)*step+1)*PanelRows-1]
+	onto := 0
+	if add {
+		onto = 1
+	}
+	if vecLevel == vecAVX512 {
+		weighAVX512(&s[0], &x[0], &panel[col*PanelRows], 64*step, 64*width, m, onto)
+	} else {
+		weighAVX2(&s[0], &x[0], &panel[col*PanelRows], 64*step, 64*width, m, onto)
+	}
+	return true
+}
+
 // pvRowsFast mixes values as they lie in a page, size bytes from row to row, if the codec and the width allow.
 func pvRowsFast(c Codec, o []float32, ldo int, p []float32, ldp int, v []byte, size, m, n, width int) bool {
 	if vecLevel == vecPlain || c > CodecBF16 || width == 0 || width%16 != 0 || m == 0 || n == 0 {

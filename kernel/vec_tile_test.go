@@ -58,6 +58,34 @@ func TestScoreTile(t *testing.T) {
 	})
 }
 
+func TestWeigh(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		r := testRand(27)
+		for _, c := range []struct{ width, col, step, m int }{{1, 0, 1, 1}, {10, 1, 2, 5}, {96, 33, 3, 21}} {
+			start, x, a := randVec(r, c.m*TileRows, 1), randVec(r, c.m*TileRows, 1), randVec(r, c.width*TileRows, 1)
+			for _, add := range []bool{false, true} {
+				want := append([]float32(nil), start...)
+				atPlain(func() { weigh(want, x, a, c.col, c.step, c.width, c.m, add) })
+				got, check := guarded(t, start)
+				weigh(got, x, a, c.col, c.step, c.width, c.m, add)
+				check()
+				near(t, fmt.Sprintf("%+v, add %v", c, add), got, widen(want), 1e-6, 1e-6)
+				for i := 0; i < c.m; i++ { // by the definition
+					for j := 0; j < TileRows; j++ {
+						y := float64(x[i*TileRows+j]) * float64(a[(j/PanelRows*c.width+c.col+i*c.step)*PanelRows+j%PanelRows])
+						if add {
+							y += float64(start[i*TileRows+j])
+						}
+						if math.Abs(y-float64(got[i*TileRows+j])) > 1e-6 {
+							t.Fatalf("%+v, add %v: row %d, key %d is %v, want %v", c, add, i, j, got[i*TileRows+j], y)
+						}
+					}
+				}
+			}
+		}
+	})
+}
+
 func TestAccumulatePV(t *testing.T) {
 	eachLevel(t, func(t *testing.T) {
 		r := testRand(22)

@@ -31,6 +31,7 @@ func genTile(c *build.Context) {
 		genSoftmax(v)
 		genToPanels(v)
 		genRotate(v)
+		genWeigh(v)
 	})
 }
 
@@ -432,6 +433,46 @@ func genRotate(v isa) {
 		v.ADDQ(operand.I32(4), s0)
 		v.ADDQ(operand.I32(256), cos)
 		v.ADDQ(operand.I32(256), sin)
+	})
+	v.end()
+}
+
+// genWeigh: rows of 64 scores, each times the 64 elements of one column of a tile in panels.
+func genWeigh(v isa) {
+	v.begin("weigh", "(s, x, a *float32, step, panel, m, add int)",
+		"weigh"+v.suffix()+" sets or adds to m rows of s the rows of x times columns a, a+step, .. (step bytes from row to row, panel bytes from panel to panel).")
+	s, x, a, step, panel, m := v.ptr("s"), v.ptr("x"), v.ptr("a"), v.ptr("step"), v.ptr("panel"), v.ptr("m")
+	add := v.ptr("add")
+	v.loop(m, 1, func() {
+		pa := v.rowPtrs(a, panel, 4)
+		fresh, next := v.newLabel("fresh"), v.newLabel("next")
+		v.TESTQ(add, add)
+		v.JEQ(operand.LabelRef(fresh))
+		each := func(f func(g, at int, y reg.VecVirtual)) {
+			for g := range 4 {
+				for at := 0; at < 64; at += v.bytes() {
+					y := v.r()
+					v.VMOVUPS(mem(x, 64*g+at), y)
+					f(g, at, y)
+				}
+			}
+		}
+		each(func(g, at int, y reg.VecVirtual) {
+			d := v.r()
+			v.VMOVUPS(mem(s, 64*g+at), d)
+			v.VFMADD231PS(pa.at(g, at), y, d)
+			v.VMOVUPS(d, mem(s, 64*g+at))
+		})
+		v.JMP(operand.LabelRef(next))
+		v.Label(fresh)
+		each(func(g, at int, y reg.VecVirtual) {
+			v.VMULPS(pa.at(g, at), y, y)
+			v.VMOVUPS(y, mem(s, 64*g+at))
+		})
+		v.Label(next)
+		v.ADDQ(step, a)
+		v.ADDQ(operand.I32(sRow), s)
+		v.ADDQ(operand.I32(sRow), x)
 	})
 	v.end()
 }
