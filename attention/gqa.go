@@ -149,5 +149,5 @@ func (c *gqaCached) place(s *Step, x tensor.Buf, norm *tensor.Vector, heads int)
 
 // rotary is a Rope as the whole-sequence ops take it, for heads that turn from column from on.
 func rotary(r *tensor.Rope, heads, from int) tensor.Rotary {
-	return tensor.Rotary{Heads: heads, From: from, To: from + 2*len(r.InvFreq), Pairs: r.Pairs, Sign: r.Sign, InvFreq: r.InvFreq, Factor: r.Factor}
+	return tensor.Rotary{Heads: heads, From: from, To: from + 2*len(r.InvFreq), Pairs: r.Pairs, Sign: r.Sign, InvFreq: r.InvFreq, Factor: r.Factor, BF16: r.BF16}
 }

@@ -49,8 +49,8 @@ type mfakrCached struct {
 }
 
 func (a MFAKR) Bind(w Weights, p *tensor.Packer) (Cached, error) {
-	if r := a.Rope; r.Sign < 0 || r.Factor != 0 && r.Factor != 1 || 2*len(r.InvFreq) != a.HeadDim {
-		return nil, unsupported("mfa-kr", "rope", *a.Rope, "MFA-KR turns whole keys, forwards, without an attention factor")
+	if r := a.Rope; r.Sign < 0 || r.Factor != 0 && r.Factor != 1 || 2*len(r.InvFreq) != a.HeadDim || r.BF16 {
+		return nil, unsupported("mfa-kr", "rope", *a.Rope, "MFA-KR turns whole keys, forwards, without an attention factor or rounding")
 	}
 	b := &binder{w: w, p: p}
 	c := &mfakrCached{MFA: a.MFA, query: a.bindQuery(b), rotation: kernel.NewRotation(a.Rope.InvFreq, a.Rope.Pairs)}

@@ -131,7 +131,7 @@ func (e eager[T]) RoPE(x Tensor, spec Rotary, pos []int) Tensor {
 	cos, sin := make([]T, half), make([]T, half)
 	for r, p := range pos {
 		for i, f := range spec.InvFreq {
-			s, c := math.Sincos(float64(p) * f)
+			c, s := turn(p, f, spec.BF16)
 			cos[i], sin[i] = T(c*factor), T(sign*s*factor)
 		}
 		for h := range spec.Heads {
@@ -148,4 +148,16 @@ func (e eager[T]) RoPE(x Tensor, spec Rotary, pos []int) Tensor {
 		}
 	}
 	return y
+}
+
+// turn is the cosine and sine of a position's angle, in bfloat16 if asked: to the nearest, ties to even.
+func turn(pos int, freq float64, bf16 bool) (cos, sin float64) {
+	sin, cos = math.Sincos(float64(pos) * freq)
+	if bf16 {
+		for _, x := range [2]*float64{&cos, &sin} {
+			b := math.Float32bits(float32(*x))
+			*x = float64(math.Float32frombits((b + 0x7fff + b>>16&1) &^ 0xffff))
+		}
+	}
+	return cos, sin
 }

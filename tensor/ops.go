@@ -100,6 +100,7 @@ type Rotary struct {
 	Sign     float64   // +1 or -1: the direction; 0 means +1
 	InvFreq  []float64 // radians a position, n/2 of them
 	Factor   float64   // attention factor of YaRN and longrope; 0 means 1
+	BF16     bool      // cosines and sines are rounded to bfloat16, as in code whose tables are (T6)
 }
 
 // Attend says how queries see keys. Query head h reads key-value head h / (Heads/KVHeads). For token i and every token j it

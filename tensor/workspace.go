@@ -4,8 +4,6 @@ package tensor
 // however many rows go through together. It will not record gradients (see Ops) and knows no cache: attention over pages is handed to the kernel as it is.
 
 import (
-	"math"
-
 	"github.com/lowkeylm/lowkey/kernel"
 )
 
@@ -180,6 +178,24 @@ func (w *Workspace) HeadConcat(a, b Buf, heads int) Buf {
 	return y
 }
 
+// Outer makes heads from factors: a [rows, heads*rank], b [rows, rank*width] -> y [rows, heads*width], y_h = scale * sum over r of a_hr b_r.
+func (w *Workspace) Outer(a, b Buf, heads, rank int, scale float64) Buf {
+	width := b.Cols / rank
+	y := w.New(a.Rows, heads*width)
+	for i := 0; i < a.Rows*heads; i++ {
+		row := y.x[i*width:][:width]
+		for r := 0; r < rank; r++ {
+			x, f := b.x[(i/heads*rank+r)*width:][:width], a.x[i*rank+r]*float32(scale)
+			if r == 0 {
+				kernel.ScaleTo(row, x, f)
+			} else {
+				kernel.AddScaled(row, x, f)
+			}
+		}
+	}
+	return y
+}
+
 // RMSNorm returns x normalised in Groups equal slices of each row.
 func (w *Workspace) RMSNorm(x Buf, v *Vector, spec Norm) Buf {
 	y := w.New(x.Rows, x.Cols)
@@ -301,12 +317,13 @@ func (w *Workspace) Activate(x Buf, act Activation) {
 	}
 }
 
-// Rope is one way to rotate: inverse frequencies (radians a position), the factor on cos and sin, the pairing and the direction.
+// Rope is one way to rotate: inverse frequencies (radians a position), the factor on cos and sin, the pairing and the direction, as in Rotary.
 type Rope struct {
 	InvFreq []float64
 	Factor  float64 // 0 means 1
 	Pairs   bool
 	Sign    float64 // 0 means +1
+	BF16    bool    // cosines and sines are rounded to bfloat16
 }
 
 type angles struct {
@@ -334,7 +351,7 @@ func (w *Workspace) table(r *Rope) *angles {
 	a.step, a.cos, a.sin = w.step, a.cos[:0], a.sin[:0]
 	for _, p := range w.pos {
 		for _, f := range r.InvFreq {
-			s, c := math.Sincos(float64(p) * f)
+			c, s := turn(p, f, r.BF16)
 			a.cos, a.sin = append(a.cos, float32(c*factor)), append(a.sin, float32(sign*s*factor))
 		}
 	}
