@@ -52,6 +52,7 @@ type Model struct {
 	template       *ChatTemplate
 	templateSource string
 	m              *model.Model
+	owned          bool // Close closes m
 	pool           *kernel.Pool
 }
 
@@ -64,20 +65,50 @@ func Load(path string, o Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{Path: path, Options: o, m: src}
-	if err := m.load(); err != nil {
+	m := &Model{Path: path, Options: o, m: src, owned: true}
+	return m.loaded(m.loadText)
+}
+
+// Files are the contents of a model folder.
+type Files struct{ Config, Weights, Tokenizer []byte } // config.json, model.safetensors, tokenizer.json
+
+// LoadFiles makes a model ready whose files are in memory, as in a program that carries one. name stands in messages.
+func LoadFiles(name string, f Files, o Options) (*Model, error) {
+	if err := kernel.LevelError(); err != nil {
+		return nil, err
+	}
+	src, err := model.FromBytes(name, f.Config, f.Weights)
+	if err != nil {
+		return nil, err
+	}
+	m := &Model{Path: name, Options: o, m: src, owned: true}
+	return m.loaded(func() (err error) {
+		m.Tokenizer, err = tokenizer.FromJSON(f.Tokenizer, nil)
+		return err
+	})
+}
+
+// Use makes an open model ready, such as one in training, as it is now; it stays the caller's. t may be nil: then it runs on token ids.
+func Use(src *model.Model, t *tokenizer.Tokenizer, o Options) (*Model, error) {
+	m := &Model{Path: src.Path, Options: o, Tokenizer: t, m: src}
+	return m.loaded(func() error { return nil })
+}
+
+// loaded packs the weights and reserves the cache, or gives everything back.
+func (m *Model) loaded(text func() error) (*Model, error) {
+	if err := m.load(text); err != nil {
 		m.Close()
 		return nil, err
 	}
 	return m, nil
 }
 
-func (m *Model) load() error {
+func (m *Model) load(text func() error) error {
 	opt, err := m.engineOptions()
 	if err != nil {
 		return err
 	}
-	if err := m.loadText(); err != nil {
+	if err := text(); err != nil {
 		return err
 	}
 	threads := m.Options.Threads
@@ -252,5 +283,7 @@ func (m *Model) Close() {
 	if m.pool != nil {
 		m.pool.Close()
 	}
-	m.m.Close()
+	if m.owned {
+		m.m.Close()
+	}
 }

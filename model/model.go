@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/lowkeylm/lowkey/attention"
 	"github.com/lowkeylm/lowkey/fault"
@@ -56,6 +57,24 @@ func Open(path string) (*Model, error) {
 		return nil, err
 	}
 	return m, nil
+}
+
+// FromBytes opens the model whose config.json and model.safetensors are these bytes, which must stay as they are. name stands in messages.
+func FromBytes(name string, configJSON, weights []byte) (*Model, error) {
+	c, err := config.Parse(configJSON, name)
+	if err == nil {
+		err = c.Runnable()
+	}
+	if err != nil {
+		return nil, err
+	}
+	f, err := safetensors.Parse(weights)
+	if err != nil {
+		return nil, err
+	}
+	m := &Model{Config: c, Path: name, ConfigJSON: configJSON, src: folderSource{f}, names: folderNames(c)}
+	m.designs, err = m.build(c.MaxPosition)
+	return m, err
 }
 
 func (m *Model) openGGUF(path string) error {
@@ -269,6 +288,15 @@ func (m *Model) lmHead() (tensor.Weight, bool, error) {
 
 // Forward is the definition: logits [T, vocab] of a whole sequence on any Ops, and each layer's attention output where keep asks for it.
 func (m *Model) Forward(o tensor.Ops, ids []int32, keep func(layer int, attn tensor.Tensor)) tensor.Tensor {
+	pos := make([]int, len(ids))
+	for i := range pos {
+		pos[i] = i
+	}
+	return m.ForwardAt(o, ids, pos, keep)
+}
+
+// ForwardAt is Forward with the tokens' positions given: several documents one after another, each from position 0, on an Ops that keeps them apart.
+func (m *Model) ForwardAt(o tensor.Ops, ids []int32, pos []int, keep func(layer int, attn tensor.Tensor)) tensor.Tensor {
 	c := m.Config
 	leaf := func(w tensor.Weight) tensor.Tensor { return o.Weight(w) }
 	norm := func(x tensor.Tensor, weight, bias func() (tensor.Weight, bool)) tensor.Tensor {
@@ -284,11 +312,7 @@ func (m *Model) Forward(o tensor.Ops, ids []int32, keep func(layer int, attn ten
 		}
 		return o.RMSNorm(x, wt, tensor.Norm{Eps: c.Norm.Eps, PlusOne: c.Norm.PlusOne})
 	}
-	pos := make([]int, len(ids))
-	for i := range pos {
-		pos[i] = i
-	}
-	designs, err := m.build(len(ids))
+	designs, err := m.build(slices.Max(pos) + 1)
 	if err != nil { // Open built them once
 		panic(err)
 	}
