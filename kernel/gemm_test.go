@@ -1,0 +1,116 @@
+package kernel
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// randomDense is a rows x columns matrix with a few spare values after each stored row.
+func randomDense(rng *rand.Rand, rows, columns int, transposed bool) Dense {
+	if transposed {
+		rows, columns = columns, rows
+	}
+	d := Dense{Stride: columns + rng.IntN(4), Transposed: transposed}
+	d.Data = randomInput(rng, rows, d.Stride)
+	return d
+}
+
+// Every level and number of threads gives the chain over ascending k (fused above the plain level), and writes nothing beside C; sizes on both sides of tiles and blocks.
+func TestGemm(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		sizes := [][3]int{{1, 1, 1}, {1, 33, 3}, {13, 31, 2}, {14, 32, 1}, {15, 33, 8}, {29, 65, 17}, {3, 97, 0}, {64, 64, 64}, {70, 100, 130}, {6, 16, 40}}
+		if vecLevel != vecPlain {
+			sizes = append(sizes, [3]int{131, 149, 517}, [3]int{257, 70, 260}, [3]int{40, 700, 33}, [3]int{500, 37, 1100})
+		}
+		for _, size := range sizes {
+			m, n, k := size[0], size[1], size[2]
+			for form := range 8 {
+				rng := rand.New(rand.NewPCG(uint64(m*n), uint64(k)))
+				a, b := randomDense(rng, m, k, form&1 != 0), randomDense(rng, k, n, form&2 != 0)
+				c, add := randomDense(rng, m, n, false), form&4 != 0
+				want := append([]float32(nil), c.Data...)
+				for i := range m {
+					for j := range n {
+						acc := float32(0)
+						if add {
+							acc = want[i*c.Stride+j]
+						}
+						for p := range k {
+							if vecLevel == vecPlain {
+								acc += float32(a.at(i, p) * b.at(p, j))
+							} else {
+								acc = fma32(a.at(i, p), b.at(p, j), acc)
+							}
+						}
+						want[i*c.Stride+j] = acc
+					}
+				}
+				for threads := range 4 {
+					var pool *Pool
+					if threads > 0 {
+						pool = NewPool(threads)
+					}
+					got := Dense{Data: append([]float32(nil), c.Data...), Stride: c.Stride}
+					Gemm(pool, got, a, b, m, n, k, add)
+					for i := range want {
+						if math.Float32bits(got.Data[i]) != math.Float32bits(want[i]) {
+							t.Fatalf("%v a' %v b' %v add %v, %d threads: C[%d][%d] = %v, want %v", size, a.Transposed, b.Transposed, add, threads, i/c.Stride, i%c.Stride, got.Data[i], want[i])
+						}
+					}
+					if pool != nil {
+						pool.Close()
+					}
+				}
+			}
+		}
+	})
+}
+
+// BenchmarkGemm runs the three products of linear layers of a small model (4096 tokens, width 256) and prints the share of what the machine does on registers alone.
+func BenchmarkGemm(b *testing.B) {
+	const tokens = 4096
+	rng := rand.New(rand.NewPCG(1, 2))
+	for threads := 1; threads <= 2; threads++ {
+		pool := NewPool(threads)
+		for _, shape := range [][2]int{{768, 256}, {256, 256}, {680, 256}, {256, 680}, {512, 256}, {512, 512}} {
+			n, k := shape[0], shape[1]
+			x, dy, w := randomInput(rng, tokens, k), randomInput(rng, tokens, n), randomInput(rng, n, k)
+			y, dx, dw := make([]float32, tokens*n), make([]float32, tokens*k), make([]float32, n*k)
+			for _, product := range []struct {
+				name string
+				run  func()
+			}{
+				{"y=xW'", func() {
+					Gemm(pool, Dense{Data: y, Stride: n}, Dense{Data: x, Stride: k}, Dense{Data: w, Stride: k, Transposed: true}, tokens, n, k, false)
+				}},
+				{"dx=dyW", func() {
+					Gemm(pool, Dense{Data: dx, Stride: k}, Dense{Data: dy, Stride: n}, Dense{Data: w, Stride: k}, tokens, k, n, false)
+				}},
+				{"dW+=dy'x", func() {
+					Gemm(pool, Dense{Data: dw, Stride: k}, Dense{Data: dy, Stride: n, Transposed: true}, Dense{Data: x, Stride: k}, n, k, tokens, true)
+				}},
+			} {
+				b.Run(fmt.Sprintf("%s/N%d_K%d/threads%d", product.name, n, k, threads), func(b *testing.B) {
+					best := time.Duration(math.MaxInt64)
+					for b.Loop() {
+						start := time.Now()
+						product.run()
+						best = min(best, time.Since(start))
+					}
+					peak, err := MeasurePeak(pool, "f32")
+					if err != nil {
+						b.Fatal(err)
+					}
+					rate := 2 * float64(tokens) * float64(n) * float64(k) / best.Seconds() / 1e9
+					b.ReportMetric(rate, "GFLOP/s")
+					b.ReportMetric(100*rate/peak, "%peak")
+					b.ReportMetric(0, "ns/op")
+				})
+			}
+		}
+		pool.Close()
+	}
+}
