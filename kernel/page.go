@@ -5,7 +5,7 @@ package kernel
 //	Rows    each head's rows one after the other, as EncodeRow writes them. Any codec, any width; what values (and keys that
 //	        are also values, or that are rotated on reading) use.
 //	Panels  16 rows interleaved exactly as Matrix interleaves 16 rows of a weight, so that scoring a query against keys is the
-//	        product of an activation with a packed weight. Keys alone.
+//	        product of an activation with a packed weight. Keys, and factors that weigh scores.
 //
 // Both orders take the same bytes. A plane knows nothing of sequences or of which pages exist.
 

@@ -34,6 +34,9 @@ type Stream struct {
 	Width int
 	Role  Role
 	Rope  Rope
+	// Weighs: numbers that weigh, head by head, the products of queries with another stream (a key) or the probabilities that mix it (a value), as TPA's factors over
+	// heads do. They are read a tile at a time, whichever role they have.
+	Weighs bool
 }
 
 // Layout is what one token leaves behind in one layer. A layer that owns no cache has no streams.
@@ -66,10 +69,14 @@ func resolveLane(l Layout, types []Type, pageRows int) (lane, error) {
 	for i, s := range l.Streams {
 		t := types[i]
 		p := kernel.Plane{Codec: t.Codec, Order: kernel.Rows, Heads: s.Heads, Width: s.Width, PageRows: pageRows, Offset: at}
-		if s.Role == Key && s.Rope != Before && kernel.PanelsFit(t.Codec, s.Width) {
+		if (s.Role == Key || s.Weighs) && s.Rope != Before && kernel.PanelsFit(t.Codec, s.Width) {
 			p.Order = kernel.Panels
 		}
 		if t.Hadamard {
+			if s.Weighs {
+				return lane{}, fault.New(fault.Unsupported, fmt.Sprintf("--kv %s=%s", s.Name, t), "this stream weighs heads one by one",
+					"a Hadamard rotation would mix them", fmt.Sprintf("use %s=%s", s.Name, Type{Codec: t.Codec}))
+			}
 			if s.Rope == Before {
 				return lane{}, fault.New(fault.Unsupported, fmt.Sprintf("--kv %s=%s", s.Name, t), "keys of this design are rotated on reading",
 					"a Hadamard rotation does not commute with that", fmt.Sprintf("use %s=%s", s.Name, Type{Codec: t.Codec}))
