@@ -1,0 +1,84 @@
+"""Configuration of lowkey's models for transformers (5.0 or newer).
+
+`LowkeyConfig` is lowkey's own: one class for every attention design, named by `attention`. `Step3TextConfig` is the text model of Step-3, which transformers does not have by itself;
+it is the MFA design under the published names. The fields mean what they mean to lowkey, with the same defaults.
+"""
+
+from transformers import PreTrainedConfig
+
+
+class LowkeyConfig(PreTrainedConfig):
+    """A decoder with RMS norms, a gated MLP and one of these designs of attention; what one token leaves in a layer's cache, in numbers:
+
+    mha gqa mqa   k and v of num_key_value_heads heads of head_dim                     2 * num_key_value_heads * head_dim
+    mla           a latent and one rotated key part                                    kv_lora_rank + qk_rope_head_dim
+    mfa           one k and one v of head_dim, queries through a bottleneck            2 * head_dim
+    mfa-kr        one k before rotation, from which v is made                          head_dim
+    """
+
+    model_type = "lowkey"
+    keys_to_ignore_at_inference = ["past_key_values"]
+
+    attention: str = "gqa"
+    vocab_size: int = 32000
+    hidden_size: int = 512
+    intermediate_size: int = 1536
+    num_hidden_layers: int = 8
+    num_attention_heads: int = 8
+    max_position_embeddings: int = 2048
+    rms_norm_eps: float = 1e-6
+    hidden_act: str = "silu"
+    attention_bias: bool = False
+    mlp_bias: bool = False
+    tie_word_embeddings: bool = False
+    initializer_range: float = 0.02
+    use_cache: bool = True
+    rope_parameters: dict | None = None
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
+    pad_token_id: int | None = None
+
+    # mha gqa mqa
+    num_key_value_heads: int | None = None
+    head_dim: int | None = None  # also mfa mfa-kr: the paper's C
+    qk_norm: bool = False
+    sliding_window: int | None = None
+    # mla; q_lora_rank and its norm also mfa mfa-kr
+    q_lora_rank: int | None = None
+    kv_lora_rank: int | None = None
+    qk_nope_head_dim: int | None = None
+    qk_rope_head_dim: int | None = None
+    v_head_dim: int | None = None
+    rope_interleave: bool = False
+    q_norm: bool = True
+
+    def __post_init__(self, **kwargs):
+        heads = self.num_attention_heads
+        if self.attention in ("mha", "gqa", "mqa"):
+            self.num_key_value_heads = self.num_key_value_heads or (1 if self.attention == "mqa" else heads)
+            self.head_dim = self.head_dim or self.hidden_size // heads
+        elif self.attention == "mla":
+            self.num_key_value_heads = heads  # of the expanded keys; the cache holds latents
+            self.v_head_dim = self.v_head_dim or self.hidden_size // heads
+        elif self.attention in ("mfa", "mfa-kr"):
+            if not self.head_dim:
+                raise ValueError(f"attention {self.attention} needs head_dim")
+            self.num_key_value_heads = 1
+            self.q_lora_rank = self.q_lora_rank or self.head_dim
+        else:
+            raise ValueError(f"attention {self.attention!r}: known are mha gqa mqa mla mfa mfa-kr")
+        self.sliding_window = self.sliding_window or None  # 0 means none, too
+        super().__post_init__(**kwargs)
+
+
+class Step3TextConfig(LowkeyConfig):
+    """The text model of Step-3 with dense layers only: MFA with a norm of the query bottleneck."""
+
+    model_type = "step3_text"
+    attribute_map = {"q_lora_rank": "share_q_dim", "max_position_embeddings": "max_position_embedding"}
+
+    attention: str = "mfa"
+    share_q_dim: int | None = None
+    max_position_embedding: int = 2048
+    moe_layers_enum: str | list[int] | None = None
+    moe_num_experts: int = 0

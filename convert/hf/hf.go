@@ -8,12 +8,15 @@
 package hf
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"github.com/lowkeylm/lowkey/fault"
 	"github.com/lowkeylm/lowkey/format/safetensors"
@@ -112,10 +115,31 @@ func readConfig(folder string) (*config.Config, map[string]any, error) {
 		return nil, nil, fault.New(fault.BadFile, folder, "config.json cannot be read", "", "").Because(err)
 	}
 	var fields map[string]any
-	if err := json.Unmarshal(data, &fields); err != nil {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber() // numbers keep their text: 10000.0 stays one with a point
+	if err := d.Decode(&fields); err != nil {
 		return nil, nil, fault.New(fault.BadFile, filepath.Join(folder, "config.json"), "is not a JSON object", "", "").Because(err)
 	}
 	return c, fields, nil
+}
+
+// float is a number that is always written with a point or an exponent: readers with typed fields refuse 1 where they want 1.0.
+type float float64
+
+func (f float) MarshalJSON() ([]byte, error) {
+	s := strconv.FormatFloat(float64(f), 'g', -1, 64)
+	if !strings.ContainsAny(s, ".e") {
+		s += ".0"
+	}
+	return []byte(s), nil
+}
+
+func floats(x []float64) []float {
+	out := make([]float, len(x))
+	for i, v := range x {
+		out[i] = float(v)
+	}
+	return out
 }
 
 func unsupportedForm(architecture, what, limit string) error {

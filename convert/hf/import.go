@@ -71,7 +71,7 @@ func nativeFields(c *config.Config, fields map[string]any) (map[string]any, erro
 	a, m := &c.Layers[0].Attention, &c.Layers[0].MLP
 	f := &form{fields: map[string]any{"model_type": native, "attention": a.Design,
 		"hidden_size": c.Hidden, "intermediate_size": m.Intermediate, "num_hidden_layers": len(c.Layers), "num_attention_heads": a.Heads, "vocab_size": c.Vocab,
-		"max_position_embeddings": c.MaxPosition, "rms_norm_eps": c.Norm.Eps, "hidden_act": activations[m.Activation], "tie_word_embeddings": c.TieEmbeddings,
+		"max_position_embeddings": c.MaxPosition, "rms_norm_eps": float(c.Norm.Eps), "hidden_act": activations[m.Activation], "tie_word_embeddings": c.TieEmbeddings,
 		"attention_bias": a.QKVBias, "mlp_bias": m.Bias}}
 	f.rope(a.Rope)
 	more := map[string]any{}

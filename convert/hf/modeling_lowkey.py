@@ -1,0 +1,387 @@
+"""PyTorch form of lowkey's models for transformers (5.0 or newer): AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True).
+
+Plain nn.Modules: the classes train under FSDP and torchrun, with gradient checkpointing, and serve generate() from transformers' own Cache. Each design says in two methods what it caches:
+`project` makes the queries and the two streams that a token leaves behind, `read` makes keys and values of cached streams. So the cache holds what lowkey's holds, and no expanded heads.
+
+It will not do mixtures of experts, nor fold up-projections into the queries as lowkey does when it decodes.
+"""
+
+import math
+
+import torch
+from torch import nn
+from transformers import GenerationMixin, PreTrainedModel
+from transformers import initialization as init
+from transformers.activations import ACT2FN
+from transformers.cache_utils import DynamicCache
+from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from .configuration_lowkey import LowkeyConfig, Step3TextConfig
+
+LATENT_EPS = 1e-6  # of the norms of MLA's latents, as in DeepSeek's code, whatever rms_norm_eps says
+
+
+class LowkeyRMSNorm(nn.Module):
+    def __init__(self, width, eps):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x):
+        y = x.float()
+        y = y * torch.rsqrt(y.pow(2).mean(-1, keepdim=True) + self.eps)
+        return self.weight * y.to(x.dtype)
+
+
+class LowkeyMLP(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        hidden, wide, bias = config.hidden_size, config.intermediate_size, config.mlp_bias
+        self.gate_proj = nn.Linear(hidden, wide, bias=bias)
+        self.up_proj = nn.Linear(hidden, wide, bias=bias)
+        self.down_proj = nn.Linear(wide, hidden, bias=bias)
+        self.act = ACT2FN[config.hidden_act]
+
+    def forward(self, x):
+        return self.down_proj(self.act(self.gate_proj(x)) * self.up_proj(x))
+
+
+def yarn_scale(factor, m):
+    return 0.1 * m * math.log(factor) + 1 if factor > 1 else 1.0
+
+
+def frequencies(rope, dim):
+    """The dim/2 angles a position, and the factor on cos and sin, for rope_parameters of the kinds default, linear, llama3 and yarn."""
+    kind, base, factor = rope.get("rope_type", "default"), rope["rope_theta"], rope.get("factor", 1.0)
+    inv = [base ** (-2 * i / dim) for i in range(dim // 2)]
+    if kind == "default":
+        return inv, 1.0
+    if kind == "linear":
+        return [f / factor for f in inv], 1.0
+    original = rope["original_max_position_embeddings"]
+    if kind == "llama3":
+        low, high = rope["low_freq_factor"], rope["high_freq_factor"]
+        keep = [min(1.0, max(0.0, (original * f / (2 * math.pi) - low) / (high - low))) for f in inv]
+        return [(1 - k) * f / factor + k * f for k, f in zip(keep, inv)], 1.0
+    if kind == "yarn":
+        ends = [dim * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(base)) for turns in (rope.get("beta_fast") or 32, rope.get("beta_slow") or 1)]
+        low, high = (math.floor(ends[0]), math.ceil(ends[1])) if rope.get("truncate", True) else ends
+        low, high = max(low, 0), min(high, dim - 1)
+        high += 0.001 if low == high else 0
+        stretch = [min(1.0, max(0.0, (i - low) / (high - low))) for i in range(dim // 2)]
+        m, m_all = rope.get("mscale"), rope.get("mscale_all_dim")
+        turned = rope.get("attention_factor") or (yarn_scale(factor, m) / yarn_scale(factor, m_all) if m and m_all else yarn_scale(factor, 1))
+        return [f / factor * s + f * (1 - s) for s, f in zip(stretch, inv)], turned
+    raise ValueError(f"rope_type {kind!r}: known are default linear llama3 yarn")
+
+
+class Rotation:
+    """Rotary tables, made from the configuration where they are used: there is no buffer that a cast or a meta device could spoil."""
+
+    def __init__(self, config, dim):
+        self.inv, self.factor = frequencies(config.rope_parameters, dim)
+
+    def __call__(self, positions):
+        """positions [batch, tokens] -> cos, sin [batch, 1, tokens, dim/2] in float32."""
+        inv = torch.tensor(self.inv, dtype=torch.float32, device=positions.device)
+        with torch.autocast(device_type=positions.device.type, enabled=False):
+            angles = positions[:, None, :, None].float() * inv
+        return angles.cos() * self.factor, angles.sin() * self.factor
+
+
+def rotate(x, turn, pairs=False):
+    """Rotates channels (i, i + dim/2), or (2i, 2i + 1) where pairs, of x [batch, heads, tokens, dim]."""
+    cos, sin = turn
+    y = x.float()
+    if pairs:
+        a, b = y[..., 0::2], y[..., 1::2]
+        return torch.stack((a * cos - b * sin, a * sin + b * cos), dim=-1).flatten(-2).to(x.dtype)
+    a, b = y.chunk(2, dim=-1)
+    return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1).to(x.dtype)
+
+
+def eager_attention(module, query, key, value, mask, scaling, dropout=0.0, **kwargs):
+    groups = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    scores = query @ key.transpose(2, 3) * scaling
+    if mask is not None:
+        scores = scores + mask
+    weights = nn.functional.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+    return (weights @ value).transpose(1, 2).contiguous(), weights
+
+
+class Attention(nn.Module):
+    """What the designs share. `scaling` and `num_key_value_groups` are for the attention functions of transformers."""
+
+    is_causal = True
+
+    def __init__(self, config, layer_idx, key_heads, key_width, value_width):
+        super().__init__()
+        self.config, self.layer_idx = config, layer_idx
+        self.heads = config.num_attention_heads
+        self.num_key_value_groups = self.heads // key_heads
+        self.scaling = key_width**-0.5
+        self.o_proj = nn.Linear(self.heads * value_width, config.hidden_size, bias=config.attention_bias)
+
+    @staticmethod
+    def rotary_width(config):
+        return config.head_dim
+
+    def split(self, x, heads):
+        """[batch, tokens, heads * width] -> [batch, heads, tokens, width]"""
+        return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
+
+    def project(self, x, turn):
+        """x [batch, tokens, hidden] -> queries [batch, heads, tokens, key width], and two streams [batch, h, tokens, w] to be cached."""
+        raise NotImplementedError
+
+    def read(self, first, second, turn):
+        """Two streams -> keys and values; turn is the rotation at the streams' positions."""
+        return first, second
+
+    def forward(self, x, mask, turn, key_turn, past_key_values=None, **kwargs):
+        query, first, second = self.project(x, turn)
+        if past_key_values is not None:
+            first, second = past_key_values.update(first, second, self.layer_idx)
+        key, value = self.read(first, second, key_turn)
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
+        y, _ = attend(self, query, key, value, mask, scaling=self.scaling, dropout=0.0, **kwargs)
+        return self.o_proj(y.reshape(*x.shape[:2], -1))
+
+
+class Grouped(Attention):
+    """MHA, GQA, MQA: caches k after rotation, and v."""
+
+    def __init__(self, config, layer_idx):
+        super().__init__(config, layer_idx, config.num_key_value_heads, config.head_dim, config.head_dim)
+        hidden, width, bias, self.key_heads = config.hidden_size, config.head_dim, config.attention_bias, config.num_key_value_heads
+        self.q_proj = nn.Linear(hidden, self.heads * width, bias=bias)
+        self.k_proj = nn.Linear(hidden, self.key_heads * width, bias=bias)
+        self.v_proj = nn.Linear(hidden, self.key_heads * width, bias=bias)
+        if config.qk_norm:
+            self.q_norm = LowkeyRMSNorm(width, config.rms_norm_eps)
+            self.k_norm = LowkeyRMSNorm(width, config.rms_norm_eps)
+
+    def project(self, x, turn):
+        q, k, v = self.split(self.q_proj(x), self.heads), self.split(self.k_proj(x), self.key_heads), self.split(self.v_proj(x), self.key_heads)
+        if self.config.qk_norm:
+            q, k = self.q_norm(q), self.k_norm(k)
+        return rotate(q, turn), rotate(k, turn), v
+
+
+class MLA(Attention):
+    """Multi-head latent attention: caches the normed latent and one rotated key part for all heads."""
+
+    def __init__(self, config, layer_idx):
+        nope, rope, value, rank = config.qk_nope_head_dim, config.qk_rope_head_dim, config.v_head_dim, config.kv_lora_rank
+        super().__init__(config, layer_idx, config.num_attention_heads, nope + rope, value)
+        hidden, bias, self.widths = config.hidden_size, config.attention_bias, (nope, rope, value, rank)
+        parameters = config.rope_parameters
+        if parameters.get("rope_type") == "yarn" and parameters.get("mscale_all_dim"):
+            self.scaling *= yarn_scale(parameters["factor"], parameters["mscale_all_dim"]) ** 2
+        if config.q_lora_rank:
+            self.q_a_proj = nn.Linear(hidden, config.q_lora_rank, bias=bias)
+            self.q_a_layernorm = LowkeyRMSNorm(config.q_lora_rank, LATENT_EPS)
+            self.q_b_proj = nn.Linear(config.q_lora_rank, self.heads * (nope + rope), bias=False)
+        else:
+            self.q_proj = nn.Linear(hidden, self.heads * (nope + rope), bias=False)
+        self.kv_a_proj_with_mqa = nn.Linear(hidden, rank + rope, bias=bias)
+        self.kv_a_layernorm = LowkeyRMSNorm(rank, LATENT_EPS)
+        self.kv_b_proj = nn.Linear(rank, self.heads * (nope + value), bias=False)
+
+    @staticmethod
+    def rotary_width(config):
+        return config.qk_rope_head_dim
+
+    def project(self, x, turn):
+        nope, rope, _, rank = self.widths
+        q = self.q_b_proj(self.q_a_layernorm(self.q_a_proj(x))) if self.config.q_lora_rank else self.q_proj(x)
+        q, q_rope = self.split(q, self.heads).split((nope, rope), dim=-1)
+        latent, k_rope = self.kv_a_proj_with_mqa(x).split((rank, rope), dim=-1)
+        pairs = self.config.rope_interleave
+        query = torch.cat((q, rotate(q_rope, turn, pairs)), dim=-1)
+        return query, self.kv_a_layernorm(latent)[:, None], rotate(k_rope[:, None], turn, pairs)
+
+    def read(self, latent, k_rope, turn):
+        nope, _, value, _ = self.widths
+        key, value = self.split(self.kv_b_proj(latent[:, 0]), self.heads).split((nope, value), dim=-1)
+        return torch.cat((key, k_rope.expand(-1, self.heads, -1, -1)), dim=-1), value
+
+
+class MFA(Attention):
+    """Multi-matrix factorization attention: wide query heads from one bottleneck, one key and one value head; caches both, k after rotation."""
+
+    names = ("q_a_proj", "q_a_layernorm", "q_b_proj")
+
+    def __init__(self, config, layer_idx):
+        width, rank = config.head_dim, config.q_lora_rank
+        super().__init__(config, layer_idx, 1, width, width)
+        norm = LowkeyRMSNorm(rank, config.rms_norm_eps) if config.q_norm else nn.Identity()
+        for name, module in zip(self.names, (nn.Linear(config.hidden_size, rank, bias=False), norm, nn.Linear(rank, self.heads * width, bias=False))):
+            self.add_module(name, module)
+        self.k_proj = nn.Linear(config.hidden_size, width, bias=False)
+        self.values(config)
+
+    def values(self, config):
+        self.v_proj = nn.Linear(config.hidden_size, config.head_dim, bias=False)
+
+    def query(self, x, turn):
+        for name in self.names:
+            x = getattr(self, name)(x)
+        return rotate(self.split(x, self.heads), turn)
+
+    def project(self, x, turn):
+        return self.query(x, turn), rotate(self.k_proj(x)[:, None], turn), self.v_proj(x)[:, None]
+
+
+class Factors(nn.Module):
+    """A factor a channel, starting at zero."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x):
+        return self.weight * x
+
+
+class MFAKR(MFA):
+    """MFA with key reuse: v = k + alpha * (N k) from the key before rotation, which is all that is cached; keys are turned when they are read."""
+
+    def values(self, config):
+        self.n = nn.Linear(config.head_dim, config.head_dim, bias=False)
+        self.alpha = Factors(config.head_dim)
+
+    def project(self, x, turn):
+        k = self.k_proj(x)[:, None]
+        return self.query(x, turn), k, k[..., :0]  # the second stream has no width: no bytes
+
+    def read(self, k, _, turn):
+        return rotate(k, turn), k + self.alpha(self.n(k))
+
+
+class Step3MFA(MFA):
+    """MFA under Step-3's names."""
+
+    names = ("q_proj", "inter_norm", "wq")
+
+
+DESIGNS = {"mha": Grouped, "gqa": Grouped, "mqa": Grouped, "mla": MLA, "mfa": MFA, "mfa-kr": MFAKR}
+
+
+class LowkeyBlock(GradientCheckpointingLayer):
+    def __init__(self, config, layer_idx):
+        super().__init__()
+        self.self_attn = design(config)(config, layer_idx)
+        self.mlp = LowkeyMLP(config)
+        self.input_layernorm = LowkeyRMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.post_attention_layernorm = LowkeyRMSNorm(config.hidden_size, config.rms_norm_eps)
+
+    def forward(self, x, mask, turn, key_turn, past_key_values=None, **kwargs):
+        x = x + self.self_attn(self.input_layernorm(x), mask, turn, key_turn, past_key_values=past_key_values, **kwargs)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+def design(config):
+    return Step3MFA if config.model_type == "step3_text" else DESIGNS[config.attention]
+
+
+class LowkeyPreTrainedModel(PreTrainedModel):
+    config_class = LowkeyConfig
+    base_model_prefix = "model"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["LowkeyBlock"]
+    _skip_keys_device_placement = ["past_key_values"]
+    _supports_sdpa = True
+
+    def _init_weights(self, module):
+        super()._init_weights(module)  # linear, embedding, norms
+        if isinstance(module, Factors):
+            init.zeros_(module.weight)
+
+
+class LowkeyModel(LowkeyPreTrainedModel):
+    def __init__(self, config):
+        super().__init__(config)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, config.pad_token_id)
+        self.layers = nn.ModuleList([LowkeyBlock(config, i) for i in range(config.num_hidden_layers)])
+        self.norm = LowkeyRMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.rotation = Rotation(config, design(config).rotary_width(config))
+        self.gradient_checkpointing = False
+        self.post_init()
+
+    def key_turn(self, turn, position_ids, cache):
+        """The rotation at the positions of all keys that the new tokens see. Only designs that cache keys before rotation read it."""
+        tokens = position_ids.shape[1]
+        if cache is None or self.config.attention != "mfa-kr":
+            return turn
+        past = cache.get_seq_length()
+        length, offset = cache.get_mask_sizes(tokens, 0)
+        if isinstance(past, int) and past == 0 and length == tokens:
+            return turn
+        # A row's tokens follow each other; pads at its left have positions that no query sees.
+        at = torch.arange(length, device=position_ids.device) + offset
+        return self.rotation(position_ids[:, -1:] - (past + tokens - 1) + at)
+
+    def forward(self, input_ids=None, attention_mask=None, position_ids=None, past_key_values=None, inputs_embeds=None, use_cache=None, output_hidden_states=None, **kwargs):
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("give input_ids or inputs_embeds, one of them")
+        x = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        use_cache = self.config.use_cache if use_cache is None else use_cache
+        if self.gradient_checkpointing and self.training:
+            use_cache = False
+        if use_cache and past_key_values is None:
+            past_key_values = DynamicCache(config=self.config)
+        if position_ids is None:
+            past = past_key_values.get_seq_length() if past_key_values is not None else 0
+            position_ids = (torch.arange(x.shape[1], device=x.device) + past)[None]
+        make_mask = create_sliding_window_causal_mask if self.config.sliding_window else create_causal_mask
+        mask = make_mask(config=self.config, inputs_embeds=x, attention_mask=attention_mask, past_key_values=past_key_values, position_ids=position_ids)
+        turn = self.rotation(position_ids)
+        key_turn = self.key_turn(turn, position_ids, past_key_values)
+        seen = []
+        for layer in self.layers:
+            seen.append(x)
+            x = layer(x, mask, turn, key_turn, past_key_values=past_key_values, **kwargs)
+        x = self.norm(x)
+        wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        return BaseModelOutputWithPast(last_hidden_state=x, past_key_values=past_key_values, hidden_states=tuple(seen + [x]) if wanted else None)
+
+
+class LowkeyForCausalLM(LowkeyPreTrainedModel, GenerationMixin):
+    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.model = LowkeyModel(config)
+        self.vocab_size = config.vocab_size
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+    def forward(
+        self, input_ids=None, attention_mask=None, position_ids=None, past_key_values=None, inputs_embeds=None, labels=None, use_cache=None, logits_to_keep=0,
+        return_dict=None, output_hidden_states=None, num_items_in_batch=None, **kwargs
+    ):
+        kwargs.pop("output_attentions", None)
+        out = self.model(
+            input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, past_key_values=past_key_values, inputs_embeds=inputs_embeds, use_cache=use_cache,
+            output_hidden_states=output_hidden_states, **kwargs
+        )
+        keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self.lm_head(out.last_hidden_state[:, keep])
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, num_items_in_batch=num_items_in_batch)
+        result = CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=out.past_key_values, hidden_states=out.hidden_states)
+        return result if return_dict is None or return_dict else result.to_tuple()
+
+
+class Step3TextModel(LowkeyModel):
+    config_class = Step3TextConfig
+
+
+class Step3TextForCausalLM(LowkeyForCausalLM):
+    config_class = Step3TextConfig

@@ -39,7 +39,7 @@ func publicForm(c *config.Config, fields map[string]any) (*form, error) {
 	a, m := &c.Layers[0].Attention, &c.Layers[0].MLP
 	f := &form{kind: Public, fields: map[string]any{
 		"hidden_size": c.Hidden, "intermediate_size": m.Intermediate, "num_hidden_layers": len(c.Layers), "num_attention_heads": a.Heads, "vocab_size": c.Vocab,
-		"max_position_embeddings": c.MaxPosition, "rms_norm_eps": c.Norm.Eps, "hidden_act": activations[m.Activation], "tie_word_embeddings": c.TieEmbeddings, "attention_dropout": 0.0, "use_cache": true}}
+		"max_position_embeddings": c.MaxPosition, "rms_norm_eps": float(c.Norm.Eps), "hidden_act": activations[m.Activation], "tie_word_embeddings": c.TieEmbeddings, "use_cache": true}}
 	for _, key := range []string{"bos_token_id", "eos_token_id", "pad_token_id", "initializer_range"} {
 		if v, ok := fields[key]; ok {
 			f.fields[key] = v
@@ -106,7 +106,7 @@ func (f *form) deepseek(c *config.Config, a *config.Attention, m *config.MLP) er
 		"attention_bias": a.QKVBias, "rope_interleave": a.Rope.Layout == config.Pairs,
 		// Every layer is dense; the experts that a reader of this architecture asks for are never made.
 		"first_k_dense_replace": len(c.Layers), "moe_layer_freq": 1, "n_routed_experts": 1, "n_shared_experts": 1, "num_experts_per_tok": 1, "moe_intermediate_size": m.Intermediate,
-		"n_group": 1, "topk_group": 1, "norm_topk_prob": true, "routed_scaling_factor": 1.0, "scoring_func": "sigmoid", "topk_method": "noaux_tc", "num_nextn_predict_layers": 0}
+		"n_group": 1, "topk_group": 1, "norm_topk_prob": true, "routed_scaling_factor": float(1), "scoring_func": "sigmoid", "topk_method": "noaux_tc", "num_nextn_predict_layers": 0}
 	if a.QRank > 0 {
 		more["q_lora_rank"] = a.QRank
 	}
@@ -141,16 +141,16 @@ func (f *form) rope(r config.Rope) {
 	p := map[string]any{"rope_type": r.Kind}
 	positive := func(key string, v float64) {
 		if v > 0 {
-			p[key] = v
+			p[key] = float(v)
 		}
 	}
 	switch r.Kind {
 	case config.RopeLinear:
-		p["factor"] = r.Factor
+		p["factor"] = float(r.Factor)
 	case config.RopeLlama3:
-		p["factor"], p["original_max_position_embeddings"], p["low_freq_factor"], p["high_freq_factor"] = r.Factor, r.Original, r.LowFreq, r.HighFreq
+		p["factor"], p["original_max_position_embeddings"], p["low_freq_factor"], p["high_freq_factor"] = float(r.Factor), r.Original, float(r.LowFreq), float(r.HighFreq)
 	case config.RopeYarn:
-		p["factor"], p["original_max_position_embeddings"], p["beta_fast"], p["beta_slow"] = r.Factor, r.Original, r.BetaFast, r.BetaSlow
+		p["factor"], p["original_max_position_embeddings"], p["beta_fast"], p["beta_slow"] = float(r.Factor), r.Original, float(r.BetaFast), float(r.BetaSlow)
 		positive("mscale", r.MScale)
 		positive("mscale_all_dim", r.MScaleAllDim)
 		positive("attention_factor", r.AttentionFactor)
@@ -158,13 +158,12 @@ func (f *form) rope(r config.Rope) {
 			p["truncate"] = false
 		}
 	case config.RopeLong:
-		p["factor"], p["original_max_position_embeddings"], p["short_factor"], p["long_factor"] = r.Factor, r.Original, r.Short, r.Long
+		p["factor"], p["original_max_position_embeddings"], p["short_factor"], p["long_factor"] = float(r.Factor), r.Original, floats(r.Short), floats(r.Long)
 		positive("attention_factor", r.AttentionFactor)
 	}
 	if r.Kind != config.RopeDefault {
 		f.fields["rope_scaling"] = maps.Clone(p)
 	}
-	f.fields["rope_theta"] = r.Base
-	p["rope_theta"] = r.Base
+	f.fields["rope_theta"], p["rope_theta"] = float(r.Base), float(r.Base)
 	f.fields["rope_parameters"] = p
 }

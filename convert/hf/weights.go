@@ -13,7 +13,9 @@ import (
 
 	"github.com/lowkeylm/lowkey/fault"
 	"github.com/lowkeylm/lowkey/format/safetensors"
+	"github.com/lowkeylm/lowkey/kernel"
 	"github.com/lowkeylm/lowkey/model/config"
+	"github.com/lowkeylm/lowkey/tensor"
 )
 
 // layerShapes lists the tensors of one layer by their names in lowkey's own folder ("self_attn.q_proj.weight"), with shapes [out, in] or [n].
@@ -59,8 +61,8 @@ func layerShapes(c *config.Config, i int) map[string][]int {
 		if a.Design == config.MFA {
 			attn("v_proj", w, d, false)
 		} else {
-			s["self_attn.n"] = []int{w, w}
-			vector("alpha", w)
+			attn("n", w, w, false)
+			vector("alpha.weight", w)
 		}
 	}
 	attn("o_proj", d, n*v, a.OutBias)
@@ -108,7 +110,13 @@ func readWeights(folder string, c *config.Config, rename map[string]string) (out
 			t.Name = strings.ReplaceAll(t.Name, w, "")
 		}
 		t.Name = relayer(t.Name, rename)
+		if _, ok := want[t.Name+".weight"]; ok { // a bare parameter: MFA-KR's n and alpha may be written so
+			t.Name += ".weight"
+		}
 		shape, ok := want[t.Name]
+		if t, err = plain(t); err != nil {
+			return nil, nil, err
+		}
 		switch {
 		case strings.HasSuffix(t.Name, "rotary_emb.inv_freq"): // a table that old versions saved
 			continue
@@ -140,6 +148,21 @@ func readWeights(folder string, c *config.Config, rename map[string]string) (out
 		}
 	}
 	return out, func() { file.Close() }, nil
+}
+
+// plain gives a matrix [out, in] that lowkey stores in blocks of 8 bits, U8 [out, in/32, 34], as BF16; everything else as it is.
+func plain(t safetensors.Tensor) (safetensors.Tensor, error) {
+	elems, size := kernel.Q8_0.Block()
+	if t.DType != safetensors.U8 || len(t.Shape) != 3 || t.Shape[2] != size {
+		return t, nil
+	}
+	shape := []int{t.Shape[0], t.Shape[1] * elems}
+	w := tensor.Weight{Name: t.Name, Format: kernel.Q8_0, Shape: shape, Data: t.Data}
+	wide := safetensors.Tensor{Name: t.Name, DType: safetensors.F32, Shape: shape}
+	for _, v := range w.Float32s() {
+		wide.Data = binary.LittleEndian.AppendUint32(wide.Data, math.Float32bits(v))
+	}
+	return convert(wide, safetensors.BF16)
 }
 
 // relayer renames "model.layers.N.OLD" by OLD.
