@@ -10,6 +10,7 @@ package lowkey
 import (
 	"context"
 	"fmt"
+	"iter"
 	"runtime"
 	"strings"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/lowkeylm/lowkey/kernel"
 	"github.com/lowkeylm/lowkey/kvcache"
 	"github.com/lowkeylm/lowkey/model"
+	"github.com/lowkeylm/lowkey/tensor"
 	"github.com/lowkeylm/lowkey/tokenizer"
 )
 
@@ -248,28 +250,38 @@ func (m *Model) ChatTemplate() (*ChatTemplate, error) {
 // Vocab is the number of logits of a token.
 func (m *Model) Vocab() int { return m.m.Config.Vocab }
 
-// Logits computes the logits of every token of a sequence and hands them over row by row; a row is valid during the call.
-func (m *Model) Logits(ctx context.Context, ids []int32, row func([]float32)) error {
-	seq := m.Engine.Store.NewSequence("")
-	defer seq.Close()
-	if len(ids) > m.Context {
-		return fault.New(fault.OverBudget, "token ids", fmt.Sprintf("%d tokens", len(ids)), fmt.Sprintf("the context is %d", m.Context), "raise --ctx if the model allows more")
+// Logits runs a sequence and gives the logits of its tokens from, from+1, ... in turn. A row is valid until the next is asked for; an error comes as the last pair.
+// Several models may be asked in turn.
+func (m *Model) Logits(ctx context.Context, ids []int32, from int) iter.Seq2[[]float32, error] {
+	return func(yield func([]float32, error) bool) {
+		if len(ids) > m.Context {
+			yield(nil, fault.New(fault.OverBudget, "token ids", fmt.Sprintf("%d tokens", len(ids)), fmt.Sprintf("the context is %d", m.Context), "raise --ctx if the model allows more"))
+			return
+		}
+		seq := m.Engine.Store.NewSequence("")
+		defer seq.Close()
+		for at := 0; at < len(ids); {
+			feed := model.Feed{Sequence: seq, Tokens: ids[at:min(at+logitStep, len(ids))], All: true}
+			if at < from {
+				feed.Tokens, feed.All = ids[at:min(at+StepTokens, from)], false
+			}
+			err := ctx.Err()
+			var y tensor.Buf
+			if err == nil {
+				y, err = m.Engine.Step([]model.Feed{feed})
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for i := 0; feed.All && i < len(feed.Tokens); i++ {
+				if !yield(y.Slice(i, i+1).Float32s(), nil) {
+					return
+				}
+			}
+			at += len(feed.Tokens)
+		}
 	}
-	for len(ids) > 0 {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		n := min(len(ids), logitStep)
-		y, err := m.Engine.Step([]model.Feed{{Sequence: seq, Tokens: ids[:n], All: true}})
-		if err != nil {
-			return err
-		}
-		for i := 0; i < n; i++ {
-			row(y.Slice(i, i+1).Float32s())
-		}
-		ids = ids[n:]
-	}
-	return nil
 }
 
 // logitStep bounds the rows of logits that are held at once: a vocabulary is wide.

@@ -166,7 +166,7 @@ func one(ctx context.Context, path, kv string, o *Options, r *Report, ref *refer
 			rows = max(rows, n+o.Decode)
 		}
 		if ref != nil {
-			rows = max(rows, ref.window)
+			rows = max(rows, ref.cut.Window)
 		}
 		m, err := open(path, kv, rows, 1, o, r)
 		if err != nil {

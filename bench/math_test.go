@@ -13,41 +13,6 @@ func near(t *testing.T, what string, got, want, tolerance float64) {
 	}
 }
 
-func TestDivergence(t *testing.T) {
-	lp := func(p ...float64) []float32 {
-		out := make([]float32, len(p))
-		for i, v := range p {
-			out[i] = float32(math.Log(v))
-		}
-		return out
-	}
-	// 0.5 ln(0.5/0.25) + 0.25 ln(0.25/0.5) + 0.25 ln 1 = 0.25 ln 2
-	kl, top := divergence(lp(0.5, 0.25, 0.25), lp(0.25, 0.5, 0.25))
-	near(t, "KL", kl, 0.25*math.Ln2, 1e-6)
-	if top {
-		t.Error("both are said to have the same top")
-	}
-	kl, top = divergence(lp(0.7, 0.2, 0.1), lp(0.7, 0.2, 0.1))
-	near(t, "KL of equals", kl, 0, 0)
-	if !top {
-		t.Error("equals are said to have different tops")
-	}
-	kl, _ = divergence(lp(1, 0), lp(0.5, 0.5)) // a zero probability adds nothing
-	near(t, "KL with a zero", kl, math.Ln2, 1e-6)
-}
-
-func TestLogProbs(t *testing.T) {
-	logits := []float32{1000, 1001, 998} // would overflow if not shifted
-	got := make([]float32, 3)
-	logProbs(got, logits)
-	sum := 0.0
-	for i, v := range got {
-		sum += math.Exp(float64(v))
-		near(t, "difference", float64(v-got[0]), float64(logits[i]-logits[0]), 1e-5)
-	}
-	near(t, "sum", sum, 1, 1e-6)
-}
-
 func TestFitLine(t *testing.T) {
 	x := []float64{0, 512, 4096, 8192}
 	y := make([]float64, len(x))

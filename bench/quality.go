@@ -1,9 +1,8 @@
 package bench
 
-// What a cache type costs: the Kullback-Leibler divergence of its next-token distributions from those of lowkey's own run with f32 activations and an f32 cache, on the same
-// text, token by token as written ("teacher-forced"), and how often both find the same token likeliest.
+// What a cache type costs: the divergence of its next-token distributions from those of lowkey's own run with f32 activations and an f32 cache, on the same text.
 //
-// The reference runs first and is closed; its log-probabilities wait in a temporary file, so that memory is bounded whatever the vocabulary.
+// The reference runs first and is closed; its logits wait in a temporary file, so that memory holds one model at a time and is bounded whatever the vocabulary.
 
 import (
 	"bufio"
@@ -11,10 +10,12 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"iter"
 	"math"
 	"os"
 
 	"github.com/lowkeylm/lowkey"
+	"github.com/lowkeylm/lowkey/eval"
 	"github.com/lowkeylm/lowkey/fault"
 )
 
@@ -22,8 +23,8 @@ import (
 type QualityOptions struct {
 	Text      string // "" = the built-in text
 	Positions int    // scored positions; 0 = 256
-	Window    int    // tokens of one sequence, the text is cut into such windows; 0 = 512, or Positions + Skip if that is less
-	Skip      int    // positions at the start of each window that are not scored
+	Window    int    // tokens of one sequence, the text is cut into such windows; 0 = 512, or Positions + Skip + 1 if that is less
+	Skip      int    // tokens that stand at least before each scored one, the start of the text apart
 }
 
 // Quality compares distributions at Positions positions. Information is in nats.
@@ -35,27 +36,25 @@ type Quality struct {
 	Top1      float64 `json:"top1_agreement"` // share of positions
 }
 
+// reference is a text and what the f32 run made of it.
 type reference struct {
-	windows [][]int32
-	window  int // the longest
-	skip    int
-	vocab   int
-	rows    int
-	file    *os.File
-	note    string
+	ids  []int32
+	cut  eval.Options
+	tape *tape
+	note string
 }
 
-// newReference runs the model in f32 and keeps the log-probabilities of every scored position.
+// newReference runs the model in f32 and keeps the logits of every scored position.
 func newReference(ctx context.Context, path string, o *Options) (*reference, error) {
 	q := *o.Quality
 	if q.Positions <= 0 {
 		q.Positions = 256
 	}
-	if q.Skip < 0 || q.Window < 0 || q.Window > 0 && q.Skip >= q.Window {
+	if q.Skip < 0 || q.Window < 0 || q.Window > 0 && q.Skip+2 > q.Window {
 		return nil, fault.New(fault.BadInput, "bench", fmt.Sprintf("windows of %d tokens of which %d are skipped", q.Window, q.Skip), "a window must be longer than what is skipped", "")
 	}
 	if q.Window == 0 {
-		q.Window = min(512+q.Skip, q.Positions+q.Skip)
+		q.Window = min(512+q.Skip, q.Positions+q.Skip+1)
 	}
 	o.say("quality: the f32 run")
 	opt := o.Load
@@ -65,159 +64,115 @@ func newReference(ctx context.Context, path string, o *Options) (*reference, err
 		return nil, err
 	}
 	defer m.Close()
-	ids, natural, err := tokensOf(m, q.Text)
-	if err != nil {
+	r := &reference{cut: eval.Options{Window: q.Window, Stride: q.Window - 1 - q.Skip, Limit: q.Positions}}
+	natural := false
+	if r.ids, natural, err = tokensOf(m, q.Text); err != nil {
 		return nil, err
 	}
-	r := &reference{skip: q.Skip, vocab: m.Vocab()}
-	if !natural {
+	if natural {
+		r.cut.Start = eval.StartTokens(m.Tokenizer)
+		r.ids = r.ids[len(r.cut.Start):]
+	} else {
 		r.note = "the model has no tokenizer: speed and quality are measured on arbitrary token ids"
 	}
-	r.cut(ids, q, m)
-	if r.rows == 0 {
-		return nil, fault.New(fault.BadInput, "the text", fmt.Sprintf("%d tokens", len(ids)), fmt.Sprintf("%d are skipped", q.Skip), "give a longer text")
-	}
-	if r.rows < q.Positions {
-		r.note = fmt.Sprintf("the text has %d positions to score, %d were asked for", r.rows, q.Positions)
-	}
-	if r.file, err = os.CreateTemp("", "lowkey-bench-*"); err != nil {
+	if r.tape, err = newTape(m); err != nil {
 		return nil, err
 	}
-	os.Remove(r.file.Name()) // where the system allows that of an open file, nothing is left behind whatever happens
-	w := bufio.NewWriterSize(r.file, 1<<20)
-	probs, code := make([]float32, r.vocab), make([]byte, 4*r.vocab)
-	var failed error
-	err = r.each(ctx, m, func(logits []float32) {
-		logProbs(probs, logits)
-		for i, v := range probs {
-			binary.LittleEndian.PutUint32(code[4*i:], math.Float32bits(v))
-		}
-		if _, err := w.Write(code); err != nil && failed == nil {
-			failed = err
-		}
-	})
+	score, err := eval.Text(ctx, r.tape, r.ids, r.cut)
 	if err == nil {
-		err = failed
-	}
-	if err == nil {
-		err = w.Flush()
+		err = r.tape.rewind()
 	}
 	if err != nil {
 		r.Close()
 		return nil, fmt.Errorf("the f32 run: %w", err)
 	}
+	if score.Tokens < q.Positions {
+		r.note = fmt.Sprintf("the text has %d positions to score, %d were asked for", score.Tokens, q.Positions)
+	}
 	return r, nil
-}
-
-// cut makes windows with Positions scored positions in all. A model that starts texts with a token gets it at the start of every window, in place of the one there.
-func (r *reference) cut(ids []int32, q QualityOptions, m *lowkey.Model) {
-	for len(ids) > q.Skip && r.rows < q.Positions {
-		n := min(len(ids), q.Window, q.Positions-r.rows+q.Skip)
-		w := append([]int32{}, ids[:n]...)
-		if m.Tokenizer != nil && m.Tokenizer.AddsBOS() {
-			w[0] = m.Tokenizer.BOS()
-		}
-		r.windows, r.rows, r.window = append(r.windows, w), r.rows+n-q.Skip, max(r.window, n)
-		ids = ids[n:]
-	}
-}
-
-// each runs a model over all windows and hands over the logits of every scored position.
-func (r *reference) each(ctx context.Context, m *lowkey.Model, row func([]float32)) error {
-	for _, w := range r.windows {
-		at := 0
-		err := m.Logits(ctx, w, func(logits []float32) {
-			if at >= r.skip {
-				row(logits)
-			}
-			at++
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // compare measures a model against the reference.
 func (r *reference) compare(ctx context.Context, m *lowkey.Model) (*Quality, error) {
-	if _, err := r.file.Seek(0, io.SeekStart); err != nil {
+	if err := r.tape.rewind(); err != nil {
 		return nil, err
 	}
-	in := bufio.NewReaderSize(r.file, 1<<20)
-	want, got, code := make([]float32, r.vocab), make([]float32, r.vocab), make([]byte, 4*r.vocab)
-	q := &Quality{}
-	var sum, squares float64
-	same := 0
-	var failed error
-	err := r.each(ctx, m, func(logits []float32) {
-		if failed != nil {
-			return
-		}
-		if _, failed = io.ReadFull(in, code); failed != nil {
-			return
-		}
-		for i := range want {
-			want[i] = math.Float32frombits(binary.LittleEndian.Uint32(code[4*i:]))
-		}
-		logProbs(got, logits)
-		kl, top := divergence(want, got)
-		sum, squares, q.MaxKL = sum+kl, squares+kl*kl, max(q.MaxKL, kl)
-		if top {
-			same++
-		}
-		q.Positions++
-	})
-	if err == nil {
-		err = failed
-	}
+	_, results, err := eval.Compare(ctx, r.tape, []eval.Model{m}, r.ids, r.cut)
 	if err != nil {
 		return nil, err
 	}
-	n := float64(q.Positions)
-	q.MeanKL, q.Top1 = sum/n, float64(same)/n
-	if n > 1 {
-		q.Error = math.Sqrt(max(0, squares/n-q.MeanKL*q.MeanKL) / (n - 1))
-	}
-	return q, nil
+	d := &results[0].Divergence
+	return &Quality{d.Positions, d.MeanKL(), d.Error(), d.MaxKL, d.Top1()}, nil
 }
 
 // Close gives the temporary file back.
-func (r *reference) Close() {
-	r.file.Close()
-	os.Remove(r.file.Name())
+func (r *reference) Close() { r.tape.Close() }
+
+// tape is a model that records another's logits in a temporary file and, once rewound, plays them back in the same order.
+type tape struct {
+	source *lowkey.Model // nil while playing
+	file   *os.File
+	w      *bufio.Writer
+	r      *bufio.Reader
+	row    []float32
+	code   []byte
 }
 
-// logProbs writes the logarithms of softmax(logits).
-func logProbs(dst, logits []float32) {
-	top := float32(math.Inf(-1))
-	for _, v := range logits {
-		top = max(top, v)
+func newTape(m *lowkey.Model) (*tape, error) {
+	file, err := os.CreateTemp("", "lowkey-bench-*")
+	if err != nil {
+		return nil, err
 	}
-	sum := 0.0
-	for _, v := range logits {
-		sum += math.Exp(float64(v - top))
+	os.Remove(file.Name()) // where the system allows that of an open file, nothing is left behind whatever happens
+	n := m.Vocab()
+	return &tape{source: m, file: file, w: bufio.NewWriterSize(file, 1<<20), r: bufio.NewReaderSize(file, 1<<20), row: make([]float32, n), code: make([]byte, 4*n)}, nil
+}
+
+// rewind ends recording and plays from the start.
+func (t *tape) rewind() error {
+	if err := t.w.Flush(); err != nil {
+		return err
 	}
-	log := float64(top) + math.Log(sum)
-	for i, v := range logits {
-		dst[i] = float32(float64(v) - log)
+	t.source = nil
+	_, err := t.file.Seek(0, io.SeekStart)
+	t.r.Reset(t.file)
+	return err
+}
+
+func (t *tape) Logits(ctx context.Context, ids []int32, from int) iter.Seq2[[]float32, error] {
+	if t.source != nil {
+		return t.record(t.source.Logits(ctx, ids, from))
+	}
+	return func(yield func([]float32, error) bool) {
+		for range len(ids) - from {
+			_, err := io.ReadFull(t.r, t.code)
+			for i := range t.row {
+				t.row[i] = math.Float32frombits(binary.LittleEndian.Uint32(t.code[4*i:]))
+			}
+			if !yield(t.row, err) || err != nil {
+				return
+			}
+		}
 	}
 }
 
-// divergence is KL(p || q) = sum p (log p - log q) of two lists of log-probabilities, and whether both have their largest at the same place. Rounding can make a tiny sum
-// negative; it is then zero.
-func divergence(p, q []float32) (kl float64, sameTop bool) {
-	topP, topQ := 0, 0
-	for i := range p {
-		if prob := math.Exp(float64(p[i])); prob > 0 {
-			kl += prob * (float64(p[i]) - float64(q[i]))
-		}
-		if p[i] > p[topP] {
-			topP = i
-		}
-		if q[i] > q[topQ] {
-			topQ = i
+func (t *tape) record(rows iter.Seq2[[]float32, error]) iter.Seq2[[]float32, error] {
+	return func(yield func([]float32, error) bool) {
+		for row, err := range rows {
+			if err == nil {
+				for i, v := range row {
+					binary.LittleEndian.PutUint32(t.code[4*i:], math.Float32bits(v))
+				}
+				_, err = t.w.Write(t.code)
+			}
+			if !yield(row, err) || err != nil {
+				return
+			}
 		}
 	}
-	return max(0, kl), topP == topQ
+}
+
+func (t *tape) Close() {
+	t.file.Close()
+	os.Remove(t.file.Name())
 }

@@ -56,13 +56,13 @@ func (f *modelFlags) logits(ctx context.Context, idsPath, out string) error {
 	defer m.Close()
 	vocab := m.Vocab()
 	data := make([]byte, 0, 4*len(ids)*vocab)
-	err = m.Logits(ctx, ids, func(row []float32) {
+	for row, err := range m.Logits(ctx, ids, 0) {
+		if err != nil {
+			return err
+		}
 		for _, v := range row {
 			data = binary.LittleEndian.AppendUint32(data, math.Float32bits(v))
 		}
-	})
-	if err != nil {
-		return err
 	}
 	if err := safetensors.Write(out, []safetensors.Tensor{{Name: "logits", DType: "F32", Shape: []int{len(ids), vocab}, Data: data}}, nil); err != nil {
 		return err
