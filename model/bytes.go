@@ -164,6 +164,22 @@ func (n *counter) attention(d attention.Design, matrix func(name string, out, in
 	case attention.MFAKR:
 		query(a.MFA)
 		n.folded(a.Hidden, a.Heads*a.HeadDim) // o with the value's matrix in it
+	case attention.TPA:
+		factors := func(x string, rank int) {
+			matrix("a_"+x, a.Heads*rank, a.Hidden)
+			matrix("b_"+x, rank*a.HeadDim, a.Hidden)
+		}
+		factors("k", a.KRank)
+		factors("v", a.VRank)
+		if a.QRank > 0 {
+			factors("q", a.QRank)
+		} else {
+			matrix("q", a.Heads*a.HeadDim, a.Hidden)
+		}
+		matrix("o", a.Hidden, a.Heads*a.HeadDim)
+		if a.OutNorm {
+			n.vector(a.HeadDim)
+		}
 	default:
 		n.add(0, fault.New(fault.Unsupported, "attention design", fmt.Sprintf("%T", d), "its weights cannot be counted", ""))
 	}
@@ -220,6 +236,10 @@ func attentionFloats(a *config.Attention) (q, out, floats, in int64) {
 	case config.MFA, config.MFAKR:
 		floats = 2*int64(a.QRank) + 4*int64(a.HeadDim) + 3*q + out
 		in = max(int64(a.QRank), out)
+	case config.TPA:
+		rows := int64(a.QRank+2*a.KRank+2*a.VRank) * (n + int64(a.HeadDim)) // factors, and turned copies of those stored
+		floats = rows + 2*q + 2*out                                         // queries and a turned copy, outputs and their norm
+		in = out
 	default:
 		k, v := kv*int64(a.HeadDim), kv*int64(a.ValueDim)
 		floats = 3*q + 3*k + 2*v + out // projections, their norms, turned copies
@@ -232,7 +252,11 @@ func attentionFloats(a *config.Attention) (q, out, floats, in int64) {
 func attendFloats(a *config.Attention, q, out int64) int64 {
 	const rows, parts = 48, 4 * 9 // query rows that share a tile; items a thread times chunks held at once
 	kw, vw := q/int64(a.Heads), out/int64(a.Heads)
-	return rows*(2*kw+kernel.TileRows+vw+8) + 2*kernel.TileRows*(kw+vw) + parts*rows*(vw+2)
+	floats := rows*(2*kw+kernel.TileRows+vw+8) + 2*kernel.TileRows*(kw+vw) + parts*rows*(vw+2)
+	if a.Design == config.TPA { // weighed scores, and the factors as they are read and in panels
+		floats += rows*kernel.TileRows + 2*kernel.TileRows*int64(a.Heads*max(a.KRank, a.VRank))
+	}
+	return floats
 }
 
 func maxRope(c *config.Config) int64 {

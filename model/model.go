@@ -137,6 +137,9 @@ func folderNames(c *config.Config) *names {
 	switch {
 	case c.Source != "" && a.Design == "mfa":
 		return mlraNames.with(map[string]place{"attn.q_a": at("attn.c_q"), "attn.q_norm": at("attn.q_layernorm"), "attn.q_b": at("attn.w_q")})
+	case c.Source != "" && a.Design == "tpa":
+		return mlraNames.with(map[string]place{"attn.q": at("attn.c_qkv.c_q"), "attn.a_q": at("attn.c_qkv.W_A_q"), "attn.b_q": at("attn.c_qkv.W_B_q"), "attn.a_k": at("attn.c_qkv.W_A_k"),
+			"attn.b_k": at("attn.c_qkv.W_B_k"), "attn.a_v": at("attn.c_qkv.W_A_v"), "attn.b_v": at("attn.c_qkv.W_B_v"), "attn.out_norm": at("attn.subln")})
 	case c.Source != "":
 		return &mlraNames
 	case c.ModelType == "step3_text":
@@ -201,7 +204,7 @@ func (m *Model) rope(r config.Rope, ropes ropes) (*tensor.Rope, error) {
 		if err != nil {
 			return nil, err
 		}
-		ropes.made[key] = &tensor.Rope{InvFreq: inv, Factor: factor, Pairs: r.Layout == config.Pairs, Sign: float64(r.Sign)}
+		ropes.made[key] = &tensor.Rope{InvFreq: inv, Factor: factor, Pairs: r.Layout == config.Pairs, Sign: float64(r.Sign), BF16: r.BF16Table}
 	}
 	return ropes.made[key], nil
 }
@@ -225,8 +228,11 @@ func (m *Model) design(a *config.Attention, ropes ropes) (attention.Design, erro
 			return attention.MFAKR{MFA: mfa}, nil
 		}
 		return mfa, nil
+	case "tpa":
+		return attention.TPA{Hidden: d, Heads: a.Heads, HeadDim: a.HeadDim, QRank: a.QRank, KRank: a.KRank, VRank: a.VRank, Scale: a.Scale, Rope: rope,
+			OutNorm: a.OutNorm, OutNormEps: a.OutNormEps}, nil
 	}
-	return nil, fault.New(fault.Unsupported, "attention design", a.Design, "designs that run: mha gqa mqa mla mfa mfa-kr", "")
+	return nil, fault.New(fault.Unsupported, "attention design", a.Design, "designs that run: mha gqa mqa mla mfa mfa-kr tpa", "")
 }
 
 // Layouts is what every layer leaves behind.
@@ -249,7 +255,7 @@ func (m *Model) Fingerprint(context int) string {
 		}
 	}
 	for i := -1; i < len(m.designs); i++ {
-		for _, name := range []string{"embed", "norm", "attn_norm", "attn.k", "attn.kv_a", "mlp.down"} {
+		for _, name := range []string{"embed", "norm", "attn_norm", "attn.k", "attn.kv_a", "attn.b_k", "mlp.down"} {
 			var w tensor.Weight
 			var ok bool
 			if i < 0 {

@@ -23,7 +23,7 @@ var (
 		name string
 		run  func(*sameBits)
 	}{{"batch", inBatch}, {"prefix", withPrefix}, {"threads", byThreads}, {"chunking", byChunks}, {"restore", afterRestore}, {"preemption", afterPreemption}}
-	sameBitsRefused = map[string]string{"mfa-kr q8h": "Hadamard", "mfa-kr q4h": "Hadamard"} // with a word of the reason
+	sameBitsRefused = map[string]string{"mfa-kr q8h": "Hadamard", "mfa-kr q4h": "Hadamard", "tpa q8h": "Hadamard", "tpa q4h": "Hadamard"} // with a word of the reason
 )
 
 const sameBitsGreedy = 5 // tokens generated after the given ones

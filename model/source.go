@@ -183,6 +183,8 @@ var hfNames = names{prefix: "model.layers.%d.",
 		"attn.q_norm": at("self_attn.q_norm"), "attn.k_norm": at("self_attn.k_norm"), "attn.sinks": at("self_attn.sinks"),
 		"attn.q_a": at("self_attn.q_a_proj"), "attn.q_a_norm": at("self_attn.q_a_layernorm"), "attn.q_b": at("self_attn.q_b_proj"),
 		"attn.kv_a": at("self_attn.kv_a_proj_with_mqa"), "attn.kv_a_norm": at("self_attn.kv_a_layernorm"), "attn.kv_b": at("self_attn.kv_b_proj"),
+		"attn.a_q": at("self_attn.a_q_proj"), "attn.b_q": at("self_attn.b_q_proj"), "attn.a_k": at("self_attn.a_k_proj"), "attn.b_k": at("self_attn.b_k_proj"),
+		"attn.a_v": at("self_attn.a_v_proj"), "attn.b_v": at("self_attn.b_v_proj"), "attn.out_norm": at("self_attn.out_norm"),
 		"attn.alpha": at("self_attn.alpha"), "attn.n": at("self_attn.n"),
 		"mlp.gate": at("mlp.gate_proj"), "mlp.up": at("mlp.up_proj"), "mlp.down": at("mlp.down_proj")}}
 

@@ -136,7 +136,10 @@ func tinies() []tiny {
 		config:  fields{"attention": "mla", "kv_lora_rank": 48, "qk_nope_head_dim": 24, "qk_rope_head_dim": 16, "v_head_dim": 20, "q_lora_rank": 32},
 		attn:    shapes{"q_a_proj": {32, d}, "q_a_layernorm": {32}, "q_b_proj": {n * 40, 32}, "kv_a_proj_with_mqa": {64, d}, "kv_a_layernorm": {48}, "kv_b_proj": {n * 44, 48}, "o_proj": {d, n * 20}},
 		streams: [][2]int{{1, 48}, {1, 16}}}
-	return []tiny{grouped("mha", "mha", n), grouped("gqa", "gqa", 2), grouped("mqa", "mqa", 1), sliding, mla, mfa("mfa"), mfa("mfa-kr")}
+	tpa := tiny{name: "tpa", design: "tpa", config: fields{"attention": "tpa", "head_dim": w, "q_rank": 3, "k_rank": 2, "v_rank": 3},
+		attn:    shapes{"a_q_proj": {n * 3, d}, "b_q_proj": {3 * w, d}, "a_k_proj": {n * 2, d}, "b_k_proj": {2 * w, d}, "a_v_proj": {n * 3, d}, "b_v_proj": {3 * w, d}, "o_proj": {d, n * w}},
+		streams: [][2]int{{1, n * 2}, {2, w}, {1, n * 3}, {3, w}}}
+	return []tiny{grouped("mha", "mha", n), grouped("gqa", "gqa", 2), grouped("mqa", "mqa", 1), sliding, mla, mfa("mfa"), mfa("mfa-kr"), tpa}
 }
 
 // open writes the model and opens it.

@@ -90,7 +90,10 @@ func Attention(a *config.Attention) string {
 			s += fmt.Sprintf(", a row for %d tokens", a.RowTokens)
 		}
 	case config.TPA:
-		s = fmt.Sprintf("tpa, %d heads of %d from factors of rank %d", a.Heads, a.HeadDim, a.Rank)
+		s = fmt.Sprintf("tpa, %d heads of %d from factors of rank %d and %d", a.Heads, a.HeadDim, a.KRank, a.VRank)
+		if a.QRank > 0 {
+			s += fmt.Sprintf(", query rank %d", a.QRank)
+		}
 	default:
 		s = fmt.Sprintf("%s, %d heads over %d x %d", a.Design, a.Heads, a.KVHeads, a.HeadDim)
 		if a.Levels > 1 {

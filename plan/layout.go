@@ -26,6 +26,7 @@ func Layouts(c *config.Config) []kvcache.Layout {
 // stream gives the numbers their part in attention, on which their types depend: keys, values, or both in the same bytes.
 func stream(a *config.Attention, s config.Stream) kvcache.Stream {
 	out := kvcache.Stream{Name: s.Name, Heads: s.Heads, Width: s.Width, Role: kvcache.Key, Rope: kvcache.After}
+	out.Weighs = s.Name == "k_a" || s.Name == "v_a"
 	switch s.Name {
 	case "latent", "kv":
 		out.Role, out.Rope = kvcache.Both, kvcache.None

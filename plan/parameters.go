@@ -143,12 +143,12 @@ func attentionParameters(c *config.Config, a *config.Attention) int64 {
 		}
 		return out + q + linear(kv*a.HeadDim, d, false) + linear(kv*a.ValueDim, d, false)
 	case config.TPA:
-		factors := func(rank, width int) int64 { return linear(rank*(n+width), d, false) }
+		factors := func(rank, width int) int64 { return linear(rank*(n+width), d, a.QKVBias) }
 		q := factors(a.QRank, a.HeadDim)
 		if a.QRank == 0 {
-			q = linear(n*a.HeadDim, d, false)
+			q = linear(n*a.HeadDim, d, a.QKVBias)
 		}
-		return out + q + factors(a.Rank, a.HeadDim) + factors(a.Rank, a.ValueDim)
+		return out + q + factors(a.KRank, a.HeadDim) + factors(a.VRank, a.ValueDim)
 	case config.GTA:
 		return out + linear(n*a.HeadDim, d, a.QKVBias) + linear(kv*a.ValueDim+a.RopeDim, d, a.QKVBias)
 	}

@@ -150,14 +150,19 @@ func (e eager[T]) RoPE(x Tensor, spec Rotary, pos []int) Tensor {
 	return y
 }
 
-// turn is the cosine and sine of a position's angle, in bfloat16 if asked: to the nearest, ties to even.
+// turn is the cosine and sine of a position's angle. For tables in bfloat16 the angle is a float32 too, as in the code that makes them: a value near the middle of two
+// bfloat16 falls to the other side otherwise.
 func turn(pos int, freq float64, bf16 bool) (cos, sin float64) {
-	sin, cos = math.Sincos(float64(pos) * freq)
-	if bf16 {
-		for _, x := range [2]*float64{&cos, &sin} {
-			b := math.Float32bits(float32(*x))
-			*x = float64(math.Float32frombits((b + 0x7fff + b>>16&1) &^ 0xffff))
-		}
+	if !bf16 {
+		sin, cos = math.Sincos(float64(pos) * freq)
+		return cos, sin
 	}
-	return cos, sin
+	sin, cos = math.Sincos(float64(float32(pos) * float32(freq)))
+	return toBF16(cos), toBF16(sin)
+}
+
+// toBF16 rounds to float32 and then to bfloat16, ties to even.
+func toBF16(x float64) float64 {
+	b := math.Float32bits(float32(x))
+	return float64(math.Float32frombits((b + 0x7fff + b>>16&1) &^ 0xffff))
 }

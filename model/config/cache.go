@@ -23,7 +23,7 @@ func (c *Config) CacheElements(layer int) []Stream {
 	case MFAKR:
 		return []Stream{{"k", a.KVHeads, a.HeadDim}}
 	case TPA:
-		return []Stream{{"k_a", a.Heads, a.Rank}, {"k_b", a.Rank, a.HeadDim}, {"v_a", a.Heads, a.Rank}, {"v_b", a.Rank, a.ValueDim}}
+		return []Stream{{"k_a", 1, a.Heads * a.KRank}, {"k_b", a.KRank, a.HeadDim}, {"v_a", 1, a.Heads * a.VRank}, {"v_b", a.VRank, a.ValueDim}}
 	case GTA:
 		return []Stream{{"kv", a.KVHeads, a.ValueDim}, {"rope", 1, a.RopeDim}}
 	case MKA:

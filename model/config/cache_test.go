@@ -141,7 +141,7 @@ func TestCacheElementsByDesign(t *testing.T) {
 		want int
 	}{
 		{Attention{Design: MFAKR, KVHeads: 1, HeadDim: 256, SharesWith: -1}, 256},
-		{Attention{Design: TPA, Heads: 22, HeadDim: 64, ValueDim: 64, Rank: 2, SharesWith: -1}, 2 * 2 * (22 + 64)},
+		{Attention{Design: TPA, Heads: 22, HeadDim: 64, ValueDim: 64, KRank: 2, VRank: 3, SharesWith: -1}, (2 + 3) * (22 + 64)},
 		{Attention{Design: GTA, Heads: 6, KVHeads: 2, HeadDim: 13, ValueDim: 13, RopeDim: 6, SharesWith: -1}, 2*13 + 6},
 		{Attention{Design: GLA, Latents: 2, KVRank: 20, RopeDim: 6, SharesWith: -1}, 26},
 		{Attention{Design: MKA, KVHeads: 4, HeadDim: 11, ValueDim: 11, Levels: 2, SharesWith: -1}, 2 * 4 * 22},

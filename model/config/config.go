@@ -71,7 +71,7 @@ const (
 	MLRA  = "mlra"     // MLA with Latents latents and Branches attentions whose outputs are summed, times OutScale
 	MFA   = "mfa"      // MQA with a query bottleneck of QRank
 	MFAKR = "mfa-kr"   // MFA whose values are made from the keys: caches the key before RoPE
-	TPA   = "tpa"      // q, k, v are sums of Rank outer products of a factor over heads and one over channels (q dense where QRank is 0)
+	TPA   = "tpa"      // q, k, v are sums of QRank, KRank, VRank outer products of a factor over heads and one over channels (q dense where QRank is 0)
 	GTA   = "gta"      // one tied state a kv head is the value, and its first part the unrotated part of the key
 	CCA   = "cca"      // GQA on convolved queries and keys
 	MTLA  = "mtla"     // MLA whose rows merge RowTokens tokens
@@ -117,7 +117,7 @@ type Attention struct {
 	QScale        float64 // factor on the normed query bottleneck; 1 = none
 	KVScale       float64 // factor on each normed latent; 1 = none
 	LatentNormEps float64 // eps of the norms of bottleneck and latents
-	Rank          int     // TPA: rank of k and of v
+	KRank, VRank  int     // TPA: ranks of k and of v
 	Latents       int     // number of latents (1 in MLA)
 	Branches      int     // MLRA: number of attentions that are summed
 
@@ -206,9 +206,9 @@ func (m *MLP) MoE() bool { return m.Experts > 0 }
 var (
 	runsFolder = []string{"llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "deepseek_v2", "deepseek_v3", "minicpm3", "step3_text", "phi3", "granite", "smollm3", "olmo2", "youtu",
 		"hunyuan_v1_dense", "starcoder2", "gpt_neox",
-		"mlra_mha", "mlra_mqa", "mlra_gqa", "mlra_mla", "mlra_mfa", "lowkey"}
+		"mlra_mha", "mlra_mqa", "mlra_gqa", "mlra_mla", "mlra_mfa", "mlra_tpa", "t6_tpa", "t6_tpa_bf16rope", "t6_tpa_groupnorm", "t6_tpa_kvonly", "lowkey"}
 	runsGGUF    = []string{"llama", "qwen2", "qwen3", "gemma3_text"}
-	runsDesigns = []string{MHA, GQA, MQA, MLA, MFA, MFAKR}
+	runsDesigns = []string{MHA, GQA, MQA, MLA, MFA, MFAKR, TPA}
 	runsActs    = []string{SiLU, GELU, GELUTanh}
 	ropeKinds   = []string{RopeDefault, RopeLinear, RopeLlama3, RopeYarn, RopeLong, RopeAlpha, RopeFactors}
 )

@@ -5,7 +5,7 @@ package config
 //
 // Required: hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, vocab_size, and
 //
-//	attention  "mha" "gqa" "mqa" "mla" "mfa" "mfa-kr"
+//	attention  "mha" "gqa" "mqa" "mla" "mfa" "mfa-kr" "tpa"
 //
 // With a default: max_position_embeddings 2048, rms_norm_eps 1e-6, hidden_act "silu", tie_word_embeddings false, attention_bias false, mlp_bias false, and rope_parameters
 // (or rope_theta and rope_scaling) as in every Hugging Face folder, half-split pairs. bos_token_id and eos_token_id as usual. By design:
@@ -13,10 +13,12 @@ package config
 //	mha gqa mqa   num_key_value_heads (by the name's meaning), head_dim (hidden/heads), qk_norm false (per head, before RoPE), sliding_window none
 //	mla           kv_lora_rank, qk_nope_head_dim, qk_rope_head_dim, v_head_dim (hidden/heads), q_lora_rank none, rope_interleave false
 //	mfa mfa-kr    head_dim (the paper's C; needed), q_lora_rank (head_dim), q_norm true (RMS norm over the bottleneck, eps rms_norm_eps)
+//	tpa           head_dim (needed; heads * head_dim need not be hidden_size), q_rank 6 (0 = dense queries), k_rank 2, v_rank 2
 //
 // Tensors are named as Llama's and DeepSeek's: model.layers.N.self_attn. q_proj k_proj v_proj o_proj q_norm k_norm; q_a_proj q_a_layernorm q_b_proj kv_a_proj_with_mqa
 // kv_a_layernorm kv_b_proj. MFA has q_a_proj [q_rank, hidden], q_a_layernorm, q_b_proj [heads*head_dim, q_rank], k_proj and v_proj [head_dim, hidden]. MFA-KR has no
 // v_proj but n [head_dim, head_dim] and alpha [head_dim]: the value is k + alpha * (n k), from the key before RoPE, which is what its cache holds.
+// TPA has a_q_proj [heads*q_rank, hidden] (head after head), b_q_proj [q_rank*head_dim, hidden], or q_proj where q_rank is 0; a_k_proj, b_k_proj, a_v_proj, b_v_proj alike; o_proj.
 func (p *parser) lowkey() {
 	p.decoder(false)
 	design := p.text("attention", "")
@@ -49,8 +51,15 @@ func (p *parser) lowkey() {
 		a.Design, a.KVHeads = design, 1
 		a.QRank = p.size("q_lora_rank", a.HeadDim, maxWidth)
 		a.QNorm, a.LatentNormEps = p.bool("q_norm", true), p.c.Norm.Eps
+	case TPA:
+		if !p.has("head_dim") {
+			p.fail("head_dim", "missing", "attention "+design+" needs it")
+		}
+		a = p.heads(1)
+		a.Design, a.KVHeads = design, a.Heads
+		a.QRank, a.KRank, a.VRank = p.intIn("q_rank", 6, 0, maxWidth), p.size("k_rank", 2, maxWidth), p.size("v_rank", 2, maxWidth)
 	default:
-		p.unsupported("attention", design, "designs of this configuration: mha gqa mqa mla mfa mfa-kr")
+		p.unsupported("attention", design, "designs of this configuration: mha gqa mqa mla mfa mfa-kr tpa")
 	}
 	p.layers(a, p.dense())
 }

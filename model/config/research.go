@@ -98,9 +98,12 @@ func (p *parser) flatTPA() {
 	a.Design, a.KVHeads = TPA, a.Heads
 	a.HeadDim = p.need("head_dim", maxWidth)
 	a.ValueDim = a.HeadDim
-	a.Rank = p.need("rank", maxWidth)
+	a.KRank = p.need("rank", maxWidth)
+	a.VRank = a.KRank
+	p.scaledByRank("scale_kv", a.KRank)
 	if p.text("attention", "") == "tpa" {
 		a.QRank = p.need("q_rank", maxWidth)
+		p.scaledByRank("scale_q", a.QRank)
 	}
 	a.Scale = p.positive("softmax_scale", 1/math.Sqrt(float64(a.HeadDim)))
 	a.OutNorm = p.bool("using_groupnorm", false)
@@ -109,6 +112,14 @@ func (p *parser) flatTPA() {
 	}
 	a.Rope = p.flatRope(a.HeadDim)
 	p.layers(a, m)
+}
+
+// scaledByRank refuses factors of another scale than the paper's: a sum of outer products is divided by their number.
+func (p *parser) scaledByRank(key string, rank int) {
+	want := 1 / float64(max(1, rank))
+	if s := p.positive(key, want); math.Abs(s-want) > 1e-6*want {
+		p.unsupported(key, fmt.Sprint(s), fmt.Sprintf("sums of %d outer products are divided by %d", rank, rank))
+	}
 }
 
 func (p *parser) flatLatent() {
