@@ -47,6 +47,7 @@ const (
 		"\ufb00-\ufb06\ufb13-\ufb17\uff21-\uff3a\uff41-\uff5a\U00010400-\U0001044f\U000104b0-\U000104d3\U000104d8" +
 		"-\U000104fb\U00010c80-\U00010cb2\U00010cc0-\U00010cf2\U000118a0-\U000118df\U0001e900-\U0001e943]+"
 	patAsian     = `[一-龥ࠀ-一가-퟿]+`
+	patCode      = `[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+|[\r\n]+[\t ]*|\s+(?!\S)|\s+` // see PatternCode
 	patFromRight = `\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))`
 	patWordRight = `\d{1,3}(?=(?:\d{3})*\b)`
 	patLines     = `[^\n]+|[\n]+`
@@ -166,6 +167,7 @@ var llama3Patterns = map[string]llama3Splitter{
 	preRules["ufakzeka"].patterns[0]:   {digits: 1},
 	preRules["seed-coder"].patterns[0]: {contractions: true, digits: 1, noTail: true},
 	preRules["minicpm5"].patterns[1]:   {contractions: true},
+	patCode:                            {digits: 3, noTail: true, indents: true},
 	// Bailing's \s*[\r\n] ends where \s*[\r\n]+ does; its possessive quantifiers change nothing.
 	patContraction + `|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+`:   {contractions: true, digits: 1},
 	patContraction + `|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+`: {contractions: true, digits: 1},

@@ -120,6 +120,7 @@ type llama3Splitter struct {
 	digits       int  // most digits of a piece; 0 for no limit
 	noTail       bool // the [\r\n]* after punctuation is absent (Seed-Coder)
 	slashTail    bool // it is [\r\n/]*
+	indents      bool // \s*[\r\n]+ is [\r\n]+[\t ]*: newlines take what stands behind them, not before (PatternCode)
 }
 
 func (o llama3Splitter) split(ends []int, s string) []int {
@@ -180,7 +181,25 @@ func (o *llama3Splitter) next(t *classes, s string, i int, word class) int {
 		}
 		return j
 	}
+	if o.indents {
+		return endOfIndent(t, s, i)
+	}
 	return o.spaces(t, s, i)
+}
+
+// endOfIndent gives the end of [\r\n]+[\t ]*|\s+(?!\S)|\s+ at i, where a space starts.
+func endOfIndent(t *classes, s string, i int) int {
+	j := i
+	for j < len(s) && (s[j] == '\r' || s[j] == '\n') {
+		j++
+	}
+	if j == i {
+		return endOfSpaces(t, s, i)
+	}
+	for j < len(s) && (s[j] == '\t' || s[j] == ' ') {
+		j++
+	}
+	return j
 }
 
 // spaces gives the end of \s*[\r\n]+|\s+(?!\S)|\s+ at i, where a space starts. The pattern \s*[\r\n] ends at the same place.

@@ -36,7 +36,7 @@ func knownPatterns() []string {
 	for _, p := range []string{patLlama3, patQwen2, patGPT4o} {
 		all = append(all, strings.ReplaceAll(p, patContraction, `(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])`))
 	}
-	all = append(all, `\s+`, `[^\s\p{L}]{2,3}`, `\S+`, `\p{Han}+|\p{Nd}{1,3}`, `\w+|[^\w\s]+`, `(a|b)(s|t){1,2}z?`, `\p{Lu}\p{Ll}*`, `[\u4e00-\u9fff]|\x41+`)
+	all = append(all, PatternCode, `\s+`, `[^\s\p{L}]{2,3}`, `\S+`, `\p{Han}+|\p{Nd}{1,3}`, `\w+|[^\w\s]+`, `(a|b)(s|t){1,2}z?`, `\p{Lu}\p{Ll}*`, `[\u4e00-\u9fff]|\x41+`)
 	slices.Sort(all)
 	return slices.Compact(all)
 }

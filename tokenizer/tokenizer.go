@@ -1,7 +1,7 @@
 // Package tokenizer turns text into token ids and back: byte-level BPE (GPT-2, Llama 3, Qwen ...), SentencePiece BPE and
 // unigram with byte fallback, read from GGUF metadata or from a Hugging Face tokenizer.json.
 //
-// It will not render chat templates and will not train vocabularies. WordPiece, RWKV and other models are refused by name.
+// A Trainer learns a byte-level BPE vocabulary. The package will not render chat templates. WordPiece, RWKV and other models are refused by name.
 package tokenizer
 
 import (
