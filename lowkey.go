@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"math"
 	"runtime"
 	"strings"
 
@@ -56,6 +57,7 @@ type Model struct {
 	m              *model.Model
 	owned          bool // Close closes m
 	pool           *kernel.Pool
+	spare          int64 // bytes of the memory budget that nothing has claimed
 }
 
 // Load opens a .gguf file or a Hugging Face folder and makes it ready to run.
@@ -202,8 +204,39 @@ func (m *Model) engineOptions() (model.Options, error) {
 		m.Context = fits
 	}
 	opt.MaxRows, opt.Budget = m.Context, need(m.Context)
+	m.spare = math.MaxInt64
+	if budget > 0 {
+		m.spare = budget - weights - scratch - opt.Budget
+	}
 	return opt, nil
 }
+
+// WithCache makes a model that shares m's weights and has a cache of its own of other types, with room for one sequence of m's context: to compare them side by side. What it
+// takes counts against m's budget. The two take turns; close it before m.
+func (m *Model) WithCache(kv string) (*Model, error) {
+	spec, err := kvcache.ParseSpec(kv)
+	if err != nil {
+		return nil, err
+	}
+	c := *m
+	c.Options.KV, c.owned, c.pool = kv, false, nil
+	if c.Account, err = kvcache.Account(kvcache.Config{Layers: m.m.Layouts(), Spec: spec}); err != nil {
+		return nil, err
+	}
+	cache, scratch := c.Account.Arena(1, m.Context, StepTokens), model.ScratchBytes(m.m.Config, StepTokens)
+	if cache+scratch > m.spare {
+		return nil, fault.New(fault.OverBudget, "memory", fmt.Sprintf("%s for one more cache (%s) of %d tokens, %s for scratch", Bytes(cache), kv, m.Context, Bytes(scratch)),
+			Bytes(m.spare)+" are left of the budget", "use a shorter --ctx, fewer --kv types, or more --memory")
+	}
+	if c.Engine, err = m.Engine.WithCache(spec, cache); err != nil {
+		return nil, err
+	}
+	m.spare, c.spare = m.spare-cache-scratch, 0
+	return &c, nil
+}
+
+// Spare is the bytes of the memory budget that nothing has claimed.
+func (m *Model) Spare() int64 { return m.spare }
 
 // HeapBytes is set aside for the Go heap: tokenizer, tables, the program itself.
 const HeapBytes = 64 << 20

@@ -4,6 +4,7 @@ package model
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/lowkeylm/lowkey/attention"
 	"github.com/lowkeylm/lowkey/fault"
@@ -72,20 +73,44 @@ func NewEngine(m *Model, opt Options, progress func(done, total int)) (*Engine, 
 		e.Close()
 		return nil, err
 	}
-	store, err := kvcache.New(kvcache.Config{Layers: m.Layouts(), Spec: opt.Spec, PageRows: opt.PageRows, Budget: opt.Budget, MaxRows: opt.MaxRows,
-		Fingerprint: m.Fingerprint(opt.MaxRows), Numerics: opt.Numerics()})
+	store, err := newStore(m, opt)
 	if err != nil {
 		e.Close()
 		return nil, err
 	}
+	e.attach(store)
+	return e, nil
+}
+
+// WithCache makes an engine that shares this one's weights and has a cache of its own, of other types; it must be closed before this one. Both may hold sequences and run
+// in turn, not at once.
+func (e *Engine) WithCache(spec kvcache.Spec, budget int64) (*Engine, error) {
+	opt := e.opt
+	opt.Spec, opt.Budget = spec, budget
+	store, err := newStore(e.Model, opt)
+	if err != nil {
+		return nil, err
+	}
+	f := &Engine{Model: e.Model, opt: opt, ws: tensor.NewWorkspace(opt.Pool), embed: e.embed, head: e.head, norm: e.norm, blocks: slices.Clone(e.blocks)}
+	f.packer = &tensor.Packer{Pool: opt.Pool, Arith: opt.Arith, To: opt.Weights} // packs nothing
+	f.attach(store)
+	return f, nil
+}
+
+func newStore(m *Model, opt Options) (*kvcache.Store, error) {
+	return kvcache.New(kvcache.Config{Layers: m.Layouts(), Spec: opt.Spec, PageRows: opt.PageRows, Budget: opt.Budget, MaxRows: opt.MaxRows,
+		Fingerprint: m.Fingerprint(opt.MaxRows), Numerics: opt.Numerics()})
+}
+
+// attach says where attention finds the rows.
+func (e *Engine) attach(store *kvcache.Store) {
 	e.Store = store
 	for i := range e.blocks {
 		b := &e.blocks[i]
 		b.view = b.attn.View()
 		b.view.Planes = store.Planes(i)
-		b.view.Int8 = opt.Arith == kernel.ArithInt8
+		b.view.Int8 = e.opt.Arith == kernel.ArithInt8
 	}
-	return e, nil
 }
 
 // WeightBytes is what the packed weights take.
