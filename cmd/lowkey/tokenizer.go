@@ -1,0 +1,112 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+
+	"github.com/lowkeylm/lowkey/fault"
+	"github.com/lowkeylm/lowkey/tokenizer"
+	"github.com/lowkeylm/lowkey/train/data"
+)
+
+func tokenizerCommand() *cobra.Command {
+	c := &cobra.Command{Use: "tokenizer", Short: "Make a vocabulary"}
+	c.AddCommand(tokenizerTrainCommand())
+	return c
+}
+
+func tokenizerTrainCommand() *cobra.Command {
+	var spec data.Spec
+	var vocab int
+	var out string
+	c := &cobra.Command{
+		Use:   "train --data go|DIR|FILE",
+		Short: "Learn a byte-level BPE vocabulary from the training side of a corpus, and write it as tokenizer.json",
+		Long: `Learn a byte-level BPE vocabulary and write it as the tokenizer.json of Hugging Face's tokenizers. Only the training side of the corpus
+is read. The same corpus gives the same file, byte for byte.`,
+		Example: `  lowkey tokenizer train --data go --vocab 4096 -o tokenizer.json
+  lowkey tokenizer train --data notes.jsonl --text-field body --vocab 8192 -o tokenizer.json`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, args []string) error {
+			corpus, err := data.Find(spec)
+			if err != nil {
+				return err
+			}
+			for _, line := range corpus.Lines() {
+				fmt.Fprintln(os.Stderr, line)
+			}
+			trainer := tokenizer.NewTrainer()
+			bar := progressbar.DefaultBytes(corpus.Bytes(), "counting words")
+			err = corpus.Each(func(p data.Part) error {
+				if !p.Valid {
+					trainer.Add(p.Text)
+				}
+				return bar.Add(len(p.Text))
+			})
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(os.Stderr)
+			bar = progressbar.Default(int64(vocab), "learning merges")
+			trainer.Progress = func(done, all int) {
+				bar.ChangeMax(max(all, 1))
+				_ = bar.Set(done)
+			}
+			learned, err := trainer.Learn(vocab)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(os.Stderr)
+			if err := writeWhole(out, learned.JSON()); err != nil {
+				return err
+			}
+			fmt.Fprintf(os.Stderr, "%d tokens from %d different words\n", learned.Vocab(), trainer.Words())
+			fmt.Println(out)
+			return nil
+		},
+	}
+	p := c.Flags()
+	dataFlags(c, &spec)
+	p.IntVar(&vocab, "vocab", 4096, "number of tokens: 256 bytes, merges, and "+tokenizer.EndOfText)
+	p.StringVarP(&out, "output", "o", "tokenizer.json", "file to write")
+	return c
+}
+
+// dataFlags are the flags of every command that reads a corpus.
+func dataFlags(c *cobra.Command, spec *data.Spec) {
+	p := c.Flags()
+	p.StringVar(&spec.Data, "data", "", "go (the sources of the Go installation), a folder, a file of text, or a .jsonl file (required)")
+	p.StringVar(&spec.TextField, "text-field", "text", "member of a JSONL line that holds the text")
+	p.Float64Var(&spec.Valid, "valid", 0.025, "share of the documents held out for validation, by hash")
+	c.MarkFlagRequired("data")
+}
+
+// writeWhole writes a file beside its place and renames it, so that no half of it is ever seen.
+func writeWhole(path string, content []byte) error {
+	cannot := func(err error) error {
+		return fault.New(fault.BadInput, path, "cannot be written", "", "choose another place with -o").Because(err)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err != nil {
+		return cannot(err)
+	}
+	defer os.Remove(f.Name()) // after the rename there is nothing to remove
+	_, err = f.Write(content)
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return cannot(err)
+	}
+	return nil
+}
