@@ -1,17 +1,11 @@
 package bench
 
-// The text that is measured on: a built-in one, written for this project, or a file's; repeated where a depth is longer than it.
+// The text that is measured on: the built-in one or a file's; repeated where a depth is longer than it.
 
 import (
-	_ "embed"
-
 	"github.com/lowkeylm/lowkey"
+	"github.com/lowkeylm/lowkey/eval"
 )
-
-// Text is the built-in text: some 650 words of plain prose with a list, numbers and a few lines of code.
-//
-//go:embed text.txt
-var Text string
 
 // tokensOf encodes text ("" = the built-in one). A model without a tokenizer is given a fixed sequence of ids instead; natural is false then.
 func tokensOf(m *lowkey.Model, text string) (ids []int32, natural bool, err error) {
@@ -24,7 +18,7 @@ func tokensOf(m *lowkey.Model, text string) (ids []int32, natural bool, err erro
 		return ids, false, nil
 	}
 	if text == "" {
-		text = Text
+		text = eval.Prose
 	}
 	ids, err = m.EncodeText(text)
 	return ids, true, err
