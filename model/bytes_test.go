@@ -67,7 +67,10 @@ func TestBytesBeforeLoading(t *testing.T) {
 				}
 				opt.Pool, opt.MaxRows, opt.Budget = pool, 600, 64<<20
 				kv := "f16"
-				if i == 1 && m.Config.Layers[0].Attention.Design != "mfa-kr" {
+				switch design := m.Config.Layers[0].Attention.Design; {
+				case i == 1 && design == "tpa":
+					kv = "k=q8h,v=q8h,k_a=q8,v_a=q8"
+				case i == 1 && design != "mfa-kr":
 					kv = "q8h"
 				}
 				if opt.Spec, err = kvcache.ParseSpec(kv); err != nil {
@@ -175,6 +178,8 @@ func TestBytesOfWideLayers(t *testing.T) {
 			map[string][]int{"q_a_proj": {64, d}, "q_a_layernorm": {64}, "q_b_proj": {2048, 64}, "k_proj": {128, d}, "v_proj": {128, d}, "o_proj": {d, 2048}}},
 		{"mfa-kr", head + `"attention":"mfa-kr","head_dim":128,"q_lora_rank":64}`, "q8",
 			map[string][]int{"q_a_proj": {64, d}, "q_a_layernorm": {64}, "q_b_proj": {2048, 64}, "k_proj": {128, d}, "o_proj": {d, 2048}, "alpha!": {128}, "n!": {128, 128}}},
+		{"tpa", head + `"attention":"tpa","head_dim":128,"q_rank":6,"k_rank":2,"v_rank":3}`, "k=q8h,v=q8h,k_a=q8,v_a=q8",
+			map[string][]int{"a_q_proj": {16 * 6, d}, "b_q_proj": {6 * 128, d}, "a_k_proj": {16 * 2, d}, "b_k_proj": {2 * 128, d}, "a_v_proj": {16 * 3, d}, "b_v_proj": {3 * 128, d}, "o_proj": {d, 2048}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := synthetic(t, c.config, common(c.tensors))

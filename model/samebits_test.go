@@ -253,7 +253,7 @@ func TestSameBits(t *testing.T) {
 					continue
 				}
 				rows := short
-				if k == d { // each type with one design
+				if k == d%len(sameBitsTypes) { // each type with a design
 					rows = long
 				}
 				s.ids = tinyTokens(rows, 5)

@@ -2,7 +2,10 @@ package config
 
 import (
 	"math"
+	"strings"
 	"testing"
+
+	"github.com/lowkeylm/lowkey/fault"
 )
 
 // One fact or more of each family that its config.json does not state in so many words.
@@ -158,6 +161,8 @@ func TestNative(t *testing.T) {
 		{`"attention":"mqa"`, MQA, 1, 2 * 2 * 8},
 		{`"attention":"mfa","head_dim":16,"q_lora_rank":20`, MFA, 1, 2 * 32},
 		{`"attention":"mfa-kr","head_dim":16`, MFAKR, 1, 2 * 16},
+		{`"attention":"tpa","head_dim":16`, TPA, 6, 2 * (2 + 2) * (6 + 16)},
+		{`"attention":"tpa","head_dim":10,"q_rank":0,"k_rank":3,"v_rank":1`, TPA, 6, 2 * (3 + 1) * (6 + 10)},
 		{`"attention":"mla","kv_lora_rank":20,"qk_nope_head_dim":12,"qk_rope_head_dim":6`, MLA, 1, 2 * 26},
 	} {
 		c, err := Parse([]byte(base+k.fields+"}"), "own")
@@ -179,5 +184,29 @@ func TestNative(t *testing.T) {
 	}
 	if a := c.Layers[0].Attention; a.QRank != 16 || !a.QNorm || a.Scale != 0.25 {
 		t.Errorf("mfa-kr defaults: %+v", a)
+	}
+	if c, err = Parse([]byte(base+`"attention":"tpa","head_dim":16}`), "own"); err != nil {
+		t.Fatal(err)
+	}
+	if a := c.Layers[0].Attention; a.QRank != 6 || a.KRank != 2 || a.VRank != 2 || a.Scale != 0.25 || a.Rope.Sign != 1 {
+		t.Errorf("tpa defaults: %+v", a)
+	}
+	for fields, want := range map[string]string{`"attention":"tpa"`: "head_dim", `"attention":"tpa","head_dim":16,"k_rank":0`: "k_rank", `"attention":"tpa2"`: "tpa2"} {
+		if _, err := Parse([]byte(base+fields+"}"), "own"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", fields, err)
+		}
+	}
+}
+
+// Research configurations whose factors are scaled in a way that does not run are refused by name.
+func TestTPAScale(t *testing.T) {
+	const base = `{"model_type":"t6_tpa","source":"tensorgi/TPA","attention":"tpa","n_embd":44,"vocab_size":61,"n_layer":2,"n_head":5,"head_dim":12,"rank":2,"q_rank":6,"intermediate_size":117,`
+	if _, err := Parse([]byte(base+`"scale_q":0.16666666666666666,"scale_kv":0.5}`), "t6"); err != nil {
+		t.Error(err)
+	}
+	for _, field := range []string{`"scale_q":1`, `"scale_kv":0.25`} {
+		if _, err := Parse([]byte(base+field+"}"), "t6"); !fault.Is(err, fault.Unsupported) || !strings.Contains(err.Error(), strings.Split(field, `"`)[1]) {
+			t.Errorf("%s: %v", field, err)
+		}
 	}
 }
