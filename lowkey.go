@@ -10,6 +10,7 @@ package lowkey
 import (
 	"context"
 	"fmt"
+	"os"
 	"iter"
 	"math"
 	"runtime"
@@ -65,6 +66,11 @@ func Load(path string, o Options) (*Model, error) {
 	if err := kernel.LevelError(); err != nil {
 		return nil, err
 	}
+	if files, ok := carried[path]; ok {
+		if _, err := os.Stat(path); err != nil {
+			return LoadFiles(path, files(), o)
+		}
+	}
 	src, err := model.Open(path)
 	if err != nil {
 		return nil, err
@@ -75,6 +81,12 @@ func Load(path string, o Options) (*Model, error) {
 
 // Files are the contents of a model folder.
 type Files struct{ Config, Weights, Tokenizer []byte } // config.json, model.safetensors, tokenizer.json
+
+// carried are the models that the program has in itself.
+var carried = map[string]func() Files{}
+
+// Carry makes Load know a model by a name, unless there is a file or folder of that name. Packages that hold models call it when they are initialised; see package models.
+func Carry(name string, files func() Files) { carried[name] = files }
 
 // LoadFiles makes a model ready whose files are in memory, as in a program that carries one. name stands in messages.
 func LoadFiles(name string, f Files, o Options) (*Model, error) {
