@@ -114,7 +114,18 @@ func (eager[T]) Leaf(shape []int, data []float32) Tensor {
 	return a
 }
 
-func (o eager[T]) Weight(w Weight) Tensor { return o.Leaf(w.Shape, w.Float32s()) }
+func (o eager[T]) Weight(w Weight) Tensor {
+	w.Shape = flat(w.Shape)
+	return o.Leaf(w.Shape, w.Float32s())
+}
+
+// flat joins the trailing dimensions of a convolution's weight [out, in, taps] to [out, in*taps].
+func flat(shape []int) []int {
+	if len(shape) <= 2 {
+		return shape
+	}
+	return []int{shape[0], size(shape[1:])}
+}
 
 func (eager[T]) Values(t Tensor) []float64 {
 	a := arr[T]("Values", t)
@@ -127,11 +138,8 @@ func (eager[T]) Values(t Tensor) []float64 {
 
 func (eager[T]) Embed(table Tensor, ids []int32) Tensor {
 	w := mat[T]("Embed", table)
-	y := newMat[T](len(ids), w.cols())
+	y := newMat[T](len(ids), checkEmbed(w.shape, ids))
 	for i, id := range ids {
-		if id < 0 || int(id) >= w.rows() {
-			bad("Embed", "id %d at %d, table %v", id, i, w.shape)
-		}
 		copy(y.row(i), w.row(int(id)))
 	}
 	return y
@@ -140,9 +148,7 @@ func (eager[T]) Embed(table Tensor, ids []int32) Tensor {
 // zip combines two tensors of one shape.
 func zip[T float](op string, a, b Tensor, f func(a, b T) T) Tensor {
 	x, z := arr[T](op, a), arr[T](op, b)
-	if !sameShape(x.shape, z.shape) {
-		bad(op, "a %v, b %v", x.shape, z.shape)
-	}
+	checkEqual(op, x.shape, z.shape)
 	y := like(x)
 	for i, v := range x.data {
 		y.data[i] = f(v, z.data[i])

@@ -33,20 +33,9 @@ func (e eager[T]) HeadRepeat(x Tensor, heads int) Tensor {
 	return y
 }
 
-// headWidth is the width of one of the equal heads in a row.
-func headWidth[T float](op string, a *array[T], heads int) int {
-	if heads < 1 || a.cols()%heads != 0 {
-		bad(op, "x %v in %d heads", a.shape, heads)
-	}
-	return a.cols() / heads
-}
-
 func headSlice[T float](op string, x Tensor, heads, from, to int) Tensor {
 	a := mat[T](op, x)
-	width := headWidth(op, a, heads)
-	if from < 0 || from > to || to > width {
-		bad(op, "x %v in %d heads, columns [%d, %d) of %d", a.shape, heads, from, to, width)
-	}
+	_, width := checkSlice(op, a.shape, heads, from, to)
 	n := to - from
 	y := newMat[T](a.rows(), heads*n)
 	for r := range a.rows() {
@@ -69,7 +58,8 @@ func headConcat[T float](op string, heads int, xs []Tensor) Tensor {
 		if parts[i].rows() != parts[0].rows() {
 			bad(op, "rows differ: %v, %v", parts[0].shape, parts[i].shape)
 		}
-		total += headWidth(op, parts[i], heads)
+		_, width := headsOf(op, parts[i].shape, heads)
+		total += width
 	}
 	y := newMat[T](parts[0].rows(), heads*total)
 	for r := range y.rows() {
@@ -86,10 +76,7 @@ func headConcat[T float](op string, heads int, xs []Tensor) Tensor {
 
 func (e eager[T]) Outer(a, b Tensor, heads, rank int, scale float64) Tensor {
 	x, z := mat[T]("Outer", a), mat[T]("Outer", b)
-	if heads < 1 || rank < 1 || x.cols() != heads*rank || z.cols()%rank != 0 || x.rows() != z.rows() {
-		bad("Outer", "a %v, b %v, %d heads, rank %d", x.shape, z.shape, heads, rank)
-	}
-	width := z.cols() / rank
+	_, width := checkOuter(x.shape, z.shape, heads, rank)
 	y := newMat[T](x.rows(), heads*width)
 	for t := range x.rows() {
 		for h := range heads {
@@ -107,44 +94,18 @@ func (e eager[T]) Outer(a, b Tensor, heads, rank int, scale float64) Tensor {
 
 func (e eager[T]) RoPE(x Tensor, spec Rotary, pos []int) Tensor {
 	a := mat[T]("RoPE", x)
-	width := headWidth("RoPE", a, spec.Heads)
-	from, to := spec.From, spec.To
-	if from == 0 && to == 0 {
-		to = width
-	}
-	half := (to - from) / 2
-	if from < 0 || to > width || half < 1 || (to-from)%2 != 0 || len(spec.InvFreq) != half || len(pos) != a.rows() {
-		bad("RoPE", "x %v in %d heads, columns [%d, %d), %d frequencies, %d positions", a.shape, spec.Heads, from, to, len(spec.InvFreq), len(pos))
-	}
-	sign, factor := spec.Sign, spec.Factor
-	if sign == 0 {
-		sign = 1
-	}
-	if sign != 1 && sign != -1 {
-		bad("RoPE", "Sign %v, want +1 or -1", sign)
-	}
-	if factor == 0 {
-		factor = 1
-	}
+	spec, width := checkRotary(a.shape, spec, pos)
+	half := len(spec.InvFreq)
 	y := like(a)
 	copy(y.data, a.data)
 	cos, sin := make([]T, half), make([]T, half)
 	for r, p := range pos {
 		for i, f := range spec.InvFreq {
 			c, s := turn(p, f, spec.BF16)
-			cos[i], sin[i] = T(c*factor), T(sign*s*factor)
+			cos[i], sin[i] = T(c*spec.Factor), T(spec.Sign*s*spec.Factor)
 		}
 		for h := range spec.Heads {
-			head := y.row(r)[h*width+from : h*width+to]
-			for i := range half {
-				j1, j2 := i, i+half
-				if spec.Pairs {
-					j1, j2 = 2*i, 2*i+1
-				}
-				x1, x2 := head[j1], head[j2]
-				head[j1] = T(x1*cos[i]) - T(x2*sin[i])
-				head[j2] = T(x2*cos[i]) + T(x1*sin[i])
-			}
+			plain[T]{}.rope(y.row(r)[h*width+spec.From:h*width+spec.To], cos, sin, spec.Pairs)
 		}
 	}
 	return y

@@ -12,9 +12,7 @@ const (
 
 func (eager[T]) MatMul(x, w Tensor) Tensor {
 	a, b := mat[T]("MatMul", x), mat[T]("MatMul", w)
-	if a.cols() != b.cols() {
-		bad("MatMul", "x %v, w %v: x has %d columns, w has %d", a.shape, b.shape, a.cols(), b.cols())
-	}
+	checkMatMul(a.shape, b.shape)
 	y := newMat[T](a.rows(), b.rows())
 	across := (b.rows() + tileCols - 1) / tileCols
 	down := (a.rows() + tileRows - 1) / tileRows

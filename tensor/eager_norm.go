@@ -5,40 +5,15 @@ import "math"
 
 func (eager[T]) RMSNorm(x, w Tensor, spec Norm) Tensor {
 	a := mat[T]("RMSNorm", x)
-	groups := max(spec.Groups, 1)
-	if a.cols()%groups != 0 {
-		bad("RMSNorm", "x %v in %d groups", a.shape, groups)
-	}
-	width := a.cols() / groups
 	var weight []T
+	var shape []int
 	if w != nil {
-		weight = arr[T]("RMSNorm", w).data
-		if s := w.Shape(); len(s) != 1 || (s[0] != width && s[0] != a.cols()) {
-			bad("RMSNorm", "x %v in %d groups, w %v, want [%d] or [%d]", a.shape, groups, s, width, a.cols())
-		}
+		b := arr[T]("RMSNorm", w)
+		weight, shape = b.data, b.shape
 	}
-	plus := 0.0
-	if spec.PlusOne {
-		plus = 1
-	}
+	_, width := checkNorm(a.shape, shape, spec)
 	y := like(a)
-	for r := range a.rows() {
-		in, out := a.row(r), y.row(r)
-		for g := 0; g < a.cols(); g += width {
-			sum := 0.0
-			for _, v := range in[g : g+width] {
-				sum += float64(float64(v) * float64(v))
-			}
-			inv := 1 / math.Sqrt(sum/float64(width)+spec.Eps)
-			for j := g; j < g+width; j++ {
-				f := inv
-				if weight != nil {
-					f *= plus + float64(weight[j%len(weight)])
-				}
-				out[j] = T(float64(in[j]) * f)
-			}
-		}
-	}
+	plain[T]{}.rmsNorm(y.data, a.data, weight, width, spec)
 	return y
 }
 
@@ -80,42 +55,36 @@ func (eager[T]) LayerNorm(x, w, b Tensor, eps float64) Tensor {
 	return y
 }
 
-// each applies f to every element.
-func each[T float](op string, x Tensor, f func(float64) float64) Tensor {
+// each applies a curve to every element.
+func each[T float](op string, x Tensor, f curve) Tensor {
 	a := arr[T](op, x)
 	y := like(a)
-	const chunk = 1 << 14
-	parallel((len(a.data)+chunk-1)/chunk, func(c int) {
-		e := min((c+1)*chunk, len(a.data))
-		for i := c * chunk; i < e; i++ {
-			y.data[i] = T(f(float64(a.data[i])))
-		}
-	})
+	loops{}.elements(len(a.data), func(from, to int) { plain[T]{}.apply(y.data[from:to], a.data[from:to], f) })
 	return y
 }
 
-func (eager[T]) SiLU(x Tensor) Tensor {
-	return each[T]("SiLU", x, func(v float64) float64 { return v / (1 + math.Exp(-v)) })
-}
-
-func (eager[T]) Sigmoid(x Tensor) Tensor {
-	return each[T]("Sigmoid", x, func(v float64) float64 { return 1 / (1 + math.Exp(-v)) })
-}
+func (eager[T]) SiLU(x Tensor) Tensor    { return each[T]("SiLU", x, activation(curveSiLU, 0)) }
+func (eager[T]) Sigmoid(x Tensor) Tensor { return each[T]("Sigmoid", x, activation(curveSigmoid, 0)) }
 
 func (eager[T]) GELU(x Tensor, tanh bool) Tensor {
 	if tanh {
-		c := math.Sqrt(2 / math.Pi)
-		return each[T]("GELU", x, func(v float64) float64 { return 0.5 * v * (1 + math.Tanh(c*(v+0.044715*v*v*v))) })
+		return each[T]("GELU", x, activation(curveGELUTanh, 0))
 	}
-	// Phi(x) = erfc(-x/sqrt 2)/2: erfc keeps its digits where 1 + erf would cancel.
-	return each[T]("GELU", x, func(v float64) float64 { return 0.5 * v * math.Erfc(-v/math.Sqrt2) })
+	return each[T]("GELU", x, activation(curveGELU, 0))
 }
 
 func (eager[T]) Softcap(x Tensor, c float64) Tensor {
-	if !(c > 0) {
-		bad("Softcap", "c = %v, want > 0", c)
+	checkCap(c)
+	return each[T]("Softcap", x, activation(curveSoftcap, c))
+}
+
+func (eager[T]) Softmax(x Tensor) Tensor {
+	a := mat[T]("Softmax", x)
+	y := like(a)
+	for r := range a.rows() {
+		softmax(y.row(r), a.row(r))
 	}
-	return each[T]("Softcap", x, func(v float64) float64 { return c * math.Tanh(v/c) })
+	return y
 }
 
 func (o eager[T]) SwiGLU(gate, up Tensor) Tensor { return o.Mul(o.SiLU(gate), up) }

@@ -78,6 +78,12 @@ type Ops interface {
 	GELU(x Tensor, tanh bool) Tensor
 	// Softcap is c tanh(x/c); c > 0.
 	Softcap(x Tensor, c float64) Tensor
+	// Softmax of every row.
+	Softmax(x Tensor) Tensor
+
+	// CausalConv filters over tokens, within each of `groups` equal blocks of channels: x [T, groups*in], w [groups*out, in*taps], the newest token's tap last,
+	// -> [T, groups*out]. groups = channels is depthwise.
+	CausalConv(x, w Tensor, groups int) Tensor
 }
 
 // Norm says how RMSNorm treats a row.
@@ -111,4 +117,5 @@ type Attend struct {
 	Softcap        float64 // > 0: s = Softcap tanh(s/Softcap)
 	Window         int     // > 0: token i sees the last Window tokens, itself included; 0: all up to itself
 	Sinks          Tensor  // nil or [Heads]: one more logit a head in the softmax, whose value is zero (gpt-oss)
+	Bias           Tensor  // nil, [T, KVHeads] or [T, Heads]: added to the scores of a key, after the cap
 }
