@@ -21,7 +21,12 @@ type AdamStep struct {
 }
 
 // Adam updates the parameters p and their two averages m and v from the gradient g, all of p's length. It panics, as indexing does, where one is shorter.
-func Adam(p, m, v, g []float32, s AdamStep) { adamPlain(p, m, v, g, s) }
+func Adam(p, m, v, g []float32, s AdamStep) {
+	m, v, g = m[:len(p)], v[:len(p)], g[:len(p)]
+	if !adamFast(p, m, v, g, s) {
+		adamPlain(p, m, v, g, s)
+	}
+}
 
 // Adam64 is Adam in float64, for checks.
 func Adam64(p, m, v, g []float64, s AdamStep) { adamPlain(p, m, v, g, s) }
@@ -38,10 +43,12 @@ func adamPlain[F float32 | float64](p, m, v, g []F, s AdamStep) {
 }
 
 // SumSquares is the sum of x², in float64. Its order depends on len(x) alone.
-func SumSquares(x []float32) float64 { return sumSquaresPlain(x) }
-
-func sumSquaresPlain(x []float32) float64 {
-	sum := 0.0
+func SumSquares(x []float32) float64 {
+	n := len(x) &^ 31
+	sum, ok := sumSquaresFast(x[:n])
+	if ok {
+		x = x[n:]
+	}
 	for _, v := range x {
 		sum += float64(v) * float64(v)
 	}

@@ -74,6 +74,10 @@ func mulPlain(dst, x []float32) {
 func Dot(x, y []float32) float32 {
 	y = y[:len(x)]
 	var lane [16]float32
+	n := len(x) &^ 15
+	if dotLanesFast(&lane, x[:n], y) {
+		x, y = x[n:], y[n:]
+	}
 	for i, v := range x {
 		lane[i%16] += float32(v * y[i])
 	}

@@ -22,6 +22,7 @@ type family struct {
 
 var families = []family{
 	{"vec", genVec},
+	{"grad", genGrad},
 	{"rows", genRows},
 	{"tile", genTile},
 	{"tile8", genTile8},

@@ -179,6 +179,13 @@ func (v isa) here(m operand.Mem) op {
 
 // gelu returns x Phi(x) in a fresh register; x is kept.
 func (v isa) gelu(k erfConsts, x reg.VecVirtual) reg.VecVirtual {
+	y := v.phi(k, x)
+	v.VMULPS(x, y, y)
+	return y
+}
+
+// phi returns the normal distribution's Phi(x) in a fresh register; x is kept.
+func (v isa) phi(k erfConsts, x reg.VecVirtual) reg.VecVirtual {
 	t, one, u, p, y := v.r(), v.inReg(k.exp.one), v.r(), v.r(), v.r()
 	v.VBROADCASTSS(k.p[9], p)
 	v.and(k.abs, x, t)
@@ -205,6 +212,5 @@ func (v isa) gelu(k erfConsts, x reg.VecVirtual) reg.VecVirtual {
 		v.VCMPPS(operand.U8(less), zero, x, zero)
 		v.VBLENDVPS(zero, h, one, one)
 	}
-	v.VMULPS(x, one, one)
 	return one
 }
