@@ -59,6 +59,7 @@ type Model struct {
 	owned          bool // Close closes m
 	pool           *kernel.Pool
 	spare          int64 // bytes of the memory budget that nothing has claimed
+	held           int64 // see Held
 }
 
 // Load opens a .gguf file or a Hugging Face folder and makes it ready to run.
@@ -231,7 +232,7 @@ func (m *Model) WithCache(kv string) (*Model, error) {
 		return nil, err
 	}
 	c := *m
-	c.Options.KV, c.owned, c.pool = kv, false, nil
+	c.Options.KV, c.owned, c.pool, c.held = kv, false, nil, 0
 	if c.Account, err = kvcache.Account(kvcache.Config{Layers: m.m.Layouts(), Spec: spec}); err != nil {
 		return nil, err
 	}
@@ -319,6 +320,7 @@ func (m *Model) Logits(ctx context.Context, ids []int32, from int) iter.Seq2[[]f
 				yield(nil, err)
 				return
 			}
+			m.held = max(m.held, seq.Bytes())
 			for i := 0; feed.All && i < len(feed.Tokens); i++ {
 				if !yield(y.Slice(i, i+1).Float32s(), nil) {
 					return
@@ -328,6 +330,9 @@ func (m *Model) Logits(ctx context.Context, ids []int32, from int) iter.Seq2[[]f
 		}
 	}
 }
+
+// Held is the most that the pages of a sequence took in Logits so far, in bytes.
+func (m *Model) Held() int64 { return m.held }
 
 // logitStep bounds the rows of logits that are held at once: a vocabulary is wide.
 const logitStep = 64

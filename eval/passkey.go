@@ -179,5 +179,10 @@ func (h *hider) hide(number string, depth float64, first, limit int) (ids []int3
 	for prompt := encode(text(lo)); from < len(prompt) && prompt[from] == ids[from]; {
 		from++
 	}
-	return ids, from, nil
+	for { // a blank that is a token of its own is given: whether the model would write "a number" first is not the question
+		if piece, _ := h.tokens.Token(ids[from]); strings.ContainsAny(piece, number) {
+			return ids, from, nil
+		}
+		from++
+	}
 }

@@ -30,7 +30,7 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	c.AddCommand(runCommand(), planCommand(), inspectCommand(), benchCommand(), logitsCommand(), tokenizeCommand(), detokenizeCommand(), templateCommand(), pullCommand(), exportCommand(), importCommand())
+	c.AddCommand(runCommand(), planCommand(), inspectCommand(), benchCommand(), evalCommand(), logitsCommand(), tokenizeCommand(), detokenizeCommand(), templateCommand(), pullCommand(), exportCommand(), importCommand(), tokenizerCommand())
 	return c
 }
 
