@@ -47,8 +47,8 @@ func (c MuonConfig) Check() error {
 type muon struct {
 	elementwise
 	config  MuonConfig
-	x, y    []float32 // [short, long]: the update on its way, and the next
-	a, b    []float32 // [short, short]
+	x, y    []float32 // the update on its way, and its next form
+	a, b    []float32 // squares of a matrix's shorter side
 	squares []float64
 }
 
@@ -81,7 +81,7 @@ func (m *muon) Step(lr float64) {
 			r = 0.2 * math.Sqrt(float64(max(rows, cols)))
 		}
 		m.update(p, m.slots[i].Data)
-		m.newtonSchulz(len(p.Data), rows, cols)
+		m.newtonSchulz(rows, cols)
 		m.chunks(len(p.Data), func(_, from, to int) {
 			data := p.Data[from:to]
 			if p.Decay && m.config.Decay != 0 {
@@ -121,54 +121,35 @@ func (m *muon) update(p *Param, momentum []float32) {
 	m.chunks(n, func(_, from, to int) { kernel.Scale(m.x[from:to], inv) })
 }
 
-// newtonSchulz brings x [rows, cols] near the orthogonal factor of its polar decomposition. X below is the wide one of x and its transpose:
-// A = X Xᵀ, B = b A + c A A, X = a X + B X.
-func (m *muon) newtonSchulz(size, rows, cols int) {
-	short, long := rows, cols
-	if rows > cols {
-		short, long = cols, rows
-		transpose(m.y[:size], m.x[:size], rows, cols)
-		m.x, m.y = m.y, m.x
-	}
-	x, y, a, b := m.x[:size], m.y[:size], m.a[:short*short], m.b[:short*short]
+// newtonSchulz brings x [rows, cols] near the orthogonal factor of its polar decomposition. With X the wide one of x and its transpose, each iteration is X = (a I + b A + c A A) X, A = X Xᵀ; a tall x is
+// multiplied from the right instead, as the factor is symmetric.
+func (m *muon) newtonSchulz(rows, cols int) {
+	n, short, long := rows*cols, min(rows, cols), max(rows, cols)
+	square := func(d []float32) kernel.Dense { return kernel.Dense{Data: d, Stride: short} }
+	a, b := square(m.a[:short*short]), square(m.b[:short*short])
 	for range m.config.Iterations {
-		matMul(a, x, transposed(x, short, long), short, short, long)
-		matMul(b, a, a, short, short, short)
-		kernel.Scale(b, quinticC)
-		kernel.AddScaled(b, a, quinticB)
-		matMul(y, b, x, short, long, short)
-		kernel.AddScaled(y, x, quinticA)
-		x, y = y, x
-	}
-	m.x, m.y = x[:cap(x)], y[:cap(y)]
-	if rows > cols {
-		transpose(m.y[:size], m.x[:size], cols, rows)
+		x := kernel.Dense{Data: m.x[:n], Stride: cols}
+		y := kernel.Dense{Data: m.y[:n], Stride: cols}
+		xt := x
+		xt.Transposed = true
+		left, right := x, xt
+		if rows > cols {
+			left, right = xt, x
+		}
+		kernel.Gemm(m.pool, a, left, right, short, short, long, false)
+		kernel.Gemm(m.pool, b, a, a, short, short, short, false)
+		m.chunks(short*short, func(_, from, to int) {
+			kernel.Scale(b.Data[from:to], quinticC)
+			kernel.AddScaled(b.Data[from:to], a.Data[from:to], quinticB)
+		})
+		for i := range short {
+			b.Data[i*short+i] += quinticA
+		}
+		if rows > cols {
+			kernel.Gemm(m.pool, y, x, b, rows, cols, cols, false)
+		} else {
+			kernel.Gemm(m.pool, y, b, x, rows, cols, rows, false)
+		}
 		m.x, m.y = m.y, m.x
-	}
-}
-
-// transpose: dst [cols, rows] = x [rows, cols] transposed.
-func transpose(dst, x []float32, rows, cols int) {
-	for i := range rows {
-		for j := range cols {
-			dst[j*rows+i] = x[i*cols+j]
-		}
-	}
-}
-
-func transposed(x []float32, rows, cols int) []float32 {
-	y := make([]float32, len(x))
-	transpose(y, x, rows, cols)
-	return y
-}
-
-// matMul: c [m, n] = a [m, k] b [k, n].
-func matMul(c, a, b []float32, m, n, k int) {
-	for i := range m {
-		row := c[i*n : (i+1)*n]
-		clear(row)
-		for p := range k {
-			kernel.AddScaled(row, b[p*n:(p+1)*n], a[i*k+p])
-		}
 	}
 }
