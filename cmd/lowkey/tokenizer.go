@@ -3,12 +3,11 @@ package main
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
-	"github.com/lowkeylm/lowkey/fault"
+	"github.com/lowkeylm/lowkey/internal/atomicfile"
 	"github.com/lowkeylm/lowkey/tokenizer"
 	"github.com/lowkeylm/lowkey/train/data"
 )
@@ -61,7 +60,7 @@ is read. The same corpus gives the same file, byte for byte.`,
 				return err
 			}
 			fmt.Fprintln(os.Stderr)
-			if err := writeWhole(out, learned.JSON()); err != nil {
+			if err := atomicfile.WriteBytes(out, learned.JSON()); err != nil {
 				return err
 			}
 			fmt.Fprintf(os.Stderr, "%d tokens from %d different words\n", learned.Vocab(), trainer.Words())
@@ -79,34 +78,8 @@ is read. The same corpus gives the same file, byte for byte.`,
 // dataFlags are the flags of every command that reads a corpus.
 func dataFlags(c *cobra.Command, spec *data.Spec) {
 	p := c.Flags()
-	p.StringVar(&spec.Data, "data", "", "go (the sources of the Go installation), a folder, a file of text, or a .jsonl file (required)")
+	p.StringVar(&spec.Source, "data", "", "go (the sources of the Go installation), a folder, a file of text, or a .jsonl file (required)")
 	p.StringVar(&spec.TextField, "text-field", "text", "member of a JSONL line that holds the text")
 	p.Float64Var(&spec.Valid, "valid", 0.025, "share of the documents held out for validation, by hash")
 	c.MarkFlagRequired("data")
-}
-
-// writeWhole writes a file beside its place and renames it, so that no half of it is ever seen.
-func writeWhole(path string, content []byte) error {
-	cannot := func(err error) error {
-		return fault.New(fault.BadInput, path, "cannot be written", "", "choose another place with -o").Because(err)
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return cannot(err)
-	}
-	defer os.Remove(f.Name()) // after the rename there is nothing to remove
-	_, err = f.Write(content)
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return cannot(err)
-	}
-	return nil
 }

@@ -20,9 +20,9 @@ import (
 
 // Spec says which corpus.
 type Spec struct {
-	Data      string  // "go", a folder, a file of text, or a .jsonl file
-	TextField string  // the member of a JSONL line that holds the text; "" for "text"
-	Valid     float64 // share of the documents held out, by hash; 0 for 0.025
+	Source    string  `json:"source"`               // "go", a folder, a file of text, or a .jsonl file
+	TextField string  `json:"text_field,omitempty"` // the member of a JSONL line that holds the text; "" for "text"
+	Valid     float64 `json:"valid,omitempty"`      // share of the documents held out, by hash; 0 for 0.025
 }
 
 // Count is the size of one side of a corpus.
@@ -67,34 +67,34 @@ func Find(spec Spec) (*Corpus, error) {
 	if !(spec.Valid > 0 && spec.Valid <= 0.5) {
 		return nil, fault.New(fault.BadInput, "validation share", fmt.Sprint(spec.Valid), "above 0, at most 0.5", "use 0.025")
 	}
-	if spec.Data == "" {
+	if spec.Source == "" {
 		return nil, fault.New(fault.BadInput, "--data", "missing", "", "give go, a folder, a file of text, or a .jsonl file")
 	}
-	if spec.Data == "go" {
+	if spec.Source == "go" {
 		root, err := goRoot()
 		if err != nil {
 			return nil, err
 		}
 		return findGo(root, spec.Valid)
 	}
-	info, err := os.Stat(spec.Data)
+	info, err := os.Stat(spec.Source)
 	if err != nil {
-		return nil, fault.New(fault.BadInput, "--data "+spec.Data, "cannot be read", "", "give go, a folder, a file of text, or a .jsonl file").Because(err)
+		return nil, fault.New(fault.BadInput, "--data "+spec.Source, "cannot be read", "", "give go, a folder, a file of text, or a .jsonl file").Because(err)
 	}
-	c := &Corpus{Name: spec.Data, Verbatim: -1}
+	c := &Corpus{Name: spec.Source, Verbatim: -1}
 	switch {
 	case info.IsDir():
-		return c, c.findFolder(spec.Data, spec.Valid)
+		return c, c.findFolder(spec.Source, spec.Valid)
 	case !info.Mode().IsRegular():
-		return nil, fault.New(fault.BadInput, "--data "+spec.Data, "neither a folder nor a plain file", "the text is read more than once", "save it to a file first")
-	case strings.HasSuffix(strings.ToLower(spec.Data), ".jsonl"):
+		return nil, fault.New(fault.BadInput, "--data "+spec.Source, "neither a folder nor a plain file", "the text is read more than once", "save it to a file first")
+	case strings.HasSuffix(strings.ToLower(spec.Source), ".jsonl"):
 		field := spec.TextField
 		if field == "" {
 			field = "text"
 		}
-		c.source = &jsonLines{spec.Data, field}
+		c.source = &jsonLines{spec.Source, field}
 	default:
-		c.source = &textFile{spec.Data, info.Size()}
+		c.source = &textFile{spec.Source, info.Size()}
 	}
 	return c, c.count(spec.Valid)
 }
