@@ -4,6 +4,8 @@ package bench
 // that a better program could avoid; norms, rotations and softmax are not counted either.
 
 import (
+	"slices"
+
 	"github.com/lowkeylm/lowkey"
 	"github.com/lowkeylm/lowkey/kernel"
 	"github.com/lowkeylm/lowkey/kvcache"
@@ -66,6 +68,12 @@ func newCost(m *lowkey.Model, machine *Machine) (*cost, error) {
 		lc := layerCost{bytes: m.Account.Layers[i].PerToken, window: l.Window}
 		for j, s := range l.Streams {
 			ops := 2 * heads * float64(s.Width)
+			switch {
+			case s.Weighs: // each number weighs one score or probability
+				ops = 2 * float64(s.Width)
+			case slices.ContainsFunc(l.Streams, func(w kvcache.Stream) bool { return w.Weighs }): // all heads read every head of the stream
+				ops *= float64(s.Heads)
+			}
 			p := m.Engine.Store.Planes(i)[j]
 			switch {
 			case s.Role == kvcache.Key && int8 && p.Order == kernel.Panels && (p.Codec == kernel.CodecQ8 || p.Codec == kernel.CodecQ4):

@@ -83,6 +83,23 @@ func TestGoldenRun(t *testing.T) {
 	}
 }
 
+// What a cached row costs in TPA, by hand from t6_tpa's configuration: 2 layers, 5 heads of 12, ranks 2 and 2. All heads meet both channel factors, in scores and in the
+// mix, and each product is weighed once for each head and rank.
+func TestGoldenCostOfFactors(t *testing.T) {
+	m, err := lowkey.Load(golden(t, "t6_tpa"), lowkey.Options{KV: "f16"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	c, err := newCost(m, &Machine{PeakF32: 1, PeakInt8: 1, Read: []Bandwidth{{1 << 20, 1}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kv, ops := c.cached(100, 1)
+	near(t, "cached bytes", float64(kv), 101*2*(2+2)*(5+12)*2, 0)
+	near(t, "attention", ops.f32, 101*2*2*(2*5*2*12+2*5*2), 0)
+}
+
 // TestGoldenCost holds the floor's bytes and operations to sums made by hand from llama_gqa's configuration: hidden 44, 2 layers, 4 heads and 2 KV heads of 10,
 // intermediate 76, vocabulary 61, matrices of its own for embedding and output.
 func TestGoldenCost(t *testing.T) {
