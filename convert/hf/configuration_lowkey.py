@@ -14,6 +14,7 @@ class LowkeyConfig(PreTrainedConfig):
     mla           a latent and one rotated key part                                    kv_lora_rank + qk_rope_head_dim
     mfa           one k and one v of head_dim, queries through a bottleneck            2 * head_dim
     mfa-kr        one k before rotation, from which v is made                          head_dim
+    tpa           factors over heads and over channels, of k and of v                  (k_rank + v_rank) * (num_attention_heads + head_dim)
     """
 
     model_type = "lowkey"
@@ -40,7 +41,7 @@ class LowkeyConfig(PreTrainedConfig):
 
     # mha gqa mqa
     num_key_value_heads: int | None = None
-    head_dim: int | None = None  # also mfa mfa-kr: the paper's C
+    head_dim: int | None = None  # also mfa mfa-kr (the paper's C) and tpa
     qk_norm: bool = False
     sliding_window: int | None = None
     # mla; q_lora_rank and its norm also mfa mfa-kr
@@ -51,6 +52,10 @@ class LowkeyConfig(PreTrainedConfig):
     v_head_dim: int | None = None
     rope_interleave: bool = False
     q_norm: bool = True
+    # tpa; q_rank 0 means dense queries
+    q_rank: int | None = 6
+    k_rank: int | None = 2
+    v_rank: int | None = 2
 
     def __post_init__(self, **kwargs):
         heads = self.num_attention_heads
@@ -65,8 +70,12 @@ class LowkeyConfig(PreTrainedConfig):
                 raise ValueError(f"attention {self.attention} needs head_dim")
             self.num_key_value_heads = 1
             self.q_lora_rank = self.q_lora_rank or self.head_dim
+        elif self.attention == "tpa":
+            if not self.head_dim:
+                raise ValueError("attention tpa needs head_dim")
+            self.num_key_value_heads = heads  # of the keys made of the factors; the cache holds factors
         else:
-            raise ValueError(f"attention {self.attention!r}: known are mha gqa mqa mla mfa mfa-kr")
+            raise ValueError(f"attention {self.attention!r}: known are mha gqa mqa mla mfa mfa-kr tpa")
         self.sliding_window = self.sliding_window or None  # 0 means none, too
         super().__post_init__(**kwargs)
 

@@ -134,14 +134,6 @@ func (f float) MarshalJSON() ([]byte, error) {
 	return []byte(s), nil
 }
 
-func floats(x []float64) []float {
-	out := make([]float, len(x))
-	for i, v := range x {
-		out[i] = float(v)
-	}
-	return out
-}
-
 func unsupportedForm(architecture, what, limit string) error {
 	return fault.New(fault.Unsupported, "the public form "+architecture, what, limit, "use --form custom")
 }

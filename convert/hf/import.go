@@ -20,18 +20,14 @@ func Import(ctx context.Context, folder, dir string, o Options) (*Result, error)
 	if err != nil {
 		return nil, err
 	}
-	r := &Result{Folder: dir, Form: Public, Architecture: c.Architecture}
-	var own map[string]any
-	if c.ModelType == native {
-		r.Form = Custom
-		own = maps.Clone(fields)
-		for _, key := range []string{"architectures", "auto_map", "transformers_version", "use_cache", "layer_types"} {
-			delete(own, key)
-		}
-	} else if own, err = nativeFields(c, fields); err != nil {
+	own, err := nativeFields(c, fields)
+	if err != nil {
 		return nil, err
 	}
-	r.Design = c.Layers[0].Attention.Design
+	r := &Result{Folder: dir, Form: Public, Architecture: c.Architecture, Design: c.Layers[0].Attention.Design}
+	if c.ModelType == native {
+		r.Form = Custom
+	}
 	var rename map[string]string
 	if c.ModelType == "step3_text" {
 		rename = map[string]string{}
@@ -58,10 +54,10 @@ func Import(ctx context.Context, folder, dir string, o Options) (*Result, error)
 	})
 }
 
-// nativeFields says a model of a public architecture in lowkey's own configuration.
+// nativeFields says a model in lowkey's own configuration, from what it was understood to be: fields that other tools added are left behind.
 func nativeFields(c *config.Config, fields map[string]any) (map[string]any, error) {
 	switch c.ModelType {
-	case "llama", "mistral", "qwen3", "deepseek_v3", "step3_text":
+	case native, "llama", "mistral", "qwen3", "deepseek_v3", "step3_text":
 	default:
 		return nil, fault.New(fault.Unsupported, "model_type "+c.ModelType, "cannot be imported", "families: lowkey llama mistral qwen3 deepseek_v3 step3_text", "")
 	}
@@ -81,7 +77,9 @@ func nativeFields(c *config.Config, fields map[string]any) (map[string]any, erro
 		if a.QRank > 0 {
 			more["q_lora_rank"] = a.QRank
 		}
-	case config.MFA:
+	case config.TPA:
+		more = map[string]any{"head_dim": a.HeadDim, "q_rank": a.QRank, "k_rank": a.KRank, "v_rank": a.VRank}
+	case config.MFA, config.MFAKR:
 		more = map[string]any{"head_dim": a.HeadDim, "q_lora_rank": a.QRank, "q_norm": a.QNorm}
 	default:
 		more = map[string]any{"num_key_value_heads": a.KVHeads, "head_dim": a.HeadDim, "qk_norm": a.QKNorm == config.NormHead}

@@ -220,13 +220,13 @@ class MFA(Attention):
         width, rank = config.head_dim, config.q_lora_rank
         super().__init__(config, layer_idx, 1, width, width)
         norm = LowkeyRMSNorm(rank, config.rms_norm_eps) if config.q_norm else nn.Identity()
-        for name, module in zip(self.names, (nn.Linear(config.hidden_size, rank, bias=False), norm, nn.Linear(rank, self.heads * width, bias=False))):
+        for name, module in zip(self.names, (nn.Linear(config.hidden_size, rank, bias=config.attention_bias), norm, nn.Linear(rank, self.heads * width, bias=False))):
             self.add_module(name, module)
-        self.k_proj = nn.Linear(config.hidden_size, width, bias=False)
+        self.k_proj = nn.Linear(config.hidden_size, width, bias=config.attention_bias)
         self.values(config)
 
     def values(self, config):
-        self.v_proj = nn.Linear(config.hidden_size, config.head_dim, bias=False)
+        self.v_proj = nn.Linear(config.hidden_size, config.head_dim, bias=config.attention_bias)
 
     def query(self, x, turn):
         for name in self.names:
@@ -263,13 +263,48 @@ class MFAKR(MFA):
         return rotate(k, turn), k + self.alpha(self.n(k))
 
 
+class TPA(Attention):
+    """Tensor product attention: queries, keys and values are short sums of outer products of a factor over heads (a) and one over channels (b); caches the factors, b of keys after rotation."""
+
+    def __init__(self, config, layer_idx):
+        super().__init__(config, layer_idx, config.num_attention_heads, config.head_dim, config.head_dim)
+        hidden, width, bias = config.hidden_size, config.head_dim, config.attention_bias
+        self.ranks = {"q": config.q_rank, "k": config.k_rank, "v": config.v_rank}
+        for x, rank in self.ranks.items():
+            if rank:
+                self.add_module(f"a_{x}_proj", nn.Linear(hidden, self.heads * rank, bias=bias))
+                self.add_module(f"b_{x}_proj", nn.Linear(hidden, rank * width, bias=bias))
+            else:
+                self.q_proj = nn.Linear(hidden, self.heads * width, bias=bias)
+
+    def factors(self, name, x, turn):
+        """Both factors as one row: a [batch, tokens, heads * rank], head after head, then b [batch, tokens, rank * width], rank after rank."""
+        b = self.split(getattr(self, f"b_{name}_proj")(x), self.ranks[name])
+        if turn is not None:
+            b = rotate(b, turn)
+        return torch.cat((getattr(self, f"a_{name}_proj")(x), b.transpose(1, 2).flatten(2)), dim=-1)
+
+    def outer(self, name, row):
+        """The sum of outer products, divided by the rank: [batch, tokens, row] -> [batch, heads, tokens, width]."""
+        rank = self.ranks[name]
+        a, b = row.split((self.heads * rank, row.shape[-1] - self.heads * rank), dim=-1)
+        return (a.unflatten(-1, (self.heads, rank)) @ b.unflatten(-1, (rank, -1))).transpose(1, 2) / rank
+
+    def project(self, x, turn):
+        q = self.outer("q", self.factors("q", x, turn)) if self.ranks["q"] else rotate(self.split(self.q_proj(x), self.heads), turn)
+        return q, self.factors("k", x, turn)[:, None], self.factors("v", x, None)[:, None]
+
+    def read(self, k, v, turn):
+        return self.outer("k", k[:, 0]), self.outer("v", v[:, 0])
+
+
 class Step3MFA(MFA):
     """MFA under Step-3's names."""
 
     names = ("q_proj", "inter_norm", "wq")
 
 
-DESIGNS = {"mha": Grouped, "gqa": Grouped, "mqa": Grouped, "mla": MLA, "mfa": MFA, "mfa-kr": MFAKR}
+DESIGNS = {"mha": Grouped, "gqa": Grouped, "mqa": Grouped, "mla": MLA, "mfa": MFA, "mfa-kr": MFAKR, "tpa": TPA}
 
 
 class LowkeyBlock(GradientCheckpointingLayer):

@@ -5,6 +5,7 @@ package hf
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/lowkeylm/lowkey/fault"
 	"github.com/lowkeylm/lowkey/model/config"
@@ -12,23 +13,30 @@ import (
 
 // chooseForm decides how the model is written. fields are those of its own config.json.
 func chooseForm(want string, c *config.Config, fields map[string]any) (*form, error) {
+	if r := c.Layers[0].Attention.Rope; r.Dim > 0 && !slices.Contains(ropeKinds, r.Kind) {
+		return nil, fault.New(fault.Unsupported, "rope_type", r.Kind, text("exported kinds: %s", strings.Join(ropeKinds, " ")), "")
+	}
 	switch want {
 	case Custom:
-		return customForm(fields), nil
+		return customForm(c, fields), nil
 	case "", Auto, Public:
 	default:
 		return nil, fault.New(fault.BadInput, "--form "+want, "unknown form", "forms: public custom auto", "")
 	}
 	f, err := publicForm(c, fields)
 	if err != nil && want != Public {
-		return customForm(fields), nil
+		return customForm(c, fields), nil
 	}
 	return f, err
 }
 
-// customForm is lowkey's own configuration, its PyTorch classes named.
-func customForm(fields map[string]any) *form {
+// ropeKinds mean the same on both sides at every length.
+var ropeKinds = []string{config.RopeDefault, config.RopeLinear, config.RopeLlama3, config.RopeYarn}
+
+// customForm is lowkey's own configuration, its PyTorch classes named and its rotary parameters written out.
+func customForm(c *config.Config, fields map[string]any) *form {
 	f := &form{kind: Custom, architecture: "LowkeyForCausalLM", fields: maps.Clone(fields), code: true}
+	f.rope(c.Layers[0].Attention.Rope)
 	f.fields["architectures"] = []string{f.architecture}
 	f.fields["auto_map"] = map[string]string{"AutoConfig": "configuration_lowkey.LowkeyConfig", "AutoModel": "modeling_lowkey.LowkeyModel", "AutoModelForCausalLM": "modeling_lowkey.LowkeyForCausalLM"}
 	return f
@@ -123,8 +131,8 @@ func (f *form) step3(c *config.Config, a *config.Attention, m *config.MLP) error
 	switch {
 	case !a.QNorm:
 		return unsupportedForm(name, "q_norm false", "it norms the query bottleneck")
-	case m.Bias:
-		return unsupportedForm(name, "mlp_bias", "its MLP has none")
+	case m.Bias || a.QKVBias:
+		return unsupportedForm(name, "a bias", "its attention and MLP have none")
 	case m.Activation != config.SiLU:
 		return unsupportedForm(name, "hidden_act "+m.Activation, "it has silu")
 	}
@@ -157,9 +165,6 @@ func (f *form) rope(r config.Rope) {
 		if r.NoTruncate {
 			p["truncate"] = false
 		}
-	case config.RopeLong:
-		p["factor"], p["original_max_position_embeddings"], p["short_factor"], p["long_factor"] = float(r.Factor), r.Original, floats(r.Short), floats(r.Long)
-		positive("attention_factor", r.AttentionFactor)
 	}
 	if r.Kind != config.RopeDefault {
 		f.fields["rope_scaling"] = maps.Clone(p)

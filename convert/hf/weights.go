@@ -52,17 +52,27 @@ func layerShapes(c *config.Config, i int) map[string][]int {
 		vector("kv_a_layernorm.weight", a.KVRank)
 		attn("kv_b_proj", n*(a.Nope+v), a.KVRank, false)
 	case config.MFA, config.MFAKR:
-		attn("q_a_proj", a.QRank, d, false)
+		attn("q_a_proj", a.QRank, d, a.QKVBias)
 		if a.QNorm {
 			vector("q_a_layernorm.weight", a.QRank)
 		}
 		attn("q_b_proj", n*w, a.QRank, false)
-		attn("k_proj", w, d, false)
+		attn("k_proj", w, d, a.QKVBias)
 		if a.Design == config.MFA {
-			attn("v_proj", w, d, false)
+			attn("v_proj", w, d, a.QKVBias)
 		} else {
 			attn("n", w, w, false)
 			vector("alpha.weight", w)
+		}
+	case config.TPA:
+		if a.QRank == 0 {
+			attn("q_proj", n*w, d, a.QKVBias)
+		}
+		for x, rank := range map[string]int{"q": a.QRank, "k": a.KRank, "v": a.VRank} {
+			if rank > 0 {
+				attn("a_"+x+"_proj", n*rank, d, a.QKVBias)
+				attn("b_"+x+"_proj", rank*w, d, a.QKVBias)
+			}
 		}
 	}
 	attn("o_proj", d, n*v, a.OutBias)
