@@ -324,7 +324,7 @@ func (m *Model) ForwardAt(o tensor.Ops, ids []int32, pos []int, keep func(layer 
 	}
 	embed, _ := m.topWeight("embed", ".weight")
 	x := o.Scale(o.Embed(leaf(embed), ids), c.EmbedScale)
-	for i := range c.Layers {
+	block := func(i int, x tensor.Tensor) tensor.Tensor {
 		lw := layerWeights{m.src, m.names, i, ""}
 		layerNorm := func(x tensor.Tensor, name string) tensor.Tensor {
 			return norm(x, func() (tensor.Weight, bool) { return lw.Get(name) }, func() (tensor.Weight, bool) { return lw.Get(name + ".bias") })
@@ -351,7 +351,10 @@ func (m *Model) ForwardAt(o tensor.Ops, ids []int32, pos []int, keep func(layer 
 			from = x
 		}
 		mlp := forwardMLP(o, layerWeights{m.src, m.names, i, "mlp."}, &c.Layers[i].MLP, pre(from, "mlp_norm"))
-		x = o.Add(h, post(mlp, "mlp_post_norm"))
+		return o.Add(h, post(mlp, "mlp_post_norm"))
+	}
+	for i := range c.Layers {
+		x = tensor.Checkpoint(o, x, func(x tensor.Tensor) tensor.Tensor { return block(i, x) })
 	}
 	x = norm(x, func() (tensor.Weight, bool) { return m.topWeight("norm", ".weight") }, func() (tensor.Weight, bool) { return m.topWeight("norm", ".bias") })
 	head, _, _ := m.lmHead()

@@ -94,7 +94,7 @@ func newTape[T float](k kernels[T], l loops) *Tape[T] {
 	return &Tape[T]{loops: l, k: k, starts: []int{0}}
 }
 
-// Param registers trainable storage. place is the bytes by which a model names it, the Data of its Weight (see Bytes), and is never read; data is the values in use
+// Param registers trainable storage. place is the bytes by which a model names it, the Data of its Weight, and is never read; data is the values in use
 // and grad what Backward adds to, both as long as the weight has elements. A nil grad freezes the parameter.
 func (t *Tape[T]) Param(name string, place []byte, data, grad []T) {
 	if len(data) == 0 || len(place)%len(data) != 0 || len(place) == 0 || grad != nil && len(grad) != len(data) {
@@ -121,11 +121,6 @@ func (t *Tape[T]) find(data []byte) (int, bool) {
 		return 0
 	})
 	return at, same
-}
-
-// Bytes is a float32 array as the bytes that a Weight of format F32 holds, sharing its memory.
-func Bytes(x []float32) []byte {
-	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
 }
 
 // Weight knows a parameter, or contiguous rows of one, by the place of w.Data; all such uses add to one gradient. Any other weight is a constant.
@@ -356,6 +351,14 @@ func (t *Tape[T]) backward(from *node[T], upstream []T) {
 // Checkpointer is an Ops that can trade time for memory: what f computes inside is computed again when backward needs it. f runs once.
 type Checkpointer interface {
 	Checkpoint(in Tensor, f func(in Tensor) Tensor) Tensor
+}
+
+// Checkpoint runs f as a unit to recompute where o knows such, and just runs it elsewhere.
+func Checkpoint(o Ops, in Tensor, f func(in Tensor) Tensor) Tensor {
+	if c, ok := o.(Checkpointer); ok {
+		return c.Checkpoint(in, f)
+	}
+	return f(in)
 }
 
 // SetCheckpointing switches what Checkpoint does.

@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+	"unsafe"
 )
 
 // input makes a tracked leaf with storage of its own.
@@ -249,17 +250,19 @@ func TestTapeIsEager(t *testing.T) {
 	}
 }
 
+func bytesOf(x []float32) []byte { return unsafe.Slice((*byte)(unsafe.Pointer(&x[0])), 4*len(x)) }
+
 // TestParam: a weight is known by its place, row slices and tied uses add to one gradient, and other weights are constants.
 func TestParam(t *testing.T) {
 	tape := NewTape32Plain()
 	defer tape.Close()
 	data, grad := random(1, 12), make([]float32, 12)
-	tape.Param("w", Bytes(data), data, grad)
-	w := Weight{Name: "w", Shape: []int{4, 3}, Data: Bytes(data)}
+	tape.Param("w", bytesOf(data), data, grad)
+	w := Weight{Name: "w", Shape: []int{4, 3}, Data: bytesOf(data)}
 	x := tape.Leaf([]int{1, 3}, []float32{1, 2, 3})
 	y := tape.Add(tape.MatMul(x, tape.Weight(w.Slice(1, 3))), tape.MatMul(x, tape.Weight(w.Slice(2, 4))))
 	other := random(5, 2)
-	y = tape.MulRow(y, tape.Weight(Weight{Shape: []int{2}, Data: Bytes(other)}))
+	y = tape.MulRow(y, tape.Weight(Weight{Shape: []int{2}, Data: bytesOf(other)}))
 	tape.backward(y.(*node[float32]), []float32{1, 10})
 	o0, o1 := other[0], other[1]
 	for r, f := range []float32{0, o0, 10*o1 + o0, 10 * o1} {
