@@ -1,0 +1,381 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/lowkeylm/lowkey"
+	"github.com/lowkeylm/lowkey/fault"
+	"github.com/lowkeylm/lowkey/kernel"
+	"github.com/lowkeylm/lowkey/plan"
+	"github.com/lowkeylm/lowkey/tokenizer"
+	"github.com/lowkeylm/lowkey/train"
+	"github.com/lowkeylm/lowkey/train/data"
+	"github.com/lowkeylm/lowkey/train/optim"
+)
+
+// corpusFlags say what a run reads.
+type corpusFlags struct {
+	spec      data.Spec
+	tokenizer string
+	vocab     int
+}
+
+func (f *corpusFlags) add(c *cobra.Command) {
+	dataFlags(c, &f.spec)
+	delete(c.Flags().Lookup("data").Annotations, cobra.BashCompOneRequiredFlag) // a resumed run has its own
+	c.Flags().StringVar(&f.tokenizer, "tokenizer", "", "a tokenizer.json (default: one is learned from the data)")
+	c.Flags().IntVar(&f.vocab, "vocab", 4096, "tokens of a tokenizer learned from the data")
+}
+
+// shapeFlags say what is trained.
+type shapeFlags struct {
+	shape  train.Shape
+	params string
+}
+
+func (f *shapeFlags) add(c *cobra.Command) {
+	p, s := c.Flags(), &f.shape
+	p.IntVar(&s.Hidden, "hidden", 256, "width of the model, d")
+	p.IntVar(&s.Layers, "layers", 6, "layers, L")
+	p.IntVar(&s.Context, "ctx", 0, "tokens of context (default: --seq)")
+	p.StringVar(&f.params, "params", "", "parameters in all, as 10M (default: what MHA takes at this width and depth)")
+	p.IntVar(&s.HeadDim, "head-dim", 0, "width of a head; MFA: the paper's C (default 64, MFA an eighth of --hidden)")
+	p.IntVar(&s.FFN, "ffn", 0, "width of the gated MLP (default: what the budget leaves)")
+	p.Float64Var(&s.Theta, "rope-theta", 0, "base of RoPE (default 10000)")
+	p.BoolVar(&s.Untied, "untied", false, "an output matrix of its own instead of the embedding's")
+}
+
+// addDesign are the dimensions that belong to one design.
+func (f *shapeFlags) addDesign(c *cobra.Command) {
+	p, s := c.Flags(), &f.shape
+	p.StringVar(&s.Design, "design", "mfa", "attention: "+strings.Join(train.Designs(), ", "))
+	p.IntVar(&s.Heads, "heads", 0, "query heads (default: --hidden / --head-dim; MFA and TPA as many as the parameters of MHA buy)")
+	p.IntVar(&s.KVHeads, "kv-heads", 0, "gqa: heads of keys and values (default a third of the heads)")
+	p.IntVar(&s.QRank, "q-rank", 0, "mfa: width of the query bottleneck (default half of --hidden); tpa: rank of the queries (6); mla: none")
+	p.IntVar(&s.KVRank, "kv-rank", 0, "mla: width of the latent (default half of --hidden); tpa: rank of keys and values (2)")
+	p.IntVar(&s.RopeDim, "rope-dim", 0, "mla: width of the rotary key (default half a head)")
+}
+
+// recipeFlags say how it is trained.
+type recipeFlags struct {
+	settings      train.Settings
+	tokens        string
+	steps, warmup int
+	lr, final     float64
+	decay         int
+	schedule      string
+	every, valid  int
+	threads       int
+}
+
+func (f *recipeFlags) add(c *cobra.Command) {
+	p, s := c.Flags(), &f.settings
+	p.IntVar(&s.Seq, "seq", 256, "tokens of a row")
+	p.IntVar(&s.Batch, "batch", 16, "rows of a forward pass")
+	p.IntVar(&s.Accumulate, "accumulate", 1, "forward passes of a step")
+	p.StringVar(&f.tokens, "tokens", "", "tokens to train on, as 20M")
+	p.IntVar(&f.steps, "steps", 0, "steps to train, instead of --tokens")
+	p.StringVar(&s.Optimizer, "optimizer", "muon", "muon (Muon for hidden matrices, AdamW for the rest) or adamw")
+	p.Float64Var(&f.lr, "lr", 0, "highest learning rate (default: 0.003 for adamw, 0.01 for muon)")
+	p.StringVar(&f.schedule, "schedule", "cosine", "cosine, wsd (warm up, stay, decay) or constant")
+	p.IntVar(&f.warmup, "warmup", 0, "steps of warm-up (default: 2 % of the steps, at least 10)")
+	p.IntVar(&f.decay, "decay-steps", 0, "wsd: steps of the decay (default: a fifth)")
+	p.Float64Var(&f.final, "final-lr", 0.1, "last learning rate, of the highest")
+	p.Float64Var(&s.Decay, "weight-decay", 0.1, "weight decay of matrices (not of the embedding)")
+	p.Float64Var(&s.Beta1, "beta1", 0.9, "AdamW's first beta")
+	p.Float64Var(&s.Beta2, "beta2", 0.95, "AdamW's second beta")
+	p.Float64Var(&s.Clip, "clip", 1, "most of the gradient's norm (0: no clipping)")
+	p.Float64Var(&s.ZLoss, "z-loss", 0, "weight of the squared log-normaliser in the loss")
+	p.Uint64Var(&s.Seed, "seed", 1, "of the weights and of the order of the data")
+	p.BoolVar(&s.Recompute, "recompute", false, "keep no activations inside blocks: less memory, more time, the same bits")
+	p.IntVar(&f.valid, "valid-every", 0, "steps between two looks at the validation side (default: 20 of them)")
+	p.IntVar(&f.every, "checkpoint-every", 0, "steps between two checkpoints (default: as --valid-every)")
+	p.IntVar(&f.threads, "threads", 0, "threads (default: all cores)")
+}
+
+// finish fills in what depends on the length of the run.
+func (f *recipeFlags) finish() error {
+	s := &f.settings
+	steps := f.steps
+	if f.tokens != "" {
+		n, err := parseCount("--tokens", f.tokens)
+		if err != nil {
+			return err
+		}
+		steps = int((n + int64(s.Tokens()) - 1) / int64(max(1, s.Tokens())))
+	}
+	if steps <= 0 {
+		return fault.New(fault.BadInput, "--tokens", "missing", "how long to train", "give --tokens 20M or --steps 1000")
+	}
+	lr := f.lr
+	if lr == 0 {
+		lr = map[string]float64{"adamw": 0.003, "muon": 0.01}[s.Optimizer]
+	}
+	s.Schedule = optim.Schedule{Shape: optim.Shape(f.schedule), Peak: lr, Warmup: f.warmup, Steps: steps, Final: f.final}
+	if f.warmup == 0 {
+		s.Schedule.Warmup = min(steps, max(10, steps/50))
+	}
+	if s.Schedule.Shape == optim.WSD {
+		s.Schedule.Decay = f.decay
+		if f.decay == 0 {
+			s.Schedule.Decay = min(steps/5, steps-s.Schedule.Warmup)
+		}
+	}
+	if f.valid == 0 {
+		f.valid = max(1, steps/20)
+	}
+	if f.every == 0 {
+		f.every = f.valid
+	}
+	if f.threads <= 0 {
+		f.threads = runtime.GOMAXPROCS(0)
+	}
+	return nil
+}
+
+// parseCount reads 20M, 1.5k, 300000.
+func parseCount(flag, text string) (int64, error) {
+	number, factor := text, 1.0
+	if n := len(text); n > 0 {
+		if f, ok := map[byte]float64{'k': 1e3, 'K': 1e3, 'm': 1e6, 'M': 1e6, 'g': 1e9, 'G': 1e9, 'b': 1e9, 'B': 1e9}[text[n-1]]; ok {
+			number, factor = text[:n-1], f
+		}
+	}
+	v, err := strconv.ParseFloat(number, 64)
+	if err != nil || v <= 0 || math.IsInf(v, 0) || v*factor > 1e15 {
+		return 0, fault.New(fault.BadInput, flag+" "+text, "not a number", "as 300000, 500k, 20M or 1.5B", "")
+	}
+	return int64(v * factor), nil
+}
+
+type trainFlags struct {
+	corpusFlags
+	shapeFlags
+	recipeFlags
+	out, resume, start, prompt, save string
+	json                             bool
+}
+
+func trainCommand() *cobra.Command {
+	f := &trainFlags{}
+	c := &cobra.Command{
+		Use:   "train --design DESIGN --data go|FOLDER|FILE --tokens N",
+		Short: "Train a small-cache model from scratch",
+		Long: `Train a model from scratch. The run's folder (--out) holds settings.json, the tokenizer, the logs (log.csv, log.jsonl), the newest two checkpoints, and model/, which
+run, eval, bench and the others take. Ctrl-C saves and stops; --resume goes on bit for bit.
+
+Sizes that are not given are chosen so that the parameters are those of MHA at the same width and depth, within 1 %.`,
+		Example: `  lowkey train --design mfa --data go --tokens 20M
+  lowkey train --design mla --data notes/ --hidden 128 --layers 4 --tokens 2M --out runs/notes
+  lowkey train --resume runs/notes
+  lowkey run -m runs/notes/model "Once upon"`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return f.run(c) },
+	}
+	f.corpusFlags.add(c)
+	f.shapeFlags.add(c)
+	f.shapeFlags.addDesign(c)
+	f.recipeFlags.add(c)
+	p := c.Flags()
+	p.StringVarP(&f.out, "out", "o", "", "the run's folder (default: runs/DESIGN)")
+	p.StringVar(&f.resume, "resume", "", "go on with the run in this folder; it has its settings")
+	p.StringVar(&f.start, "start", "", "start from the weights of this model folder instead of fresh ones (a new phase: the optimiser starts anew)")
+	p.IntVar(&f.settings.From, "from", 0, "with --start: the first batch of the data, where the earlier phase ended")
+	p.StringVar(&f.prompt, "sample", "", "complete this text at every look at the validation side (default: the start of a validation document)")
+	p.StringVar(&f.save, "save", "f32", "type of the weights in model/: f32, bf16, q8_0")
+	p.BoolVar(&f.json, "json", false, "print each step as a line of JSON")
+	return c
+}
+
+func (f *trainFlags) run(c *cobra.Command) error {
+	format, err := lowkey.ParseFormat(f.save)
+	if err != nil || format == nil || *format != kernel.F32 && *format != kernel.BF16 && *format != kernel.Q8_0 {
+		return fault.New(fault.BadInput, "--save "+f.save, "unknown type", "f32, bf16 or q8_0", "")
+	}
+	if f.resume != "" {
+		return f.again(c)
+	}
+	if f.spec.Source == "" {
+		return fault.New(fault.BadInput, "--data", "missing", "what to train on", "give --data go, a folder, a text file or a .jsonl file")
+	}
+	if err := f.finish(); err != nil {
+		return err
+	}
+	if f.out == "" {
+		f.out = filepath.Join("runs", f.shape.Design)
+	}
+	if _, err := train.ReadSettings(f.out); err == nil {
+		return fault.New(fault.BadInput, "--out "+f.out, "holds a run", "", "go on with it by --resume "+f.out+", or give another folder")
+	}
+	set, tok, err := openCorpus(c.Context(), &f.corpusFlags, f.out, &f.settings)
+	if err != nil {
+		return err
+	}
+	defer set.Close()
+	f.shape.Vocab, f.shape.BOS, f.shape.EOS = tok.Vocab(), set.EndOfText(), set.EndOfText()
+	if f.shape.Context == 0 {
+		f.shape.Context = f.settings.Seq
+	}
+	if f.params != "" {
+		if f.shape.Parameters, err = parseCount("--params", f.params); err != nil {
+			return err
+		}
+	}
+	sized, err := f.shape.Size()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(os.Stderr, sized.Chosen)
+	f.settings.Model, f.settings.Start = sized.Config, f.start
+	return f.train(c.Context(), &f.settings, set, tok, *format)
+}
+
+// again goes on with a run: its folder knows everything.
+func (f *trainFlags) again(c *cobra.Command) error {
+	for _, name := range []string{"data", "design", "tokens", "steps", "lr", "seed", "batch", "seq", "optimizer", "out"} {
+		if c.Flags().Changed(name) {
+			return fault.New(fault.BadInput, "--"+name, "given with --resume", "a run goes on with the settings it was started with", "leave it out, or start a new run")
+		}
+	}
+	s, err := train.ReadSettings(f.resume)
+	if err != nil {
+		return err
+	}
+	f.out = f.resume
+	f.spec = s.Data
+	set, tok, err := openCorpus(c.Context(), &f.corpusFlags, f.out, s)
+	if err != nil {
+		return err
+	}
+	defer set.Close()
+	steps := s.Schedule.Steps
+	f.valid = or(f.valid, max(1, steps/20))
+	f.every, f.threads = or(f.every, f.valid), or(f.threads, runtime.GOMAXPROCS(0))
+	format, _ := lowkey.ParseFormat(f.save)
+	return f.train(c.Context(), s, set, tok, *format)
+}
+
+func or(v, otherwise int) int {
+	if v > 0 {
+		return v
+	}
+	return otherwise
+}
+
+// openCorpus reads the data with its tokenizer, which it trains and leaves in the run's folder where none is given.
+func openCorpus(ctx context.Context, f *corpusFlags, dir string, s *train.Settings) (*data.Set, *tokenizer.Tokenizer, error) {
+	set, tok, err := train.Corpus(ctx, f.spec, f.tokenizer, f.vocab, dir, func(text string) { fmt.Fprintln(os.Stderr, text) })
+	if err != nil {
+		return nil, nil, err
+	}
+	s.Data = f.spec
+	if s.Corpus == "" {
+		s.Corpus = set.Manifest()
+	}
+	return set, tok, nil
+}
+
+// train runs until the end or Ctrl-C, and leaves model/ in the run's folder.
+func (f *trainFlags) train(ctx context.Context, s *train.Settings, set *data.Set, tok *tokenizer.Tokenizer, save kernel.Format) error {
+	t, err := train.Open(f.out, s, set, f.threads)
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	steps := s.Schedule.Steps
+	began, from := time.Now(), t.Done()
+	if from > 0 {
+		fmt.Fprintf(os.Stderr, "going on after step %d of %d\n", from, steps)
+	}
+	show := newProgress(from, steps, f.json)
+	err = t.Run(ctx, f.every, f.valid, func(st *train.Step) error {
+		show.step(st, time.Since(began)/time.Duration(st.Step-from)*time.Duration(steps-st.Step))
+		if st.Valid == nil || f.json {
+			return nil
+		}
+		text, err := t.Sample(ctx, tok, f.prompt)
+		if err == nil && text != "" {
+			show.note(text)
+		}
+		return err
+	})
+	show.end()
+	if err != nil {
+		return err
+	}
+	out := filepath.Join(f.out, "model")
+	if err := t.Export(out, filepath.Join(f.out, "tokenizer.json"), save); err != nil {
+		return err
+	}
+	if t.Done() < steps {
+		fmt.Fprintf(os.Stderr, "stopped after step %d of %d; go on with: lowkey train --resume %s\n", t.Done(), steps, f.out)
+		return nil
+	}
+	fmt.Fprintf(os.Stderr, "%s tokens in %s, activations at most %s; the model is in %s\n", plan.Number(int64(steps)*int64(s.Tokens())), time.Since(began).Round(time.Second), lowkey.Bytes(t.PeakBytes()), out)
+	return nil
+}
+
+// progress shows steps: a bar in a terminal, a line now and then in a file, JSON for programs.
+type progress struct {
+	bar   *progressbar.ProgressBar
+	json  bool
+	steps int
+	last  time.Time
+}
+
+func newProgress(from, steps int, json bool) *progress {
+	p := &progress{json: json, steps: steps}
+	if !json && term.IsTerminal(int(os.Stderr.Fd())) {
+		p.bar = progressbar.NewOptions(steps, progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetWidth(24), progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(false),
+			progressbar.OptionThrottle(200*time.Millisecond))
+		_ = p.bar.Set(from)
+	}
+	return p
+}
+
+const lineEvery = 10 * time.Second
+
+func (p *progress) step(s *train.Step, left time.Duration) {
+	if p.json {
+		_ = printJSON(s)
+		return
+	}
+	text := fmt.Sprintf("loss %.3f  %s tokens/s  %s left", s.Loss, plan.Number(int64(s.PerSecond)), left.Round(time.Second))
+	if p.bar != nil {
+		p.bar.Describe(text)
+		_ = p.bar.Set(s.Step)
+	} else if time.Since(p.last) > lineEvery || s.Step == p.steps {
+		p.last = time.Now()
+		fmt.Fprintf(os.Stderr, "step %d of %d  %s\n", s.Step, p.steps, text)
+	}
+	if v := s.Valid; v != nil {
+		p.note(fmt.Sprintf("step %d: validation loss %.4f, %.4f bits per byte", s.Step, v.Loss, v.BitsPerByte))
+	}
+}
+
+// note prints lines above the bar.
+func (p *progress) note(text string) {
+	if p.bar != nil {
+		_ = p.bar.Clear()
+	}
+	fmt.Fprintln(os.Stderr, text)
+}
+
+func (p *progress) end() {
+	if p.bar != nil {
+		_ = p.bar.Exit()
+		fmt.Fprintln(os.Stderr)
+	}
+}

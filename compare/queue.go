@@ -1,0 +1,240 @@
+package compare
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+
+	"github.com/lowkeylm/lowkey/bench"
+	"github.com/lowkeylm/lowkey/fault"
+	"github.com/lowkeylm/lowkey/internal/atomicfile"
+	"github.com/lowkeylm/lowkey/kernel"
+	"github.com/lowkeylm/lowkey/tokenizer"
+	"github.com/lowkeylm/lowkey/train"
+	"github.com/lowkeylm/lowkey/train/data"
+)
+
+// Result is what a row gave.
+type Result struct {
+	Row
+	Chosen        string     `json:"shape"`
+	Parameters    int64      `json:"parameters"`
+	Tokens        int64      `json:"tokens"`
+	TrainLoss     float64    `json:"train_loss"` // mean of the last twentieth of the steps
+	Loss          float64    `json:"validation_loss"`
+	BitsPerByte   float64    `json:"bits_per_byte"`
+	Elements      int        `json:"cache_elements_per_token"`     // by the design's formula, all layers
+	BytesPerToken int        `json:"kv_bytes_per_token"`           // in f16, by the accounting
+	Allocated     float64    `json:"kv_bytes_per_token_allocated"` // pages held by a full context, divided by its tokens
+	TrainSpeed    float64    `json:"training_tokens_per_second"`   // median of steps
+	Decode        []AtDepth  `json:"decode"`
+	Curve         []CurveDot `json:"curve"`
+}
+
+// AtDepth is decode speed with so many tokens in the cache.
+type AtDepth struct {
+	Depth  int     `json:"depth"`
+	Speed  float64 `json:"tokens_per_second"`
+	Beyond bool    `json:"beyond_trained_context,omitempty"`
+}
+
+// CurveDot is a look at the validation side during training.
+type CurveDot struct {
+	Tokens int64   `json:"tokens"`
+	Loss   float64 `json:"loss"`
+}
+
+// Queue is a comparison in its folder.
+type Queue struct {
+	Plan    *Plan
+	Threads int
+	Note    func(text string)                       // one line for people
+	Step    func(row Row, s *train.Step, steps int) // after each step
+
+	dir string
+	set *data.Set
+	tok *tokenizer.Tokenizer
+}
+
+// New writes a plan into a fresh folder.
+func New(dir string, p *Plan) (*Queue, error) {
+	if err := p.check(); err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(filepath.Join(dir, planFile)); err == nil {
+		return nil, fault.New(fault.BadInput, "--out "+dir, "holds a comparison", "", "go on with it by --queue "+dir+", or give another folder")
+	}
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return nil, fault.New(fault.BadInput, dir, "cannot be made", "", "").Because(err)
+	}
+	return &Queue{Plan: p, dir: dir}, p.write(dir)
+}
+
+// Open goes on with the comparison of a folder.
+func Open(dir string) (*Queue, error) {
+	p, err := ReadPlan(dir)
+	return &Queue{Plan: p, dir: dir}, err
+}
+
+// Run works through the queue until it is empty or ctx ends. After each row the report is written anew.
+func (q *Queue) Run(ctx context.Context) error {
+	var err error
+	if q.set, q.tok, err = train.Corpus(ctx, q.Plan.Settings.Data, q.Plan.Tokens, q.Plan.Vocab, q.dir, q.Note); err != nil {
+		return err
+	}
+	defer q.set.Close()
+	q.Plan.Shape.Vocab, q.Plan.Shape.BOS, q.Plan.Shape.EOS = q.tok.Vocab(), q.set.EndOfText(), q.set.EndOfText()
+	q.Plan.Settings.Corpus = q.set.Manifest()
+	if err := q.Plan.check(); err != nil {
+		return err
+	}
+	if err := q.Plan.write(q.dir); err != nil {
+		return err
+	}
+	for i, row := range q.Plan.Rows() {
+		if ctx.Err() != nil {
+			return nil
+		}
+		if _, err := q.read(row); err == nil {
+			continue
+		}
+		q.Note(fmt.Sprintf("row %d of %d: %s", i+1, len(q.Plan.Rows()), row.Name()))
+		done, err := q.row(ctx, row)
+		if err != nil {
+			return fmt.Errorf("row %s: %w", row.Name(), err)
+		}
+		if !done {
+			return nil
+		}
+		if err := q.Report(); err != nil {
+			return err
+		}
+	}
+	return q.Report()
+}
+
+func (q *Queue) folder(r Row) string { return filepath.Join(q.dir, "rows", r.Name()) }
+
+// read finds the result of a row that is done.
+func (q *Queue) read(r Row) (*Result, error) {
+	b, err := os.ReadFile(filepath.Join(q.folder(r), "result.json"))
+	if err != nil {
+		return nil, err
+	}
+	res := &Result{}
+	return res, json.Unmarshal(b, res)
+}
+
+// row trains and measures; false where ctx ended it.
+func (q *Queue) row(ctx context.Context, r Row) (done bool, err error) {
+	sized, err := q.Plan.size(r.Design)
+	if err != nil {
+		return false, err
+	}
+	q.Note(sized.Chosen)
+	s := q.Plan.Settings
+	s.Model, s.Seed = sized.Config, r.Seed
+	if s.Schedule.Peak = r.Rate; r.Rate == 0 {
+		if s.Schedule.Peak, err = q.bestRate(r.Design); err != nil {
+			return false, err
+		}
+		r.Rate = s.Schedule.Peak
+	}
+	if r.Sweep {
+		s.Schedule.Steps = max(1, s.Schedule.Steps/q.Plan.Share)
+		s.Schedule.Warmup, s.Schedule.Decay = s.Schedule.Warmup/q.Plan.Share, s.Schedule.Decay/q.Plan.Share
+	}
+	dir := q.folder(r)
+	t, err := train.Open(dir, &s, q.set, q.Threads)
+	if err != nil {
+		return false, err
+	}
+	defer t.Close()
+	steps := s.Schedule.Steps
+	every := max(1, steps/10)
+	if err := t.Run(ctx, every, every, func(st *train.Step) error {
+		q.Step(r, st, steps)
+		return nil
+	}); err != nil {
+		return false, err
+	}
+	if t.Done() < steps {
+		return false, nil
+	}
+	res := &Result{Row: r, Chosen: sized.Chosen, Parameters: sized.Parameters, Tokens: int64(steps) * int64(s.Tokens())}
+	if err := q.fromLog(dir, res); err != nil {
+		return false, err
+	}
+	if !r.Sweep {
+		model := filepath.Join(dir, "model")
+		if err := t.Export(model, filepath.Join(q.dir, "tokenizer.json"), kernel.F32); err != nil {
+			return false, err
+		}
+		if err := q.measure(ctx, model, res); err != nil {
+			return false, err
+		}
+	}
+	b, _ := json.MarshalIndent(res, "", "  ")
+	return true, atomicfile.WriteBytes(filepath.Join(dir, "result.json"), append(b, '\n'))
+}
+
+// fromLog reads what training showed.
+func (q *Queue) fromLog(dir string, res *Result) error {
+	steps, err := train.ReadLog(dir)
+	if err != nil {
+		return err
+	}
+	var speeds []float64
+	tail := steps[len(steps)-max(1, len(steps)/20):]
+	for _, s := range tail {
+		res.TrainLoss += s.Loss / float64(len(tail))
+	}
+	for _, s := range steps {
+		speeds = append(speeds, s.PerSecond)
+		if s.Valid != nil {
+			res.Curve = append(res.Curve, CurveDot{s.Tokens, s.Valid.Loss})
+			res.Loss, res.BitsPerByte = s.Valid.Loss, s.Valid.BitsPerByte
+		}
+	}
+	res.TrainSpeed = median(speeds)
+	return nil
+}
+
+// measure serves the model from its own cache.
+func (q *Queue) measure(ctx context.Context, model string, res *Result) error {
+	var err error
+	if res.Elements, res.BytesPerToken, res.Allocated, err = cacheOf(ctx, model); err != nil {
+		return err
+	}
+	if len(q.Plan.Depths) == 0 {
+		return nil
+	}
+	o := bench.Options{KV: []string{"f16"}, Depths: q.Plan.Depths, Decode: 32, Reps: 3, NoFloor: true}
+	o.Load.Threads = q.Threads
+	r, err := bench.Run(ctx, model, o)
+	if err != nil {
+		return err
+	}
+	for _, s := range r.KV[0].Decode {
+		res.Decode = append(res.Decode, AtDepth{s.Depth, s.TokensPerSec, s.Depth+s.Tokens > r.Trained})
+	}
+	return nil
+}
+
+// bestRate is the learning rate whose sweep ended lowest.
+func (q *Queue) bestRate(design string) (float64, error) {
+	best, rate := math.Inf(1), 0.0
+	for _, r := range q.Plan.Rates {
+		res, err := q.read(Row{Design: design, Seed: 1, Rate: r, Sweep: true})
+		if err != nil {
+			return 0, fault.New(fault.BadInput, "row "+design, "its sweep is not done", "", "").Because(err)
+		}
+		if res.Loss < best {
+			best, rate = res.Loss, r
+		}
+	}
+	return rate, nil
+}

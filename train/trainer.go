@@ -1,0 +1,268 @@
+package train
+
+// Trainer: the loop. A step is a function of the weights, the optimiser's state and the step's number alone, so a run that goes on from a checkpoint has the bits of one that was never
+// interrupted; validation and samples read and leave no trace.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/lowkeylm/lowkey/fault"
+	"github.com/lowkeylm/lowkey/kernel"
+	"github.com/lowkeylm/lowkey/model"
+	"github.com/lowkeylm/lowkey/model/config"
+	"github.com/lowkeylm/lowkey/tensor"
+	"github.com/lowkeylm/lowkey/train/data"
+	"github.com/lowkeylm/lowkey/train/optim"
+)
+
+// Trainer is a run in its folder: settings.json, checkpoint-*.safetensors, log.csv, log.jsonl.
+type Trainer struct {
+	Settings *Settings
+	Model    *model.Model
+	Data     *data.Set
+
+	dir       string
+	batch     func(i int) (*data.Batch, error)
+	pool      *kernel.Pool
+	tape      *tensor.Tape[float32]
+	params    []*optim.Param
+	optimizer optim.Optimizer
+	step      int     // steps done
+	saved     int     // of the newest checkpoint; -1: none
+	seconds   float64 // of training, all phases of this run together
+	log       *log
+	guard     guard
+}
+
+// Step is what one step showed.
+type Step struct {
+	Step      int     `json:"step"` // from 1
+	Tokens    int64   `json:"tokens"`
+	Loss      float64 `json:"loss"` // mean negative log-likelihood of a token, nats
+	Norm      float64 `json:"grad_norm"`
+	Rate      float64 `json:"learning_rate"`
+	Seconds   float64 `json:"seconds"` // of training so far
+	PerSecond float64 `json:"tokens_per_second"`
+	Valid     *Valid  `json:"validation,omitempty"`
+}
+
+// Valid is a look at the validation side.
+type Valid struct {
+	Loss        float64 `json:"loss"` // nats a token
+	BitsPerByte float64 `json:"bits_per_byte"`
+	Tokens      int     `json:"tokens"`
+}
+
+// Open starts a run in dir, or goes on with the one that is there, whose settings must be these.
+func Open(dir string, s *Settings, set *data.Set, threads int) (*Trainer, error) {
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	if before, err := ReadSettings(dir); err == nil {
+		if err := before.differs(s); err != nil {
+			return nil, err
+		}
+	} else if _, err := os.Stat(filepath.Join(dir, settingsFile)); err == nil {
+		return nil, err
+	}
+	m, err := start(s)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return nil, fault.New(fault.BadInput, dir, "cannot be made", "", "").Because(err)
+	}
+	if err := s.write(dir); err != nil {
+		return nil, err
+	}
+	t := assemble(s, m, threads)
+	t.Data, t.dir = set, dir
+	t.batch = func(i int) (*data.Batch, error) { return set.Train.Batch(s.Seed, i, s.Batch, s.Seq) }
+	if err := t.restore(); err != nil {
+		t.Close()
+		return nil, err
+	}
+	t.log, err = openLog(dir, t.step)
+	if err != nil {
+		t.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// assemble puts together what computes a step.
+func assemble(s *Settings, m *model.Model, threads int) *Trainer {
+	t := &Trainer{Settings: s, Model: m, pool: kernel.NewPool(threads), saved: -1}
+	t.tape = tensor.NewTape(t.pool)
+	t.tape.SetCheckpointing(s.Recompute)
+	t.addParams()
+	return t
+}
+
+// start makes the weights, or takes them from where an earlier phase left them.
+func start(s *Settings) (*model.Model, error) {
+	if s.Start == "" {
+		return model.New(s.Model, s.Seed)
+	}
+	m, err := model.Open(s.Start)
+	if err != nil {
+		return nil, err
+	}
+	if plainJSON(m.ConfigJSON) != plainJSON(s.Model) {
+		return nil, fault.New(fault.Mismatch, "--start "+s.Start, "its config.json is another model's", "the weights to start from must have the same configuration", "leave out the flags that size the model")
+	}
+	return m, m.InMemory()
+}
+
+// addParams gives every weight its gradient and says which decay and which are hidden matrices.
+func (t *Trainer) addParams() {
+	for _, p := range t.Model.Parameters() {
+		grad := make([]float32, len(p.Data))
+		t.tape.Param(p.Name, p.Bytes(), p.Data, grad)
+		matrix := len(p.Shape) == 2
+		embedding := strings.Contains(p.Name, "embed_tokens")
+		hidden := matrix && !embedding && !strings.Contains(p.Name, "lm_head")
+		t.params = append(t.params, &optim.Param{Name: p.Name, Shape: p.Shape, Data: p.Data, Grad: grad, Decay: matrix && !embedding, Matrix: hidden})
+	}
+	s := t.Settings
+	adam := optim.AdamConfig{Beta1: s.Beta1, Beta2: s.Beta2, Eps: optim.DefaultAdam.Eps, Decay: s.Decay}
+	if s.Optimizer == "adamw" {
+		t.optimizer = optim.NewAdam(t.pool, t.params, adam)
+		return
+	}
+	muon := optim.DefaultMuon
+	muon.Decay = s.Decay
+	matrices, rest := optim.Split(t.params)
+	t.optimizer = optim.Mixed(optim.Part{Optimizer: optim.NewMuon(t.pool, matrices, muon), Name: "muon", Factor: 1}, optim.Part{Optimizer: optim.NewAdam(t.pool, rest, adam), Name: "adam", Factor: 1})
+}
+
+// Done is the number of steps done; the run ends at Settings.Schedule.Steps.
+func (t *Trainer) Done() int { return t.step }
+
+// Run trains until the last step, ctx ends, or an error. It saves a checkpoint every `every` steps and when it stops for whatever reason but a bad loss; report is called after each step.
+// validate is the number of steps between two looks at the validation side; 0: only at the end.
+func (t *Trainer) Run(ctx context.Context, every, validate int, report func(*Step) error) error {
+	for t.step < t.Settings.Schedule.Steps && ctx.Err() == nil {
+		s, err := t.one()
+		if err != nil {
+			return err
+		}
+		if last := t.step == t.Settings.Schedule.Steps; last || validate > 0 && t.step%validate == 0 {
+			if s.Valid, err = t.Validate(ctx); err != nil && !errors.Is(err, context.Canceled) {
+				return err
+			}
+		}
+		if err := t.log.add(s); err != nil {
+			return err
+		}
+		if err := report(s); err != nil {
+			return err
+		}
+		if every > 0 && t.step%every == 0 {
+			if err := t.saveCheckpoint(); err != nil {
+				return err
+			}
+		}
+	}
+	if t.saved != t.step {
+		return t.saveCheckpoint()
+	}
+	return nil
+}
+
+// one does a step.
+func (t *Trainer) one() (*Step, error) {
+	began := time.Now()
+	s := t.Settings
+	for _, p := range t.params {
+		clear(p.Grad)
+	}
+	var loss float64
+	for i := range s.Accumulate {
+		b, err := t.batch(s.From + t.step*s.Accumulate + i)
+		if err != nil {
+			return nil, err
+		}
+		y := t.loss(b)
+		loss += t.tape.Values(y)[0] / float64(s.Accumulate)
+		t.tape.Backward(t.tape.Scale(y, 1/float64(s.Accumulate)))
+		t.tape.Reset()
+	}
+	norm := optim.ClipNorm(t.pool, t.params, s.Clip)
+	if err := t.guard.check(loss, norm, t.step+1, t.lastGood()); err != nil {
+		return nil, err
+	}
+	rate := s.Schedule.At(t.step)
+	t.optimizer.Step(rate)
+	t.step++
+	spent := time.Since(began).Seconds()
+	t.seconds += spent
+	return &Step{Step: t.step, Tokens: int64(t.step) * int64(s.Tokens()), Loss: loss, Norm: norm, Rate: rate, Seconds: t.seconds, PerSecond: float64(s.Tokens()) / spent}, nil
+}
+
+// loss is the mean loss of a batch, on the tape.
+func (t *Trainer) loss(b *data.Batch) tensor.Tensor {
+	t.tape.Documents(b.Starts)
+	t.tape.SetZLoss(t.Settings.ZLoss)
+	return t.tape.CrossEntropy(t.Model.ForwardAt(t.tape, b.IDs, b.Pos, nil), b.Targets, data.Ignore, false)
+}
+
+// validRows bounds what a look at the validation side costs.
+const validTokens = 1 << 17
+
+// Validate measures the loss on fixed windows of the validation side.
+func (t *Trainer) Validate(ctx context.Context) (*Valid, error) {
+	s := t.Settings
+	var nats float64
+	var tokens int
+	var size int64
+	for b, err := range t.Data.Valid.Windows(s.Batch, s.Seq, validTokens) {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return nil, err
+		}
+		t.tape.Documents(b.Starts)
+		t.tape.SetZLoss(0)
+		y := t.tape.CrossEntropy(t.Model.ForwardAt(t.tape, b.IDs, b.Pos, nil), b.Targets, data.Ignore, true)
+		nats += t.tape.Values(y)[0]
+		tokens, size = tokens+b.Counted, size+b.Bytes
+		t.tape.Reset()
+	}
+	if tokens == 0 {
+		return nil, fault.New(fault.BadInput, "validation data", "no whole window", fmt.Sprintf("a window has %d tokens", s.Seq), "give more data or a smaller --seq")
+	}
+	return &Valid{Loss: nats / float64(tokens), BitsPerByte: nats / math.Ln2 / float64(size), Tokens: tokens}, nil
+}
+
+func (t *Trainer) lastGood() string {
+	all := checkpoints(t.dir)
+	if len(all) == 0 {
+		return "none yet"
+	}
+	return all[len(all)-1]
+}
+
+// Config is the configuration of the model in training.
+func (t *Trainer) Config() *config.Config { return t.Model.Config }
+
+// PeakBytes is the most that the tape has held.
+func (t *Trainer) PeakBytes() int64 { return t.tape.PeakBytes() }
+
+// Close gives memory, threads and files back. It saves nothing.
+func (t *Trainer) Close() {
+	if t.log != nil {
+		t.log.close()
+	}
+	t.tape.Close()
+	t.pool.Close()
+	t.Model.Close()
+}
