@@ -23,7 +23,7 @@ import (
 // pinnedGo is the corpus that the published results were measured on.
 const (
 	pinnedGo       = "go1.26.8"
-	pinnedManifest = ""
+	pinnedManifest = "1c843b3744672a1143479957cd15f6ec77cce33211426dac84343924d6646870"
 )
 
 const maxGoFile = 200_000 // bytes; larger files are tables
