@@ -17,34 +17,34 @@ const (
 
 // dropNear takes the held-out files that are near-duplicates of a training file out of f. It counts both sides and the verbatim share.
 func (c *Corpus) dropNear(f *folder) (dropped int, err error) {
-	seed := maphash.MakeSeed() // equal lines have equal hashes within this run; that is all that counts
 	type held struct {
-		lines int // different ones
-		near  bool
+		Count
+		lines   int // different ones
+		near    bool
+		windows []uint64
 	}
+	seed := maphash.MakeSeed() // equal lines have equal hashes within this run; that is all that counts
 	files := map[string]*held{}
 	byLine := map[uint64][]*held{}
-	windows := map[uint64]bool{} // of held-out files; true: stands in training
-	err = c.Each(func(p Part) error {
-		if !p.Valid {
-			return nil
-		}
-		h := &held{}
+	inTraining := map[uint64]bool{} // of the windows of held-out files: whether they stand in training
+	err = c.side(f, true, func(p Part) {
+		h := &held{windows: windowHashes(seed, p.Text)}
+		h.add(p)
 		files[p.Name] = h
 		for _, line := range lineHashes(seed, p.Text, true) {
 			byLine[line] = append(byLine[line], h)
 			h.lines++
 		}
-		return nil
+		for _, w := range h.windows {
+			inTraining[w] = false
+		}
 	})
 	if err != nil {
 		return 0, err
 	}
 	shared := map[*held]int{}
-	err = c.Each(func(p Part) error {
-		if p.Valid {
-			return nil
-		}
+	err = c.side(f, false, func(p Part) {
+		c.Train.add(p)
 		clear(shared)
 		lines := lineHashes(seed, p.Text, true)
 		for _, line := range lines {
@@ -57,60 +57,47 @@ func (c *Corpus) dropNear(f *folder) (dropped int, err error) {
 				h.near = true
 			}
 		}
-		return nil
-	})
-	if err != nil {
-		return 0, err
-	}
-	f.files = slices.DeleteFunc(f.files, func(one file) bool {
-		h := files[one.name]
-		if h != nil && h.near {
-			dropped++
-			return true
-		}
-		return false
-	})
-
-	// The share is measured on what is left.
-	found := 0
-	var order []uint64
-	c.Train, c.Valid = Count{}, Count{}
-	err = c.Each(func(p Part) error {
-		if !p.Valid {
-			c.Train.add(p)
-			return nil
-		}
-		c.Valid.add(p)
 		for _, w := range windowHashes(seed, p.Text) {
-			windows[w] = false
-			order = append(order, w)
-		}
-		return nil
-	})
-	if err != nil {
-		return 0, err
-	}
-	err = c.Each(func(p Part) error {
-		if p.Valid {
-			return nil
-		}
-		for _, w := range windowHashes(seed, p.Text) {
-			if _, ok := windows[w]; ok {
-				windows[w] = true
+			if _, ok := inTraining[w]; ok {
+				inTraining[w] = true
 			}
 		}
-		return nil
 	})
-	for _, w := range order {
-		if windows[w] {
-			found++
+	if err != nil {
+		return 0, err
+	}
+	f.files = slices.DeleteFunc(f.files, func(one file) bool { h := files[one.name]; return h != nil && h.near })
+	found, all := 0, 0
+	for _, h := range files {
+		if h.near {
+			dropped++
+			continue
+		}
+		c.Valid.Documents += h.Documents
+		c.Valid.Bytes += h.Bytes
+		all += len(h.windows)
+		for _, w := range h.windows {
+			if inTraining[w] {
+				found++
+			}
 		}
 	}
-	c.Verbatim = 0
-	if len(order) > 0 {
-		c.Verbatim = float64(found) / float64(len(order))
+	c.Verbatim = float64(found) / float64(max(all, 1))
+	return dropped, nil
+}
+
+// side goes through the files of one side.
+func (c *Corpus) side(f *folder, valid bool, yield func(Part)) error {
+	one := &folder{root: f.root}
+	for _, file := range f.files {
+		if file.key <= c.border == valid {
+			one.files = append(one.files, file)
+		}
 	}
-	return dropped, err
+	return one.parts(nil, func(p Part, _ uint64) error {
+		yield(p)
+		return nil
+	})
 }
 
 // lineHashes gives the hashes of the lines of a text that are not trivial, in order; sorted and without repeats if unique.
