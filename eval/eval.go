@@ -99,7 +99,7 @@ func Compare(ctx context.Context, reference Model, models []Model, ids []int32, 
 	for _, w := range windows {
 		fed := append(append([]int32{}, o.Start...), ids[w.begin:w.end-1]...)
 		at := w.score
-		err := lockstep(ctx, all, fed, len(fed)-(w.end-w.score), func(rows [][]float32) {
+		err := lockstep(ctx, all, fed, len(fed)-(w.end-w.score), func(rows [][]float32) error {
 			id := ids[at]
 			bytes := 0
 			if o.Bytes != nil {
@@ -111,8 +111,12 @@ func Compare(ctx context.Context, reference Model, models []Model, ids []int32, 
 					q = &p
 				}
 				q.set(row)
+				logProb := q.logProb(id)
+				if math.IsNaN(logProb) || math.IsInf(logProb, 0) {
+					return fault.New(fault.BadFile, "the model", fmt.Sprintf("log-probability %v at token %d of the text", logProb, at), "predictions must be numbers", "its weights may be damaged")
+				}
 				s := &scores[i]
-				s.Tokens, s.Bytes, s.NLL = s.Tokens+1, s.Bytes+bytes, s.NLL-q.logProb(id)
+				s.Tokens, s.Bytes, s.NLL = s.Tokens+1, s.Bytes+bytes, s.NLL-logProb
 				if reference != nil && i > 0 {
 					results[i-1].Divergence.add(&p, q)
 				}
@@ -120,6 +124,7 @@ func Compare(ctx context.Context, reference Model, models []Model, ids []int32, 
 			if at, done = at+1, done+1; o.Progress != nil && (done%progressStep == 0 || done == total) {
 				o.Progress(done, total)
 			}
+			return nil
 		})
 		if err != nil {
 			return finish(err)
@@ -132,7 +137,7 @@ func Compare(ctx context.Context, reference Model, models []Model, ids []int32, 
 const progressStep = 64
 
 // lockstep runs one sequence through all models and hands over their rows from row from on, one of each model at a time.
-func lockstep(ctx context.Context, models []Model, ids []int32, from int, each func(rows [][]float32)) error {
+func lockstep(ctx context.Context, models []Model, ids []int32, from int, each func(rows [][]float32) error) error {
 	next := make([]func() ([]float32, error, bool), len(models))
 	for i, m := range models {
 		pull, stop := iter.Pull2(m.Logits(ctx, ids, from))
@@ -154,7 +159,9 @@ func lockstep(ctx context.Context, models []Model, ids []int32, from int, each f
 			}
 			rows[i] = row
 		}
-		each(rows)
+		if err := each(rows); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -30,8 +30,8 @@ func goldenDir(t *testing.T) string {
 
 func exists(path string) bool { _, err := os.Stat(path); return err == nil }
 
-// real opens a published model of the cache folder; the test is skipped where it is absent.
-func real(t *testing.T, file string, o lowkey.Options) *lowkey.Model {
+// published opens a published model of the cache folder; the test is skipped where it is absent.
+func published(t *testing.T, file string, o lowkey.Options) *lowkey.Model {
 	t.Helper()
 	dir := os.Getenv("LOWKEY_CACHE")
 	if dir == "" {
@@ -77,7 +77,7 @@ func TestGoldenReal(t *testing.T) {
 				options   lowkey.Options
 				tolerance float64
 			}{{lowkey.Options{Context: 512, KV: "f32", Activations: "f32"}, 1e-4}, {lowkey.Options{Context: 512}, want.MeanNLL / 100}} {
-				m := real(t, want.File, c.options)
+				m := published(t, want.File, c.options)
 				got, err := Text(context.Background(), m, ids, Options{Window: 512})
 				if err != nil {
 					t.Fatal(err)

@@ -86,6 +86,9 @@ func Passkey(ctx context.Context, m Model, t *tokenizer.Tokenizer, o PasskeyOpti
 	if o.Trials == 0 {
 		o.Trials = 10
 	}
+	if o.Trials < 0 {
+		return nil, fault.New(fault.BadInput, "passkey", fmt.Sprintf("%d trials", o.Trials), "at least 1", "")
+	}
 	h := hider{f, t, StartTokens(t), f.filler()}
 	random := rand.New(rand.NewPCG(o.Seed, 0))
 	var results []Passkeys

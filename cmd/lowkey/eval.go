@@ -116,7 +116,7 @@ type textReport struct {
 
 type kvLine struct {
 	KV            string    `json:"kv"`
-	Model         string    `json:"model,omitempty"` // of the reference, if it is another
+	Reference     bool      `json:"reference,omitempty"` // what the others are compared with
 	BytesPerToken int       `json:"kv_bytes_per_token"`
 	Held          int64     `json:"kv_bytes_held"` // pages of one full window
 	NLL           float64   `json:"mean_nll"`
@@ -160,6 +160,9 @@ func (f *evalFlags) eval(ctx context.Context) error {
 	contexts, err := f.windows()
 	if err != nil {
 		return err
+	}
+	if f.trials < 1 {
+		return fault.New(fault.BadInput, "--n", fmt.Sprint(f.trials), "at least 1 passkey at each depth", "")
 	}
 	depths, err := parseDepths(f.depths)
 	if err != nil {
@@ -227,6 +230,9 @@ func parseDepths(text string) (list []float64, err error) {
 			return nil, fault.New(fault.BadInput, "--depths "+text, fmt.Sprintf("%q is no depth", word), "0 (start of the prompt) to 1 (just before the question)", "write 0,0.5,1")
 		}
 		list = append(list, d)
+	}
+	if len(list) == 0 {
+		return nil, fault.New(fault.BadInput, "--depths", "none", "", "write 0,0.5,1")
 	}
 	return list, nil
 }
@@ -371,9 +377,7 @@ func (e *evaluation) score(text string, n int) error {
 	r := &textReport{File: e.f.text, Context: n, Stride: o.Stride, Tokens: len(ids), Scored: ref.Tokens, Bytes: ref.Bytes, Seconds: time.Since(start).Seconds()}
 	if e.reference != nil {
 		r.KV = append(r.KV, newLine(e.reference, ref))
-		if e.f.against != "" {
-			r.KV[0].Model = e.f.against
-		}
+		r.KV[0].Reference = true
 	}
 	for i, m := range e.models {
 		line, d := newLine(m, results[i].Score), &results[i].Divergence
@@ -387,7 +391,11 @@ func (e *evaluation) score(text string, n int) error {
 }
 
 func newLine(m *lowkey.Model, s eval.Score) *kvLine {
-	return &kvLine{KV: m.KV(), BytesPerToken: m.Account.PerToken, Held: m.Held(), NLL: s.MeanNLL(), Perplexity: s.Perplexity(), BitsPerByte: s.BitsPerByte()}
+	line := &kvLine{KV: m.KV(), BytesPerToken: m.Account.PerToken, Held: m.Held(), NLL: s.MeanNLL(), Perplexity: s.Perplexity()}
+	if s.Bytes > 0 {
+		line.BitsPerByte = s.BitsPerByte()
+	}
+	return line
 }
 
 // retrieve measures passkeys in prompts of n tokens.

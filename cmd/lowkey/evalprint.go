@@ -28,7 +28,7 @@ func (r *evalReport) print(out io.Writer) error {
 		fmt.Fprintln(w)
 		for _, k := range t.KV {
 			name := k.KV
-			if k.Quality == nil && r.Reference != "" {
+			if k.Reference {
 				name = "reference"
 			}
 			row(w, name, k.BytesPerToken, lowkey.Bytes(k.Held), fixed(k.Perplexity, 3), fixed(k.NLL, 5), fixed(k.BitsPerByte, 4))
