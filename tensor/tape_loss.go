@@ -19,21 +19,23 @@ func (t *Tape[T]) CrossEntropy(logits Tensor, targets []int32, ignore int32, sum
 	if !sum {
 		each = 1 / float64(max(kept, 1))
 	}
-	y := &node[T]{op: "CrossEntropy", shape: []int{1}, auxLen: rows, in: list(a)}
+	y := &node[T]{op: "CrossEntropy", shape: []int{1}, auxLen: 2 * rows, in: list(a)}
+	lse := func(i int) float64 { return float64(y.aux[2*i]) + float64(y.aux[2*i+1]) } // in two parts: float32 alone would cost the probabilities digits
 	y.reads = list(y, a)
 	y.forward = func() {
 		t.byRows(rows, cols, func(from, to int) {
 			for i := from; i < to; i++ {
 				if targets[i] != ignore {
-					y.aux[i] = T(t.k.logSumExp(a.value[i*cols : (i+1)*cols]))
+					v := t.k.logSumExp(a.value[i*cols : (i+1)*cols])
+					y.aux[2*i] = T(v)
+					y.aux[2*i+1] = T(v - float64(y.aux[2*i]))
 				}
 			}
 		})
 		total := 0.0
 		for i, id := range targets {
 			if id != ignore {
-				lse := float64(y.aux[i])
-				total += lse - float64(a.value[i*cols+int(id)]) + z*lse*lse
+				total += lse(i) - float64(a.value[i*cols+int(id)]) + z*lse(i)*lse(i)
 			}
 		}
 		y.value[0] = T(total * each)
@@ -54,8 +56,7 @@ func (t *Tape[T]) CrossEntropy(logits Tensor, targets []int32, ignore int32, sum
 					clear(d)
 					continue
 				}
-				lse := float64(y.aux[i])
-				t.k.lossBack(d, a.value[i*cols:(i+1)*cols], lse, up, 2*z*lse, int(targets[i]))
+				t.k.lossBack(d, a.value[i*cols:(i+1)*cols], lse(i), up, 2*z, int(targets[i]))
 			}
 		})
 		switch {

@@ -165,15 +165,19 @@ func (t *Tape[T]) SwiGLU(gate, up Tensor) Tensor {
 		t.elements(len(y.value), func(from, to int) { t.k.swiGLU(y.value[from:to], a.value[from:to], b.value[from:to]) })
 	}
 	y.backward = func() {
-		da, addA := t.gradient(a)
-		db, addB := t.gradient(b)
-		if a == b && !addA {
-			clear(da)
-			addA = true
+		back := func(da, db []T, addA, addB bool) {
+			t.elements(len(y.grad), func(from, to int) {
+				t.k.swiGLUBack(part(da, from, to), part(db, from, to), y.grad[from:to], a.value[from:to], b.value[from:to], addA, addB)
+			})
 		}
-		t.elements(len(y.grad), func(from, to int) {
-			t.k.swiGLUBack(part(da, from, to), part(db, from, to), y.grad[from:to], a.value[from:to], b.value[from:to], addA, addB)
-		})
+		da, addA := t.gradient(a)
+		if a == b {
+			back(da, nil, addA, false)
+			back(nil, da, false, true)
+			return
+		}
+		db, addB := t.gradient(b)
+		back(da, db, addA, addB)
 	}
 	return t.record(y)
 }

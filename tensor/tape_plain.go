@@ -48,7 +48,7 @@ type kernels[T float] interface {
 	// rope turns one slice of a head in place; backward is the same with -sin.
 	rope(x, cos, sin []T, pairs bool)
 
-	// logSumExp of a row; lossBack writes d = g (1 + z) e^(x - lse), less g at target. d may be x.
+	// logSumExp of a row; lossBack writes d = g (1 + z lse) e^(x - lse), less g at target. d may be x.
 	logSumExp(x []T) float64
 	lossBack(d, x []T, lse, g, z float64, target int)
 }
@@ -286,7 +286,7 @@ func (plain[T]) logSumExp(x []T) float64 {
 
 func (plain[T]) lossBack(d, x []T, lse, g, z float64, target int) {
 	for i, v := range x {
-		d[i] = T(g * (1 + z) * math.Exp(float64(v)-lse))
+		d[i] = T(g * (1 + z*lse) * math.Exp(float64(v)-lse))
 	}
 	d[target] -= T(g)
 }
