@@ -58,12 +58,12 @@ func expSum(x []float32, sub float32) float64 {
 
 // CrossEntropyBackward is the backward pass of the loss lse - x[target] of one row of logits, lse being LogSumExp(x) and g the loss's own gradient:
 //
-//	dx = g (1 + z) softmax(x), less g at the target
+//	dx = g (1 + z lse) softmax(x), less g at the target
 //
-// z is 0, or 2 c lse for a loss that has c lse² more. dx may be x.
+// z is 0, or 2 c for a loss that has c lse² more. dx may be x.
 func CrossEntropyBackward(dx, x []float32, lse, g, z float64, target int) {
 	sub := float32(lse)
-	ExpSub(dx, x, 1, sub, float32(g*(1+z)*math.Exp(float64(sub)-lse))) // the last factor is what rounding lse took
+	ExpSub(dx, x, 1, sub, float32(g*(1+z*lse)*math.Exp(float64(sub)-lse))) // the last factor is what rounding lse took
 	dx[target] -= float32(g)
 }
 

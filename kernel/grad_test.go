@@ -308,7 +308,7 @@ func TestLogSumExp(t *testing.T) {
 				CrossEntropyBackward(dx, dx, got, g, z, target)
 				check()
 				near(t, "CrossEntropyBackward", dx, wide(x, func(i int, v float64) float64 {
-					d := g * (1 + z) * math.Exp(v-want)
+					d := g * (1 + z*want) * math.Exp(v-want)
 					if i == target {
 						d -= g
 					}
