@@ -18,7 +18,7 @@ type Shape struct {
 	Design         string
 	Vocab, Context int
 	Hidden, Layers int   // d, L
-	HeadDim        int   // d_h of MHA and its kin (default 64, or d where it is less); C of MFA (default d/8: 12.5 % of the cache of MHA)
+	HeadDim        int   // d_h of MHA and its kin (default 64, at most a quarter of d); C of MFA (default d/8: 12.5 % of the cache of MHA)
 	Heads          int   // query heads (MFA, TPA: as many as MHA's parameters buy)
 	KVHeads        int   // GQA: default a third of the heads
 	QRank          int   // MFA: d/2; TPA: 6; MLA: none
@@ -143,16 +143,16 @@ func (s Shape) defaults() Shape {
 		s.QRank = or(s.QRank, even(d/2))
 		return s
 	case "tpa":
-		s.HeadDim = or(s.HeadDim, min(64, even(d)))
+		s.HeadDim = or(s.HeadDim, min(64, even(d/4)))
 		s.QRank, s.KVRank = or(s.QRank, 6), or(s.KVRank, 2)
 		return s
 	case "mla":
-		s.HeadDim = or(s.HeadDim, min(64, even(d)))
+		s.HeadDim = or(s.HeadDim, min(64, even(d/4)))
 		s.Heads = or(s.Heads, max(1, d/s.HeadDim))
 		s.KVRank, s.RopeDim = or(s.KVRank, even(d/2)), or(s.RopeDim, even(s.HeadDim/2))
 		return s
 	}
-	s.HeadDim = or(s.HeadDim, min(64, even(d)))
+	s.HeadDim = or(s.HeadDim, min(64, even(d/4)))
 	s.Heads = or(s.Heads, max(1, d/s.HeadDim))
 	switch s.Design {
 	case "mha":
@@ -162,7 +162,7 @@ func (s Shape) defaults() Shape {
 	case "gqa":
 		if s.KVHeads == 0 {
 			s.KVHeads = 1
-			for k := 2; k*3 <= s.Heads; k++ {
+			for k := 2; k <= max(2, s.Heads/3); k++ {
 				if s.Heads%k == 0 {
 					s.KVHeads = k
 				}
@@ -184,6 +184,8 @@ func (s Shape) check() error {
 		return no("--rope-dim", s.RopeDim, fmt.Sprintf("must be even and less than --head-dim %d", s.HeadDim))
 	case s.Design == "gqa" && (s.KVHeads < 1 || s.Heads%s.KVHeads != 0):
 		return no("--kv-heads", s.KVHeads, fmt.Sprintf("must divide the %d heads", s.Heads))
+	case s.Design == "gqa" && (s.KVHeads == 1 || s.KVHeads == s.Heads):
+		return no("--kv-heads", s.KVHeads, fmt.Sprintf("1 is mqa, %d is mha: gqa lies between", s.Heads))
 	case s.FFN < 0:
 		return no("--ffn", s.FFN, "must be at least 1")
 	}

@@ -100,7 +100,7 @@ func (f *recipeFlags) add(c *cobra.Command) {
 	p.Float64Var(&s.ZLoss, "z-loss", 0, "weight of the squared log-normaliser in the loss")
 	p.Uint64Var(&s.Seed, "seed", 1, "of the weights and of the order of the data")
 	p.BoolVar(&s.Recompute, "recompute", false, "keep no activations inside blocks: less memory, more time, the same bits")
-	p.IntVar(&f.valid, "valid-every", 0, "steps between two looks at the validation side (default: 20 of them)")
+	p.IntVar(&f.valid, "valid-every", 0, "steps between two looks at the validation side (default: 20 of them, at least 10 steps)")
 	p.IntVar(&f.every, "checkpoint-every", 0, "steps between two checkpoints (default: as --valid-every)")
 	p.IntVar(&f.threads, "threads", 0, "threads (default: all cores)")
 }
@@ -134,7 +134,7 @@ func (f *recipeFlags) finish() error {
 		}
 	}
 	if f.valid == 0 {
-		f.valid = max(1, steps/20)
+		f.valid = max(10, steps/20)
 	}
 	if f.every == 0 {
 		f.every = f.valid
@@ -261,7 +261,7 @@ func (f *trainFlags) again(c *cobra.Command) error {
 	}
 	defer set.Close()
 	steps := s.Schedule.Steps
-	f.valid = or(f.valid, max(1, steps/20))
+	f.valid = or(f.valid, max(10, steps/20))
 	f.every, f.threads = or(f.every, f.valid), or(f.threads, runtime.GOMAXPROCS(0))
 	format, _ := lowkey.ParseFormat(f.save)
 	return f.train(c.Context(), s, set, tok, *format)
