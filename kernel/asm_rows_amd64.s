@@ -467,8 +467,8 @@ DATA packOrder<>+28(SB)/4, $0x00000007
 GLOBL packOrder<>(SB), RODATA|NOPTR, $32
 
 // func encodeQ4AVX2(dst *byte, src *float32, blocks int)
-// Requires: AVX, AVX2, F16C
-TEXT ·encodeQ4AVX2(SB), NOSPLIT, $0-24
+// Requires: AVX, AVX2, BMI, F16C, FMA3
+TEXT ·encodeQ4AVX2(SB), NOSPLIT, $96-24
 	MOVQ dst+0(FP), AX
 	MOVQ src+8(FP), CX
 	MOVQ blocks+16(FP), DX
@@ -490,72 +490,385 @@ loop15:
 	VMINPS       Y5, Y2, Y5
 	VMAXPS       Y4, Y3, Y4
 	VMINPS       Y5, Y3, Y5
-	VEXTRACTF128 $0x01, Y4, X6
-	VMAXPS       X6, X4, X4
-	VPERMILPS    $0x4e, X4, X6
-	VMAXPS       X6, X4, X4
-	VPERMILPS    $0xb1, X4, X6
-	VMAXPS       X6, X4, X4
-	VEXTRACTF128 $0x01, Y5, X6
-	VMINPS       X6, X5, X5
-	VPERMILPS    $0x4e, X5, X6
-	VMINPS       X6, X5, X5
-	VPERMILPS    $0xb1, X5, X6
-	VMINPS       X6, X5, X5
-	VXORPS       k80000000<>+0(SB), X5, X6
-	VCMPPS       $0x0d, X4, X6, X6
-	VBLENDVPS    X6, X5, X4, X4
-	VMULSS       kbe000000<>+0(SB), X4, X4
-	VMINSS       k477fe000<>+0(SB), X4, X4
-	VMAXSS       kc77fe000<>+0(SB), X4, X4
-	VCVTPS2PH    $0x00, X4, X4
-	VCVTPH2PS    X4, X5
-	VXORPS       X7, X7, X7
-	VCMPPS       $0x04, X7, X5, X6
-	VANDPS       X6, X4, X4
-	VMOVD        X4, BX
+	VEXTRACTF128 $0x01, Y4, X0
+	VMAXPS       X0, X4, X0
+	VPERMILPS    $0x4e, X0, X1
+	VMAXPS       X1, X0, X0
+	VPERMILPS    $0xb1, X0, X1
+	VMAXPS       X1, X0, X0
+	VEXTRACTF128 $0x01, Y5, X1
+	VMINPS       X1, X5, X1
+	VPERMILPS    $0x4e, X1, X2
+	VMINPS       X2, X1, X1
+	VPERMILPS    $0xb1, X1, X2
+	VMINPS       X2, X1, X1
+	VXORPS       k80000000<>+0(SB), X1, X2
+	VCMPPS       $0x0d, X0, X2, X2
+	VBLENDVPS    X2, X1, X0, X0
+	VXORPS       Y3, Y3, Y3
+	VBROADCASTSS X0, Y1
+	VMULPS       q4Factors<>+0(SB), Y1, Y1
+	VMINPS       k477fe000<>+0(SB), Y1, Y1
+	VMAXPS       kc77fe000<>+0(SB), Y1, Y1
+	VCVTPS2PH    $0x00, Y1, X1
+	VCVTPH2PS    X1, Y1
+	VCMPPS       $0x04, Y3, Y1, Y4
+	VANDPS       Y4, Y1, Y1
+	VMOVUPS      k3f800000<>+0(SB), Y2
+	VDIVPS       Y1, Y2, Y2
+	VANDPS       Y4, Y2, Y2
+	VMOVUPS      Y2, (SP)
+	VCVTPS2PH    $0x00, Y1, 64(SP)
+	VXORPS       Y4, Y4, Y4
+	VBROADCASTSS X0, Y0
+	VMULPS       q4Factors<>+32(SB), Y0, Y0
+	VMINPS       k477fe000<>+0(SB), Y0, Y0
+	VMAXPS       kc77fe000<>+0(SB), Y0, Y0
+	VCVTPS2PH    $0x00, Y0, X0
+	VCVTPH2PS    X0, Y0
+	VCMPPS       $0x04, Y4, Y0, Y6
+	VANDPS       Y6, Y0, Y0
+	VMOVUPS      k3f800000<>+0(SB), Y5
+	VDIVPS       Y0, Y5, Y5
+	VANDPS       Y6, Y5, Y5
+	VMOVUPS      Y5, 32(SP)
+	VCVTPS2PH    $0x00, Y0, 80(SP)
+	VBROADCASTSD (CX), Y6
+	VMULPS       Y2, Y6, Y7
+	VMINPS       k40e00000<>+0(SB), Y7, Y7
+	VMAXPS       kc1000000<>+0(SB), Y7, Y7
+	VADDPS       k4b400000<>+0(SB), Y7, Y7
+	VSUBPS       k4b400000<>+0(SB), Y7, Y7
+	VFNMADD213PS Y6, Y1, Y7
+	VMULPS       Y7, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VMULPS       Y5, Y6, Y7
+	VMINPS       k40e00000<>+0(SB), Y7, Y7
+	VMAXPS       kc1000000<>+0(SB), Y7, Y7
+	VADDPS       k4b400000<>+0(SB), Y7, Y7
+	VSUBPS       k4b400000<>+0(SB), Y7, Y7
+	VFNMADD213PS Y6, Y0, Y7
+	VMULPS       Y7, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VBROADCASTSD 8(CX), Y6
+	VMULPS       Y2, Y6, Y7
+	VMINPS       k40e00000<>+0(SB), Y7, Y7
+	VMAXPS       kc1000000<>+0(SB), Y7, Y7
+	VADDPS       k4b400000<>+0(SB), Y7, Y7
+	VSUBPS       k4b400000<>+0(SB), Y7, Y7
+	VFNMADD213PS Y6, Y1, Y7
+	VMULPS       Y7, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VMULPS       Y5, Y6, Y7
+	VMINPS       k40e00000<>+0(SB), Y7, Y7
+	VMAXPS       kc1000000<>+0(SB), Y7, Y7
+	VADDPS       k4b400000<>+0(SB), Y7, Y7
+	VSUBPS       k4b400000<>+0(SB), Y7, Y7
+	VFNMADD213PS Y6, Y0, Y7
+	VMULPS       Y7, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VBROADCASTSD 16(CX), Y6
+	VMULPS       Y2, Y6, Y7
+	VMINPS       k40e00000<>+0(SB), Y7, Y7
+	VMAXPS       kc1000000<>+0(SB), Y7, Y7
+	VADDPS       k4b400000<>+0(SB), Y7, Y7
+	VSUBPS       k4b400000<>+0(SB), Y7, Y7
+	VFNMADD213PS Y6, Y1, Y7
+	VMULPS       Y7, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VMULPS       Y5, Y6, Y7
+	VMINPS       k40e00000<>+0(SB), Y7, Y7
+	VMAXPS       kc1000000<>+0(SB), Y7, Y7
+	VADDPS       k4b400000<>+0(SB), Y7, Y7
+	VSUBPS       k4b400000<>+0(SB), Y7, Y7
+	VFNMADD213PS Y6, Y0, Y7
+	VMULPS       Y7, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VBROADCASTSD 24(CX), Y6
+	VMULPS       Y2, Y6, Y7
+	VMINPS       k40e00000<>+0(SB), Y7, Y7
+	VMAXPS       kc1000000<>+0(SB), Y7, Y7
+	VADDPS       k4b400000<>+0(SB), Y7, Y7
+	VSUBPS       k4b400000<>+0(SB), Y7, Y7
+	VFNMADD213PS Y6, Y1, Y7
+	VMULPS       Y7, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VMULPS       Y5, Y6, Y7
+	VMINPS       k40e00000<>+0(SB), Y7, Y7
+	VMAXPS       kc1000000<>+0(SB), Y7, Y7
+	VADDPS       k4b400000<>+0(SB), Y7, Y7
+	VSUBPS       k4b400000<>+0(SB), Y7, Y7
+	VFNMADD213PS Y6, Y0, Y7
+	VMULPS       Y7, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VBROADCASTSD 32(CX), Y6
+	VMULPS       Y2, Y6, Y7
+	VMINPS       k40e00000<>+0(SB), Y7, Y7
+	VMAXPS       kc1000000<>+0(SB), Y7, Y7
+	VADDPS       k4b400000<>+0(SB), Y7, Y7
+	VSUBPS       k4b400000<>+0(SB), Y7, Y7
+	VFNMADD213PS Y6, Y1, Y7
+	VMULPS       Y7, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VMULPS       Y5, Y6, Y7
+	VMINPS       k40e00000<>+0(SB), Y7, Y7
+	VMAXPS       kc1000000<>+0(SB), Y7, Y7
+	VADDPS       k4b400000<>+0(SB), Y7, Y7
+	VSUBPS       k4b400000<>+0(SB), Y7, Y7
+	VFNMADD213PS Y6, Y0, Y7
+	VMULPS       Y7, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VBROADCASTSD 40(CX), Y6
+	VMULPS       Y2, Y6, Y7
+	VMINPS       k40e00000<>+0(SB), Y7, Y7
+	VMAXPS       kc1000000<>+0(SB), Y7, Y7
+	VADDPS       k4b400000<>+0(SB), Y7, Y7
+	VSUBPS       k4b400000<>+0(SB), Y7, Y7
+	VFNMADD213PS Y6, Y1, Y7
+	VMULPS       Y7, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VMULPS       Y5, Y6, Y7
+	VMINPS       k40e00000<>+0(SB), Y7, Y7
+	VMAXPS       kc1000000<>+0(SB), Y7, Y7
+	VADDPS       k4b400000<>+0(SB), Y7, Y7
+	VSUBPS       k4b400000<>+0(SB), Y7, Y7
+	VFNMADD213PS Y6, Y0, Y7
+	VMULPS       Y7, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VBROADCASTSD 48(CX), Y6
+	VMULPS       Y2, Y6, Y7
+	VMINPS       k40e00000<>+0(SB), Y7, Y7
+	VMAXPS       kc1000000<>+0(SB), Y7, Y7
+	VADDPS       k4b400000<>+0(SB), Y7, Y7
+	VSUBPS       k4b400000<>+0(SB), Y7, Y7
+	VFNMADD213PS Y6, Y1, Y7
+	VMULPS       Y7, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VMULPS       Y5, Y6, Y7
+	VMINPS       k40e00000<>+0(SB), Y7, Y7
+	VMAXPS       kc1000000<>+0(SB), Y7, Y7
+	VADDPS       k4b400000<>+0(SB), Y7, Y7
+	VSUBPS       k4b400000<>+0(SB), Y7, Y7
+	VFNMADD213PS Y6, Y0, Y7
+	VMULPS       Y7, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VBROADCASTSD 56(CX), Y6
+	VMULPS       Y2, Y6, Y7
+	VMINPS       k40e00000<>+0(SB), Y7, Y7
+	VMAXPS       kc1000000<>+0(SB), Y7, Y7
+	VADDPS       k4b400000<>+0(SB), Y7, Y7
+	VSUBPS       k4b400000<>+0(SB), Y7, Y7
+	VFNMADD213PS Y6, Y1, Y7
+	VMULPS       Y7, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VMULPS       Y5, Y6, Y7
+	VMINPS       k40e00000<>+0(SB), Y7, Y7
+	VMAXPS       kc1000000<>+0(SB), Y7, Y7
+	VADDPS       k4b400000<>+0(SB), Y7, Y7
+	VSUBPS       k4b400000<>+0(SB), Y7, Y7
+	VFNMADD213PS Y6, Y0, Y7
+	VMULPS       Y7, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VBROADCASTSD 64(CX), Y6
+	VMULPS       Y2, Y6, Y7
+	VMINPS       k40e00000<>+0(SB), Y7, Y7
+	VMAXPS       kc1000000<>+0(SB), Y7, Y7
+	VADDPS       k4b400000<>+0(SB), Y7, Y7
+	VSUBPS       k4b400000<>+0(SB), Y7, Y7
+	VFNMADD213PS Y6, Y1, Y7
+	VMULPS       Y7, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VMULPS       Y5, Y6, Y7
+	VMINPS       k40e00000<>+0(SB), Y7, Y7
+	VMAXPS       kc1000000<>+0(SB), Y7, Y7
+	VADDPS       k4b400000<>+0(SB), Y7, Y7
+	VSUBPS       k4b400000<>+0(SB), Y7, Y7
+	VFNMADD213PS Y6, Y0, Y7
+	VMULPS       Y7, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VBROADCASTSD 72(CX), Y6
+	VMULPS       Y2, Y6, Y7
+	VMINPS       k40e00000<>+0(SB), Y7, Y7
+	VMAXPS       kc1000000<>+0(SB), Y7, Y7
+	VADDPS       k4b400000<>+0(SB), Y7, Y7
+	VSUBPS       k4b400000<>+0(SB), Y7, Y7
+	VFNMADD213PS Y6, Y1, Y7
+	VMULPS       Y7, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VMULPS       Y5, Y6, Y7
+	VMINPS       k40e00000<>+0(SB), Y7, Y7
+	VMAXPS       kc1000000<>+0(SB), Y7, Y7
+	VADDPS       k4b400000<>+0(SB), Y7, Y7
+	VSUBPS       k4b400000<>+0(SB), Y7, Y7
+	VFNMADD213PS Y6, Y0, Y7
+	VMULPS       Y7, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VBROADCASTSD 80(CX), Y6
+	VMULPS       Y2, Y6, Y7
+	VMINPS       k40e00000<>+0(SB), Y7, Y7
+	VMAXPS       kc1000000<>+0(SB), Y7, Y7
+	VADDPS       k4b400000<>+0(SB), Y7, Y7
+	VSUBPS       k4b400000<>+0(SB), Y7, Y7
+	VFNMADD213PS Y6, Y1, Y7
+	VMULPS       Y7, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VMULPS       Y5, Y6, Y7
+	VMINPS       k40e00000<>+0(SB), Y7, Y7
+	VMAXPS       kc1000000<>+0(SB), Y7, Y7
+	VADDPS       k4b400000<>+0(SB), Y7, Y7
+	VSUBPS       k4b400000<>+0(SB), Y7, Y7
+	VFNMADD213PS Y6, Y0, Y7
+	VMULPS       Y7, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VBROADCASTSD 88(CX), Y6
+	VMULPS       Y2, Y6, Y7
+	VMINPS       k40e00000<>+0(SB), Y7, Y7
+	VMAXPS       kc1000000<>+0(SB), Y7, Y7
+	VADDPS       k4b400000<>+0(SB), Y7, Y7
+	VSUBPS       k4b400000<>+0(SB), Y7, Y7
+	VFNMADD213PS Y6, Y1, Y7
+	VMULPS       Y7, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VMULPS       Y5, Y6, Y7
+	VMINPS       k40e00000<>+0(SB), Y7, Y7
+	VMAXPS       kc1000000<>+0(SB), Y7, Y7
+	VADDPS       k4b400000<>+0(SB), Y7, Y7
+	VSUBPS       k4b400000<>+0(SB), Y7, Y7
+	VFNMADD213PS Y6, Y0, Y7
+	VMULPS       Y7, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VBROADCASTSD 96(CX), Y6
+	VMULPS       Y2, Y6, Y7
+	VMINPS       k40e00000<>+0(SB), Y7, Y7
+	VMAXPS       kc1000000<>+0(SB), Y7, Y7
+	VADDPS       k4b400000<>+0(SB), Y7, Y7
+	VSUBPS       k4b400000<>+0(SB), Y7, Y7
+	VFNMADD213PS Y6, Y1, Y7
+	VMULPS       Y7, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VMULPS       Y5, Y6, Y7
+	VMINPS       k40e00000<>+0(SB), Y7, Y7
+	VMAXPS       kc1000000<>+0(SB), Y7, Y7
+	VADDPS       k4b400000<>+0(SB), Y7, Y7
+	VSUBPS       k4b400000<>+0(SB), Y7, Y7
+	VFNMADD213PS Y6, Y0, Y7
+	VMULPS       Y7, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VBROADCASTSD 104(CX), Y6
+	VMULPS       Y2, Y6, Y7
+	VMINPS       k40e00000<>+0(SB), Y7, Y7
+	VMAXPS       kc1000000<>+0(SB), Y7, Y7
+	VADDPS       k4b400000<>+0(SB), Y7, Y7
+	VSUBPS       k4b400000<>+0(SB), Y7, Y7
+	VFNMADD213PS Y6, Y1, Y7
+	VMULPS       Y7, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VMULPS       Y5, Y6, Y7
+	VMINPS       k40e00000<>+0(SB), Y7, Y7
+	VMAXPS       kc1000000<>+0(SB), Y7, Y7
+	VADDPS       k4b400000<>+0(SB), Y7, Y7
+	VSUBPS       k4b400000<>+0(SB), Y7, Y7
+	VFNMADD213PS Y6, Y0, Y7
+	VMULPS       Y7, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VBROADCASTSD 112(CX), Y6
+	VMULPS       Y2, Y6, Y7
+	VMINPS       k40e00000<>+0(SB), Y7, Y7
+	VMAXPS       kc1000000<>+0(SB), Y7, Y7
+	VADDPS       k4b400000<>+0(SB), Y7, Y7
+	VSUBPS       k4b400000<>+0(SB), Y7, Y7
+	VFNMADD213PS Y6, Y1, Y7
+	VMULPS       Y7, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	VMULPS       Y5, Y6, Y7
+	VMINPS       k40e00000<>+0(SB), Y7, Y7
+	VMAXPS       kc1000000<>+0(SB), Y7, Y7
+	VADDPS       k4b400000<>+0(SB), Y7, Y7
+	VSUBPS       k4b400000<>+0(SB), Y7, Y7
+	VFNMADD213PS Y6, Y0, Y7
+	VMULPS       Y7, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	VBROADCASTSD 120(CX), Y6
+	VMULPS       Y2, Y6, Y2
+	VMINPS       k40e00000<>+0(SB), Y2, Y2
+	VMAXPS       kc1000000<>+0(SB), Y2, Y2
+	VADDPS       k4b400000<>+0(SB), Y2, Y2
+	VSUBPS       k4b400000<>+0(SB), Y2, Y2
+	VFNMADD213PS Y6, Y1, Y2
+	VMULPS       Y2, Y2, Y2
+	VADDPS       Y2, Y3, Y3
+	VMULPS       Y5, Y6, Y1
+	VMINPS       k40e00000<>+0(SB), Y1, Y1
+	VMAXPS       kc1000000<>+0(SB), Y1, Y1
+	VADDPS       k4b400000<>+0(SB), Y1, Y1
+	VSUBPS       k4b400000<>+0(SB), Y1, Y1
+	VFNMADD213PS Y6, Y0, Y1
+	VMULPS       Y1, Y1, Y1
+	VADDPS       Y1, Y4, Y4
+	VPERMILPS    $0xb1, Y3, Y0
+	VADDPS       Y0, Y3, Y3
+	VMOVUPS      Y3, Y0
+	VPERMILPS    $0xb1, Y4, Y1
+	VADDPS       Y1, Y4, Y4
+	VMINPS       Y4, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VMINPS       X1, X0, X0
+	VPERMILPS    $0x4e, X0, X1
+	VMINPS       X1, X0, X0
+	VPERMILPS    $0xb1, X0, X1
+	VMINPS       X1, X0, X0
+	VBROADCASTSS X0, Y0
+	VCMPPS       $0x1a, Y0, Y4, Y1
+	VMOVMSKPS    Y1, BX
+	SHLL         $0x08, BX
+	VCMPPS       $0x1a, Y0, Y3, Y1
+	VMOVMSKPS    Y1, SI
+	ORL          SI, BX
+	TZCNTL       BX, BX
+	VBROADCASTSS (SP)(BX*4), Y0
+	MOVWLZX      64(SP)(BX*2), BX
 	MOVW         BX, (AX)
-	VMOVSS       k3f800000<>+0(SB), X7
-	VDIVSS       X5, X7, X7
-	VANDPS       X6, X7, X7
-	VBROADCASTSS X7, Y4
-	VMULPS       Y4, Y0, Y0
-	VCMPPS       $0x07, Y0, Y0, Y5
-	VANDPS       Y5, Y0, Y0
-	VMINPS       k40e00000<>+0(SB), Y0, Y0
-	VMAXPS       kc1000000<>+0(SB), Y0, Y0
-	VCVTPS2DQ    Y0, Y0
-	VPADDD       k00000008<>+0(SB), Y0, Y0
-	VMULPS       Y4, Y1, Y1
+	VMOVUPS      (CX), Y1
+	VMOVUPS      32(CX), Y2
+	VMOVUPS      64(CX), Y3
+	VMOVUPS      96(CX), Y4
+	VMULPS       Y0, Y1, Y1
 	VCMPPS       $0x07, Y1, Y1, Y5
 	VANDPS       Y5, Y1, Y1
 	VMINPS       k40e00000<>+0(SB), Y1, Y1
 	VMAXPS       kc1000000<>+0(SB), Y1, Y1
 	VCVTPS2DQ    Y1, Y1
 	VPADDD       k00000008<>+0(SB), Y1, Y1
-	VMULPS       Y4, Y2, Y2
+	VMULPS       Y0, Y2, Y2
 	VCMPPS       $0x07, Y2, Y2, Y5
 	VANDPS       Y5, Y2, Y2
 	VMINPS       k40e00000<>+0(SB), Y2, Y2
 	VMAXPS       kc1000000<>+0(SB), Y2, Y2
 	VCVTPS2DQ    Y2, Y2
 	VPADDD       k00000008<>+0(SB), Y2, Y2
-	VMULPS       Y4, Y3, Y3
-	VCMPPS       $0x07, Y3, Y3, Y4
-	VANDPS       Y4, Y3, Y3
+	VMULPS       Y0, Y3, Y3
+	VCMPPS       $0x07, Y3, Y3, Y5
+	VANDPS       Y5, Y3, Y3
 	VMINPS       k40e00000<>+0(SB), Y3, Y3
 	VMAXPS       kc1000000<>+0(SB), Y3, Y3
 	VCVTPS2DQ    Y3, Y3
 	VPADDD       k00000008<>+0(SB), Y3, Y3
-	VPSLLD       $0x04, Y2, Y2
-	VORPS        Y2, Y0, Y0
+	VMULPS       Y0, Y4, Y0
+	VCMPPS       $0x07, Y0, Y0, Y4
+	VANDPS       Y4, Y0, Y0
+	VMINPS       k40e00000<>+0(SB), Y0, Y0
+	VMAXPS       kc1000000<>+0(SB), Y0, Y0
+	VCVTPS2DQ    Y0, Y0
+	VPADDD       k00000008<>+0(SB), Y0, Y0
 	VPSLLD       $0x04, Y3, Y3
 	VORPS        Y3, Y1, Y1
-	VPACKUSDW    Y1, Y0, Y0
-	VPERMQ       $0xd8, Y0, Y0
-	VEXTRACTI128 $0x01, Y0, X1
-	VPACKUSWB    X1, X0, X1
-	VMOVUPS      X1, 2(AX)
+	VPSLLD       $0x04, Y0, Y0
+	VORPS        Y0, Y2, Y2
+	VPACKUSDW    Y2, Y1, Y1
+	VPERMQ       $0xd8, Y1, Y1
+	VEXTRACTI128 $0x01, Y1, X0
+	VPACKUSWB    X0, X1, X0
+	VMOVUPS      X0, 2(AX)
 	ADDQ         $+128, CX
 	ADDQ         $+18, AX
 	SUBQ         $+1, DX
@@ -596,15 +909,33 @@ DATA k80000000<>+24(SB)/4, $0x80000000
 DATA k80000000<>+28(SB)/4, $0x80000000
 GLOBL k80000000<>(SB), RODATA|NOPTR, $32
 
-DATA kbe000000<>+0(SB)/4, $0xbe000000
-DATA kbe000000<>+4(SB)/4, $0xbe000000
-DATA kbe000000<>+8(SB)/4, $0xbe000000
-DATA kbe000000<>+12(SB)/4, $0xbe000000
-DATA kbe000000<>+16(SB)/4, $0xbe000000
-DATA kbe000000<>+20(SB)/4, $0xbe000000
-DATA kbe000000<>+24(SB)/4, $0xbe000000
-DATA kbe000000<>+28(SB)/4, $0xbe000000
-GLOBL kbe000000<>(SB), RODATA|NOPTR, $32
+DATA q4Factors<>+0(SB)/4, $0xbe000000
+DATA q4Factors<>+4(SB)/4, $0xbe000000
+DATA q4Factors<>+8(SB)/4, $0xbe124925
+DATA q4Factors<>+12(SB)/4, $0xbe124925
+DATA q4Factors<>+16(SB)/4, $0xbe0d3dcb
+DATA q4Factors<>+20(SB)/4, $0xbe0d3dcb
+DATA q4Factors<>+24(SB)/4, $0xbe042108
+DATA q4Factors<>+28(SB)/4, $0xbe042108
+DATA q4Factors<>+32(SB)/4, $0xbdf83e10
+DATA q4Factors<>+36(SB)/4, $0xbdf83e10
+DATA q4Factors<>+40(SB)/4, $0xbdf0f0f1
+DATA q4Factors<>+44(SB)/4, $0xbdf0f0f1
+DATA q4Factors<>+48(SB)/4, $0xbdea0ea1
+DATA q4Factors<>+52(SB)/4, $0xbdea0ea1
+DATA q4Factors<>+56(SB)/4, $0xbde38e39
+DATA q4Factors<>+60(SB)/4, $0xbde38e39
+GLOBL q4Factors<>(SB), RODATA|NOPTR, $64
+
+DATA k4b400000<>+0(SB)/4, $0x4b400000
+DATA k4b400000<>+4(SB)/4, $0x4b400000
+DATA k4b400000<>+8(SB)/4, $0x4b400000
+DATA k4b400000<>+12(SB)/4, $0x4b400000
+DATA k4b400000<>+16(SB)/4, $0x4b400000
+DATA k4b400000<>+20(SB)/4, $0x4b400000
+DATA k4b400000<>+24(SB)/4, $0x4b400000
+DATA k4b400000<>+28(SB)/4, $0x4b400000
+GLOBL k4b400000<>(SB), RODATA|NOPTR, $32
 
 // func f16ToF32AVX512(dst *float32, src *byte, n int)
 // Requires: AVX, AVX512F
@@ -836,8 +1167,8 @@ done14:
 	RET
 
 // func encodeQ4AVX512(dst *byte, src *float32, blocks int)
-// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, F16C
-TEXT ·encodeQ4AVX512(SB), NOSPLIT, $0-24
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI
+TEXT ·encodeQ4AVX512(SB), NOSPLIT, $96-24
 	MOVQ         dst+0(FP), AX
 	MOVQ         src+8(FP), CX
 	MOVQ         blocks+16(FP), DX
@@ -856,54 +1187,220 @@ loop15:
 	VMINPS        Z6, Z3, Z6
 	VMAXPS        Z5, Z4, Z5
 	VMINPS        Z6, Z4, Z6
-	VEXTRACTF64X4 $0x01, Z5, Y7
-	VMAXPS        Y7, Y5, Y5
-	VEXTRACTF32X4 $0x01, Y5, X7
-	VMAXPS        X7, X5, X5
-	VPERMILPS     $0x4e, X5, X7
-	VMAXPS        X7, X5, X5
-	VPERMILPS     $0xb1, X5, X7
-	VMAXPS        X7, X5, X5
-	VEXTRACTF64X4 $0x01, Z6, Y7
-	VMINPS        Y7, Y6, Y6
-	VEXTRACTF32X4 $0x01, Y6, X7
-	VMINPS        X7, X6, X6
-	VPERMILPS     $0x4e, X6, X7
-	VMINPS        X7, X6, X6
-	VPERMILPS     $0xb1, X6, X7
-	VMINPS        X7, X6, X6
-	VXORPS        k80000000<>+0(SB), X6, X7
-	VCMPPS        $0x0d, X5, X7, X7
-	VBLENDVPS     X7, X6, X5, X5
-	VMULSS        kbe000000<>+0(SB), X5, X5
-	VMINSS        k477fe000<>+0(SB), X5, X5
-	VMAXSS        kc77fe000<>+0(SB), X5, X5
-	VCVTPS2PH     $0x00, X5, X5
-	VCVTPH2PS     X5, X6
-	VXORPS        X8, X8, X8
-	VCMPPS        $0x04, X8, X6, X7
-	VANDPS        X7, X5, X5
-	VMOVD         X5, BX
+	VEXTRACTF64X4 $0x01, Z5, Y3
+	VMAXPS        Y3, Y5, Y3
+	VEXTRACTF32X4 $0x01, Y3, X4
+	VMAXPS        X4, X3, X3
+	VPERMILPS     $0x4e, X3, X4
+	VMAXPS        X4, X3, X3
+	VPERMILPS     $0xb1, X3, X4
+	VMAXPS        X4, X3, X3
+	VEXTRACTF64X4 $0x01, Z6, Y4
+	VMINPS        Y4, Y6, Y4
+	VEXTRACTF32X4 $0x01, Y4, X5
+	VMINPS        X5, X4, X4
+	VPERMILPS     $0x4e, X4, X5
+	VMINPS        X5, X4, X4
+	VPERMILPS     $0xb1, X4, X5
+	VMINPS        X5, X4, X4
+	VXORPS        k80000000<>+0(SB), X4, X5
+	VCMPPS        $0x0d, X3, X5, X5
+	VBLENDVPS     X5, X4, X3, X3
+	VBROADCASTSS  k3f800000<>+0(SB), Z4
+	VBROADCASTSS  k4b400000<>+0(SB), Z5
+	VBROADCASTSS  k477fe000<>+0(SB), Z6
+	VBROADCASTSS  kc77fe000<>+0(SB), Z7
+	VXORPS        Z8, Z8, Z8
+	VBROADCASTSS  X3, Z3
+	VMULPS        q4Factors<>+0(SB), Z3, Z3
+	VMINPS        Z6, Z3, Z3
+	VMAXPS        Z7, Z3, Z3
+	VCVTPS2PH     $0x00, Z3, Y3
+	VCVTPH2PS     Y3, Z3
+	VCMPPS        $0x04, Z8, Z3, K1
+	VMOVAPS.Z     Z3, K1, Z3
+	VDIVPS.Z      Z3, Z4, K1, Z4
+	VMOVUPS       Z4, (SP)
+	VCVTPS2PH     $0x00, Z3, 64(SP)
+	VBROADCASTSD  (CX), Z6
+	VMULPS        Z4, Z6, Z7
+	VMINPS        Z1, Z7, Z7
+	VMAXPS        Z0, Z7, Z7
+	VADDPS        Z5, Z7, Z7
+	VSUBPS        Z5, Z7, Z7
+	VFNMADD213PS  Z6, Z3, Z7
+	VMULPS        Z7, Z7, Z7
+	VADDPS        Z7, Z8, Z8
+	VBROADCASTSD  8(CX), Z6
+	VMULPS        Z4, Z6, Z7
+	VMINPS        Z1, Z7, Z7
+	VMAXPS        Z0, Z7, Z7
+	VADDPS        Z5, Z7, Z7
+	VSUBPS        Z5, Z7, Z7
+	VFNMADD213PS  Z6, Z3, Z7
+	VMULPS        Z7, Z7, Z7
+	VADDPS        Z7, Z8, Z8
+	VBROADCASTSD  16(CX), Z6
+	VMULPS        Z4, Z6, Z7
+	VMINPS        Z1, Z7, Z7
+	VMAXPS        Z0, Z7, Z7
+	VADDPS        Z5, Z7, Z7
+	VSUBPS        Z5, Z7, Z7
+	VFNMADD213PS  Z6, Z3, Z7
+	VMULPS        Z7, Z7, Z7
+	VADDPS        Z7, Z8, Z8
+	VBROADCASTSD  24(CX), Z6
+	VMULPS        Z4, Z6, Z7
+	VMINPS        Z1, Z7, Z7
+	VMAXPS        Z0, Z7, Z7
+	VADDPS        Z5, Z7, Z7
+	VSUBPS        Z5, Z7, Z7
+	VFNMADD213PS  Z6, Z3, Z7
+	VMULPS        Z7, Z7, Z7
+	VADDPS        Z7, Z8, Z8
+	VBROADCASTSD  32(CX), Z6
+	VMULPS        Z4, Z6, Z7
+	VMINPS        Z1, Z7, Z7
+	VMAXPS        Z0, Z7, Z7
+	VADDPS        Z5, Z7, Z7
+	VSUBPS        Z5, Z7, Z7
+	VFNMADD213PS  Z6, Z3, Z7
+	VMULPS        Z7, Z7, Z7
+	VADDPS        Z7, Z8, Z8
+	VBROADCASTSD  40(CX), Z6
+	VMULPS        Z4, Z6, Z7
+	VMINPS        Z1, Z7, Z7
+	VMAXPS        Z0, Z7, Z7
+	VADDPS        Z5, Z7, Z7
+	VSUBPS        Z5, Z7, Z7
+	VFNMADD213PS  Z6, Z3, Z7
+	VMULPS        Z7, Z7, Z7
+	VADDPS        Z7, Z8, Z8
+	VBROADCASTSD  48(CX), Z6
+	VMULPS        Z4, Z6, Z7
+	VMINPS        Z1, Z7, Z7
+	VMAXPS        Z0, Z7, Z7
+	VADDPS        Z5, Z7, Z7
+	VSUBPS        Z5, Z7, Z7
+	VFNMADD213PS  Z6, Z3, Z7
+	VMULPS        Z7, Z7, Z7
+	VADDPS        Z7, Z8, Z8
+	VBROADCASTSD  56(CX), Z6
+	VMULPS        Z4, Z6, Z7
+	VMINPS        Z1, Z7, Z7
+	VMAXPS        Z0, Z7, Z7
+	VADDPS        Z5, Z7, Z7
+	VSUBPS        Z5, Z7, Z7
+	VFNMADD213PS  Z6, Z3, Z7
+	VMULPS        Z7, Z7, Z7
+	VADDPS        Z7, Z8, Z8
+	VBROADCASTSD  64(CX), Z6
+	VMULPS        Z4, Z6, Z7
+	VMINPS        Z1, Z7, Z7
+	VMAXPS        Z0, Z7, Z7
+	VADDPS        Z5, Z7, Z7
+	VSUBPS        Z5, Z7, Z7
+	VFNMADD213PS  Z6, Z3, Z7
+	VMULPS        Z7, Z7, Z7
+	VADDPS        Z7, Z8, Z8
+	VBROADCASTSD  72(CX), Z6
+	VMULPS        Z4, Z6, Z7
+	VMINPS        Z1, Z7, Z7
+	VMAXPS        Z0, Z7, Z7
+	VADDPS        Z5, Z7, Z7
+	VSUBPS        Z5, Z7, Z7
+	VFNMADD213PS  Z6, Z3, Z7
+	VMULPS        Z7, Z7, Z7
+	VADDPS        Z7, Z8, Z8
+	VBROADCASTSD  80(CX), Z6
+	VMULPS        Z4, Z6, Z7
+	VMINPS        Z1, Z7, Z7
+	VMAXPS        Z0, Z7, Z7
+	VADDPS        Z5, Z7, Z7
+	VSUBPS        Z5, Z7, Z7
+	VFNMADD213PS  Z6, Z3, Z7
+	VMULPS        Z7, Z7, Z7
+	VADDPS        Z7, Z8, Z8
+	VBROADCASTSD  88(CX), Z6
+	VMULPS        Z4, Z6, Z7
+	VMINPS        Z1, Z7, Z7
+	VMAXPS        Z0, Z7, Z7
+	VADDPS        Z5, Z7, Z7
+	VSUBPS        Z5, Z7, Z7
+	VFNMADD213PS  Z6, Z3, Z7
+	VMULPS        Z7, Z7, Z7
+	VADDPS        Z7, Z8, Z8
+	VBROADCASTSD  96(CX), Z6
+	VMULPS        Z4, Z6, Z7
+	VMINPS        Z1, Z7, Z7
+	VMAXPS        Z0, Z7, Z7
+	VADDPS        Z5, Z7, Z7
+	VSUBPS        Z5, Z7, Z7
+	VFNMADD213PS  Z6, Z3, Z7
+	VMULPS        Z7, Z7, Z7
+	VADDPS        Z7, Z8, Z8
+	VBROADCASTSD  104(CX), Z6
+	VMULPS        Z4, Z6, Z7
+	VMINPS        Z1, Z7, Z7
+	VMAXPS        Z0, Z7, Z7
+	VADDPS        Z5, Z7, Z7
+	VSUBPS        Z5, Z7, Z7
+	VFNMADD213PS  Z6, Z3, Z7
+	VMULPS        Z7, Z7, Z7
+	VADDPS        Z7, Z8, Z8
+	VBROADCASTSD  112(CX), Z6
+	VMULPS        Z4, Z6, Z7
+	VMINPS        Z1, Z7, Z7
+	VMAXPS        Z0, Z7, Z7
+	VADDPS        Z5, Z7, Z7
+	VSUBPS        Z5, Z7, Z7
+	VFNMADD213PS  Z6, Z3, Z7
+	VMULPS        Z7, Z7, Z7
+	VADDPS        Z7, Z8, Z8
+	VBROADCASTSD  120(CX), Z6
+	VMULPS        Z4, Z6, Z4
+	VMINPS        Z1, Z4, Z4
+	VMAXPS        Z0, Z4, Z4
+	VADDPS        Z5, Z4, Z4
+	VSUBPS        Z5, Z4, Z4
+	VFNMADD213PS  Z6, Z3, Z4
+	VMULPS        Z4, Z4, Z4
+	VADDPS        Z4, Z8, Z8
+	VPERMILPS     $0xb1, Z8, Z3
+	VADDPS        Z3, Z8, Z8
+	VMOVUPS       Z8, Z3
+	VEXTRACTF64X4 $0x01, Z3, Y4
+	VMINPS        Y4, Y3, Y3
+	VEXTRACTF32X4 $0x01, Y3, X4
+	VMINPS        X4, X3, X3
+	VPERMILPS     $0x4e, X3, X4
+	VMINPS        X4, X3, X3
+	VPERMILPS     $0xb1, X3, X4
+	VMINPS        X4, X3, X3
+	VBROADCASTSS  X3, Z3
+	VCMPPS        $0x1a, Z3, Z8, K1
+	KMOVW         K1, BX
+	TZCNTL        BX, BX
+	VBROADCASTSS  (SP)(BX*4), Z3
+	MOVWLZX       64(SP)(BX*2), BX
 	MOVW          BX, (AX)
-	VMOVSS        k3f800000<>+0(SB), X8
-	VDIVSS        X6, X8, X8
-	VANDPS        X7, X8, X8
-	VBROADCASTSS  X8, Z5
-	VMULPS        Z5, Z3, Z3
-	VCMPPS        $0x07, Z3, Z3, K1
-	VMINPS        Z1, Z3, Z3
-	VMAXPS        Z0, Z3, Z3
-	VCVTPS2DQ.Z   Z3, K1, Z3
-	VPADDD        Z2, Z3, Z3
-	VMULPS        Z5, Z4, Z4
+	VMOVUPS       (CX), Z4
+	VMOVUPS       64(CX), Z5
+	VMULPS        Z3, Z4, Z4
 	VCMPPS        $0x07, Z4, Z4, K1
 	VMINPS        Z1, Z4, Z4
 	VMAXPS        Z0, Z4, Z4
 	VCVTPS2DQ.Z   Z4, K1, Z4
 	VPADDD        Z2, Z4, Z4
-	VPSLLD        $0x04, Z4, Z4
-	VPORD         Z4, Z3, Z3
-	VPMOVDB       Z3, 2(AX)
+	VMULPS        Z3, Z5, Z3
+	VCMPPS        $0x07, Z3, Z3, K1
+	VMINPS        Z1, Z3, Z3
+	VMAXPS        Z0, Z3, Z3
+	VCVTPS2DQ.Z   Z3, K1, Z3
+	VPADDD        Z2, Z3, Z3
+	VPSLLD        $0x04, Z3, Z3
+	VPORD         Z3, Z4, Z4
+	VPMOVDB       Z4, 2(AX)
 	ADDQ          $+128, CX
 	ADDQ          $+18, AX
 	SUBQ          $+1, DX

@@ -5,7 +5,7 @@ package kernel
 //	f32, f16, bf16   little-endian elements, rounded to nearest even
 //	q8               per block of 32 (the last one at its true size n): f16 scale, then n signed codes. scale = max|x| / 127, rounded to f16
 //	q4               per block of 32 (the last one at its true size n): f16 scale, then ceil(n/2) bytes; element i in the low nibble of byte i, element i+ceil(n/2) in the high one.
-//	                 code 0..15 stands for -8..7. scale = (the value of largest magnitude) / -8, rounded to f16, so that this value is kept
+//	                 code 0..15 stands for -8..7. scale = (the value of largest magnitude) / -8 or near it: see q4Divisors
 //
 // Codes are computed with the rounded scale, x * (1/scale) rounded to nearest even, then clamped; a decoded value is float32(scale) * float32(code), one rounding. A scale too large for
 // f16 becomes the largest finite one; NaN is coded as 0 and infinity as the largest code. All levels give the same bytes and the same values.
@@ -192,6 +192,11 @@ func encodeQ8(dst []byte, src []float32) {
 	}
 }
 
+// q4Divisors are what the value of largest magnitude is divided by to get the scales that are tried for a q4 block: the one with the least squared error is taken, the first of
+// equals. -8 keeps that value; a smaller divisor spends nothing on the 8 that the other sign has not, a larger one cuts the largest off and is finer in the middle. More of them, or a
+// step of least squares after, gain less than 1 % of the error, which for blocks of 32 normal numbers is 10 % below that of -8 alone.
+var q4Divisors = [8]float64{-8, -7, -7.25, -7.75, -8.25, -8.5, -8.75, -9}
+
 func encodeQ4(dst []byte, src []float32) {
 	var lo, hi float32
 	for _, v := range src {
@@ -206,7 +211,14 @@ func encodeQ4(dst []byte, src []float32) {
 	if -lo >= hi {
 		extreme = lo
 	}
-	half, inv := rowScale(extreme / -8)
+	var half uint16
+	var inv, least float32
+	for k, d := range q4Divisors {
+		h, i := rowScale(extreme * float32(1/d))
+		if e := q4Error(src, halfToFloat(h), i); k == 0 || e < least {
+			half, inv, least = h, i, e
+		}
+	}
 	binary.LittleEndian.PutUint16(dst, half)
 	n := (len(src) + 1) / 2
 	for i := 0; i < n; i++ {
@@ -216,4 +228,14 @@ func encodeQ4(dst []byte, src []float32) {
 		}
 		dst[2+i] = b
 	}
+}
+
+// q4Error is the squared error of a block: the squares of even elements, in order, plus those of odd ones.
+func q4Error(src []float32, scale, inv float32) float32 {
+	var sums [2]float32
+	for i, v := range src {
+		e := v - float32(scale*float32(rowCode(v, inv, -8, 7)))
+		sums[i&1] += float32(e * e)
+	}
+	return sums[0] + sums[1]
 }

@@ -3,6 +3,8 @@ package main
 // Family rows: conversions between float32 and 16-bit formats, and whole blocks of the q8 and q4 row codecs (rows.go in package kernel fixes their bytes).
 
 import (
+	"math"
+
 	"github.com/mmcloughlin/avo/attr"
 	"github.com/mmcloughlin/avo/build"
 	"github.com/mmcloughlin/avo/operand"
@@ -267,10 +269,101 @@ func genEncodeQ8(v isa) {
 	v.end()
 }
 
+// q4Divisors is the list of rows.go in package kernel.
+var q4Divisors = []float64{-8, -7, -7.25, -7.75, -8.25, -8.5, -8.75, -9}
+
+// searchQ4 finds the scale with the least squared error of the block at src, given its extreme in lane 0; it stores the scale at dst and returns its reciprocal in every lane.
+// Each scale has two lanes, one for even elements and one for odd.
+func (v isa) searchQ4(src, dst reg.Register, extreme reg.VecVirtual, lo, hi op, stack operand.Mem) reg.VecVirtual {
+	var factors []uint32
+	for _, d := range q4Divisors {
+		bits := math.Float32bits(float32(1 / d))
+		factors = append(factors, bits, bits)
+	}
+	table := v.table("q4Factors", factors)
+	one, integer, top, bottom := v.k(1), v.k(3<<22), v.k(65504), v.k(-65504)
+	inverses, halves := stack, stack.Offset(64)
+	type scales struct{ scale, inv, sum reg.VecVirtual }
+	var all []scales
+	for at := 0; at < len(factors); at += v.lanes() {
+		s := scales{v.r(), v.r(), v.zero()}
+		v.VBROADCASTSS(extreme.AsX(), s.scale)
+		v.VMULPS(table.Offset(4*at), s.scale, s.scale)
+		v.VMINPS(top, s.scale, s.scale)
+		v.VMAXPS(bottom, s.scale, s.scale)
+		v.VCVTPS2PH(operand.U8(0), s.scale, v.half(s.scale))
+		v.VCVTPH2PS(v.half(s.scale), s.scale)
+		const notEqual = 4
+		if v.wide { // a scale of zero is +0 and has reciprocal zero
+			nonzero := v.K()
+			v.VCMPPS(operand.U8(notEqual), s.sum, s.scale, nonzero)
+			v.VMOVAPS_Z(s.scale, nonzero, s.scale)
+			v.VDIVPS_Z(s.scale, one, nonzero, s.inv)
+		} else {
+			nonzero := v.r()
+			v.VCMPPS(operand.U8(notEqual), s.sum, s.scale, nonzero)
+			v.VANDPS(nonzero, s.scale, s.scale)
+			v.VDIVPS(s.scale, v.inReg(one), s.inv)
+			v.VANDPS(nonzero, s.inv, s.inv)
+		}
+		v.VMOVUPS(s.inv, inverses.Offset(4*at))
+		v.VCVTPS2PH(operand.U8(0), s.scale, halves.Offset(2*at))
+		all = append(all, s)
+	}
+	for i := 0; i < 32; i += 2 {
+		x := v.r()
+		v.VBROADCASTSD(mem(src, 4*i), x)
+		for _, s := range all {
+			e := v.r()
+			v.VMULPS(s.inv, x, e)
+			v.VMINPS(hi, e, e)
+			v.VMAXPS(lo, e, e)
+			v.VADDPS(integer, e, e) // adding and taking off 3 * 2^22 rounds to nearest even
+			v.VSUBPS(integer, e, e)
+			v.VFNMADD213PS(x, s.scale, e) // x - scale*code; the product is exact
+			v.VMULPS(e, e, e)
+			v.VADDPS(e, s.sum, s.sum)
+		}
+	}
+	var low reg.VecVirtual
+	for i, s := range all {
+		odd := v.r()
+		v.VPERMILPS(operand.U8(0xb1), s.sum, odd)
+		v.VADDPS(odd, s.sum, s.sum)
+		if i == 0 {
+			low = v.inReg(s.sum)
+		} else {
+			v.VMINPS(s.sum, low, low)
+		}
+	}
+	least, which := v.r(), v.GP32()
+	v.VBROADCASTSS(v.foldMin(low), least)
+	const notGreater = 26 // true of NaN, which is the sum of all scales or of none
+	if v.wide {
+		k := v.K()
+		v.VCMPPS(operand.U8(notGreater), least, all[0].sum, k)
+		v.KMOVW(k, which)
+	} else {
+		m, bits := v.r(), v.GP32()
+		v.VCMPPS(operand.U8(notGreater), least, all[1].sum, m)
+		v.VMOVMSKPS(m, which)
+		v.SHLL(operand.U8(8), which)
+		v.VCMPPS(operand.U8(notGreater), least, all[0].sum, m)
+		v.VMOVMSKPS(m, bits)
+		v.ORL(bits, which)
+	}
+	v.TZCNTL(which, which)
+	inv, half := v.r(), v.GP32()
+	v.VBROADCASTSS(inverses.Idx(which.As64(), 4), inv)
+	v.MOVWLZX(halves.Idx(which.As64(), 2), half)
+	v.MOVW(half.As16(), mem(dst, 0))
+	return inv
+}
+
 func genEncodeQ4(v isa) {
 	v.begin("encodeQ4", "(dst *byte, src *float32, blocks int)", "encodeQ4"+v.suffix()+" encodes whole q4 blocks of 18 bytes.")
 	dst, src, n := v.ptr("dst"), v.ptr("src"), v.ptr("blocks")
-	lo, hi, eight := v.k(-8), v.k(7), v.kBits(8)
+	lo, hi, eight, stack := v.k(-8), v.k(7), v.kBits(8), v.AllocLocal(96)
 	v.loop(n, 1, func() {
 		x := v.loadBlock(src)
 		top, bottom := v.zero(), v.zero()
@@ -284,10 +377,9 @@ func genEncodeQ4(v isa) {
 		const greaterOrEqual = 13
 		v.VCMPPS(operand.U8(greaterOrEqual), t, neg, lower)
 		v.VBLENDVPS(lower, b, t, t)
-		v.VMULSS(v.bitsMem(0xbe000000), t, t) // -1/8
-		inv := v.rowScale(t, mem(dst, 0))
+		inv := v.searchQ4(src, dst, t, lo, hi, stack)
 		var q []reg.VecVirtual
-		for _, r := range x {
+		for _, r := range v.loadBlock(src) {
 			c := v.codes(r, inv, lo, hi)
 			v.VPADDD(eight, c, c)
 			q = append(q, c)
