@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"testing"
 	"unsafe"
+
+	"github.com/lowkeylm/lowkey/kernel"
 )
 
 // input makes a tracked leaf with storage of its own.
@@ -27,11 +29,20 @@ func normal(seed uint64, n int) []float64 {
 type opCase struct {
 	name   string
 	shapes [][]int
-	f      func(t *Tape[float64], in []Tensor) Tensor
+	f      func(t recorder, in []Tensor) Tensor
+}
+
+// recorder is a Tape of either precision.
+type recorder interface {
+	Ops
+	Checkpointer
+	Documents(starts []int)
+	SetZLoss(weight float64)
+	CrossEntropy(logits Tensor, targets []int32, ignore int32, sum bool) Tensor
 }
 
 func opCases() []opCase {
-	type tape = *Tape[float64]
+	type tape = recorder
 	freq := []float64{1, 0.3, 0.01}
 	pos := []int{0, 3, 4, 9, 2}
 	attend := func(spec Attend, extra string) func(t tape, in []Tensor) Tensor {
@@ -140,29 +151,37 @@ func opCases() []opCase {
 }
 
 // loss2 makes a matrix of a one-element vector, by way of a product of rows.
-func loss2(t *Tape[float64], loss Tensor) Tensor {
+func loss2(t recorder, loss Tensor) Tensor {
 	one := t.Leaf([]int{1, 1}, []float32{1})
 	return t.MulRow(one, loss)
 }
 
 // run evaluates a case: y, and with dy given the gradients of the inputs.
-func (c opCase) run(t *Tape[float64], data [][]float64, dy []float64) (y []float64, grads [][]float64) {
+func run[T float](c opCase, t *Tape[T], data [][]float64, dy []float64) (y []float64, grads [][]float64) {
 	in := make([]Tensor, len(data))
-	nodes := make([]*node[float64], len(data))
+	nodes := make([]*node[T], len(data))
 	for i, x := range data {
-		nodes[i] = input(c.shapes[i], x)
+		nodes[i] = input(c.shapes[i], convert[T](x))
 		in[i] = nodes[i]
 	}
 	out := c.f(t, in)
 	y = t.Values(out)
 	if dy != nil {
-		t.backward(out.(*node[float64]), dy)
+		t.backward(out.(*node[T]), convert[T](dy))
 		for _, n := range nodes {
-			grads = append(grads, n.grad)
+			grads = append(grads, convert[float64](n.grad))
 		}
 	}
 	t.Reset()
 	return y, grads
+}
+
+func convert[To, From float](x []From) []To {
+	out := make([]To, len(x))
+	for i, v := range x {
+		out[i] = To(v)
+	}
+	return out
 }
 
 func (c opCase) data() (data [][]float64) {
@@ -178,11 +197,11 @@ func TestGradients(t *testing.T) {
 			tape := NewTape64()
 			defer tape.Close()
 			data := c.data()
-			y, _ := c.run(tape, data, nil)
+			y, _ := run(c, tape, data, nil)
 			dy := normal(99, len(y))
-			_, grads := c.run(tape, data, dy)
+			_, grads := run(c, tape, data, dy)
 			loss := func() (sum float64) {
-				y, _ := c.run(tape, data, nil)
+				y, _ := run(c, tape, data, nil)
 				for i, v := range y {
 					sum += v * dy[i]
 				}
@@ -206,6 +225,85 @@ func TestGradients(t *testing.T) {
 	}
 }
 
+// large is blocks of a model with all that is common, wide and long enough for several parts of work: T tokens in three documents.
+func large() opCase {
+	const tokens, d, ff, vocab = 700, 40, 72, 50
+	ids, targets := make([]int32, tokens), make([]int32, tokens)
+	pos := make([]int, tokens)
+	for i := range ids {
+		ids[i], targets[i], pos[i] = int32(i*i%vocab), int32(i*7%vocab), i%300
+	}
+	freq := []float64{1, 0.3, 0.1, 0.03, 0.01}
+	return opCase{"large", [][]int{{vocab, d}, {d}, {d, d}, {d / 2, d}, {d / 2, d}, {d, d}, {ff, d}, {ff, d}, {d, ff}, {d / 2, 2}, {10}}, func(t recorder, in []Tensor) Tensor {
+		t.Documents([]int{0, 150, 151})
+		x := t.Embed(in[0], ids)
+		for range 2 {
+			x = t.Checkpoint(x, func(x Tensor) Tensor {
+				n := t.RMSNorm(x, in[1], Norm{Eps: 1e-5})
+				q := t.RoPE(t.RMSNorm(t.MatMul(n, in[2]), in[10], Norm{Eps: 1e-5, Groups: 4}), Rotary{Heads: 4, InvFreq: freq}, pos)
+				k := t.RoPE(t.MatMul(n, in[3]), Rotary{Heads: 2, InvFreq: freq}, pos)
+				v := t.CausalConv(t.MatMul(n, in[4]), in[9], d/2)
+				h := t.Add(x, t.MatMul(t.Attend(q, k, v, Attend{Heads: 4, KVHeads: 2, Scale: 0.3, Window: 400}), in[5]))
+				m := t.LayerNorm(h, in[1], nil, 1e-5)
+				return t.Add(h, t.Scale(t.MatMul(t.SwiGLU(t.MatMul(m, in[6]), t.MatMul(m, in[7])), in[8]), 0.2))
+			})
+		}
+		return t.CrossEntropy(t.Softcap(t.MatMul(t.RMSNorm(x, in[1], Norm{Eps: 1e-5}), in[0]), 30), targets, 3, false)
+	}}
+}
+
+// TestFast: the vector kernels and the plain float32 loops against float64, and the same bits on any number of threads and on a second run.
+func TestFast(t *testing.T) {
+	for _, c := range append(opCases(), large()) {
+		data := c.data()
+		for i := range data { // what both precisions hold exactly
+			data[i] = convert[float64](convert[float32](data[i]))
+		}
+		exact := NewTape64()
+		y, _ := run(c, exact, data, nil)
+		dy := convert[float64](convert[float32](normal(99, len(y))))
+		want, wantGrads := run(c, exact, data, dy)
+		exact.Close()
+		compare := func(t *testing.T, what string, got, want []float64) {
+			diff, sum := 0.0, 0.0
+			for i, v := range got {
+				diff, sum = diff+(v-want[i])*(v-want[i]), sum+want[i]*want[i]
+			}
+			if !(math.Sqrt(diff) <= 3e-5*math.Sqrt(sum)+1e-7) {
+				t.Errorf("%s: off by %.2g", what, math.Sqrt(diff/sum))
+			}
+		}
+		first := ""
+		for _, threads := range []int{0, 1, 2, 3} {
+			t.Run(fmt.Sprintf("%s/%d threads", c.name, threads), func(t *testing.T) {
+				tape := NewTape32Plain()
+				if threads > 0 {
+					pool := kernel.NewPool(threads)
+					defer pool.Close()
+					tape = NewTape(pool)
+				}
+				defer tape.Close()
+				y, grads := run(c, tape, data, dy)
+				compare(t, "y", y, want)
+				for i, g := range grads {
+					compare(t, fmt.Sprintf("gradient %d", i), g, wantGrads[i])
+				}
+				again, gradsAgain := run(c, tape, data, dy)
+				got := fmt.Sprint(y, grads)
+				if got != fmt.Sprint(again, gradsAgain) {
+					t.Error("the second run gave other bits")
+				}
+				switch {
+				case threads == 1:
+					first = got
+				case threads > 1 && got != first:
+					t.Error("other bits than on one thread")
+				}
+			})
+		}
+	}
+}
+
 // TestRecompute: whatever is dropped and when, values and gradients have the same bits.
 func TestRecompute(t *testing.T) {
 	defer func(old int) { window = old }(window)
@@ -216,8 +314,8 @@ func TestRecompute(t *testing.T) {
 				window = w
 				tape := NewTape64()
 				tape.SetCheckpointing(saving)
-				y, _ := c.run(tape, c.data(), nil)
-				_, grads := c.run(tape, c.data(), normal(99, len(y)))
+				y, _ := run(c, tape, c.data(), nil)
+				_, grads := run(c, tape, c.data(), normal(99, len(y)))
 				got := fmt.Sprint(y, grads)
 				if want == "" {
 					want = got
