@@ -29,6 +29,7 @@ var families = []family{
 	{"pv8", genPV8},
 	{"mm", genMM},
 	{"matfloat", genMatFloat},
+	{"gemm", genGemm},
 	{"peak", genPeak},
 	{"amx", genAMX},
 }
