@@ -5,6 +5,7 @@ package model
 import (
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -153,6 +154,15 @@ func TestGoldenRopeFactors(t *testing.T) {
 	}
 	defer m.Close()
 	goldenModel(t, m, folder)
+	split, err := Open(splitGGUF(t, write(divisors)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer split.Close()
+	goldenModel(t, split, folder)
+	if a, b := m.Fingerprint(64), split.Fingerprint(64); a != b {
+		t.Errorf("split, the model is another: %s and %s", a, b)
+	}
 	unscaled, err := Open(write(nil))
 	if err != nil {
 		t.Fatal(err)
@@ -171,6 +181,33 @@ func TestGoldenRopeFactors(t *testing.T) {
 			}
 		}
 	}
+}
+
+// splitGGUF writes a file as two parts, each with about half of the tensors, and gives the first's name.
+func splitGGUF(t *testing.T, path string) string {
+	f, err := gguf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	dir := t.TempDir()
+	for part := range 2 {
+		pairs := []gguf.Pair{{Key: "split.no", Value: uint16(part)}, {Key: "split.count", Value: uint16(2)}, {Key: "split.tensors.count", Value: int32(len(f.Tensors))}}
+		if part == 0 {
+			for _, key := range f.Keys {
+				pairs = append(pairs, gguf.Pair{Key: key, Value: f.Value(key)})
+			}
+		}
+		var tensors []gguf.Source
+		half := len(f.Tensors) / 2
+		for _, x := range [][]gguf.Tensor{f.Tensors[:half], f.Tensors[half:]}[part] {
+			tensors = append(tensors, gguf.Source{Name: x.Name, Type: x.Type, Dims: x.Dims, Data: f.Data(x)})
+		}
+		if err := gguf.Write(filepath.Join(dir, fmt.Sprintf("m-%05d-of-00002.gguf", part+1)), pairs, tensors); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return filepath.Join(dir, "m-00001-of-00002.gguf")
 }
 
 // interleave reorders the rows of each head so that channels i and i + d/2 become 2i and 2i + 1.

@@ -78,14 +78,11 @@ func FromBytes(name string, configJSON, weights []byte) (*Model, error) {
 }
 
 func (m *Model) openGGUF(path string) error {
-	f, err := gguf.Open(path)
+	f, err := gguf.OpenSplit(path)
 	if err != nil {
 		return err
 	}
 	m.GGUF, m.src, m.names = f, ggufSource{f}, &ggufNames
-	if n, ok := f.Uint("split.count"); ok && n > 1 {
-		return fault.New(fault.Unsupported, path, fmt.Sprintf("one of %d split files", n), "split GGUF files are not joined", "merge them with llama-gguf-split --merge")
-	}
 	if m.Config, err = config.FromGGUF(f); err != nil {
 		return err
 	}

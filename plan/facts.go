@@ -40,7 +40,7 @@ type Facts struct {
 	Kind    string
 	Config  *config.Config // nil if ConfigErr
 	Tensors []Tensor       // none for a configuration alone
-	Part    string         // "1 of 3" if the file is one of several split ones, else ""
+	Part    string         // "1 of 3" if the file is one of several and the others are not at hand, else ""
 	Files   int64          // bytes of the files that hold the tensors
 
 	ConfigErr error // why a readable GGUF file could not be described
@@ -137,16 +137,17 @@ func (f *Facts) readGGUF() error {
 	if err != nil {
 		return err
 	}
-	f.Kind, f.GGUF = KindGGUF, g
+	if part, count := g.Split(); count > 1 {
+		if whole, err := gguf.OpenSplit(f.Path); err == nil {
+			g.Close()
+			g = whole
+		} else {
+			f.Part = fmt.Sprintf("%d of %d", part, count)
+		}
+	}
+	f.Kind, f.GGUF, f.Files = KindGGUF, g, g.Bytes()
 	for _, t := range g.Tensors {
 		f.Tensors = append(f.Tensors, Tensor{t.Name, t.Type.String(), t.Shape(), int64(t.Elems()), int64(t.Size)})
-	}
-	if st, err := os.Stat(f.Path); err == nil {
-		f.Files = st.Size()
-	}
-	if n, ok := g.Uint("split.count"); ok && n > 1 {
-		no, _ := g.Uint("split.no")
-		f.Part = fmt.Sprintf("%d of %d", no+1, n)
 	}
 	f.Config, f.ConfigErr = config.FromGGUF(g)
 	if f.ConfigErr != nil {

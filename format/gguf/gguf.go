@@ -1,10 +1,11 @@
 // Package gguf reads and writes GGUF files, versions 2 and 3, little endian: typed metadata and tensors by name.
 //
-// It will not decode quantised blocks (tensors are bytes here), will not join split files, and does not know what any key means
-// except general.alignment.
+// It will not decode quantised blocks (tensors are bytes here), and does not know what any key means except general.alignment and
+// those of split files.
 package gguf
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/lowkeylm/lowkey/fault"
@@ -24,6 +25,7 @@ type File struct {
 	tensors map[string]int // name to index in Tensors
 	data    []byte
 	file    *mmap.Map // nil after Parse
+	rest    []*File   // the other parts of a split file
 }
 
 // Tensor is one entry of the tensor list.
@@ -31,8 +33,10 @@ type Tensor struct {
 	Name   string
 	Type   Type
 	Dims   []uint64 // fastest first, as in the file
-	Offset uint64   // bytes from File.DataStart
+	Offset uint64   // bytes from DataStart of the file that holds it
 	Size   uint64   // bytes; 0 where Type is unknown (see Supported)
+
+	part int // 0, or 1 + index in rest
 }
 
 // Open maps and reads the file at path. Where mapping is not available the whole file is read into memory.
@@ -54,10 +58,31 @@ func Open(path string) (*File, error) {
 // Close gives the mapping back. Slices that Data returned are invalid afterwards; metadata stays readable.
 func (f *File) Close() error {
 	f.data = nil
-	if f.file == nil {
-		return nil
+	var errs []error
+	for _, p := range f.rest {
+		errs = append(errs, p.Close())
 	}
-	return f.file.Close()
+	if f.file != nil {
+		errs = append(errs, f.file.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// holder is the file of the parts that holds t.
+func (f *File) holder(t Tensor) *File {
+	if t.part > 0 && t.part <= len(f.rest) {
+		return f.rest[t.part-1]
+	}
+	return f
+}
+
+// Bytes is the size of the file, of all its parts together.
+func (f *File) Bytes() int64 {
+	n := int64(len(f.data))
+	for _, p := range f.rest {
+		n += p.Bytes()
+	}
+	return n
 }
 
 // Tensor finds a tensor by its name.
@@ -72,6 +97,7 @@ func (f *File) Tensor(name string) (Tensor, bool) {
 // Data is the bytes of a tensor of this file: t.Size of them, blocks in row-major order, not to be written to.
 // It is nil for a tensor of unknown type (t.Supported says why), for one that is not of this file, and after Close.
 func (f *File) Data(t Tensor) []byte {
+	f = f.holder(t)
 	begin := f.DataStart + t.Offset
 	end := begin + t.Size
 	if t.Supported() != nil || begin < f.DataStart || end < begin || end > uint64(len(f.data)) {
@@ -83,7 +109,8 @@ func (f *File) Data(t Tensor) []byte {
 // Release lets the tensor's pages leave this process's memory, so that weights packed elsewhere are not held twice.
 // Its data stays readable (from the file again). Without a mapping it does nothing.
 func (f *File) Release(t Tensor) {
-	if f.file != nil && f.Data(t) != nil {
+	data := f.Data(t)
+	if f = f.holder(t); f.file != nil && data != nil {
 		f.file.Release(int(f.DataStart+t.Offset), int(t.Size))
 	}
 }
