@@ -104,7 +104,7 @@ func Run(ctx context.Context, functions []Function, c Completer, check *Checker,
 		if progress != nil {
 			progress(i, len(functions))
 		}
-		text, tokens, err := c.Complete(ctx, f.Before, MostTokens, func(text string) bool { return balancedAt(text) < 0 })
+		text, tokens, err := c.Complete(ctx, f.Before, MostTokens, Open)
 		if err != nil {
 			return nil, err
 		}
@@ -132,6 +132,9 @@ func Run(ctx context.Context, functions []Function, c Completer, check *Checker,
 	}
 	return s, nil
 }
+
+// Open reports whether a text still leaves the body open that was opened before it.
+func Open(text string) bool { return balancedAt(text) < 0 }
 
 // balancedAt returns the length of text up to and including the brace that closes a body opened before it, or -1. Braces in strings and comments do not count.
 func balancedAt(text string) int {
