@@ -137,10 +137,12 @@ func (f *Facts) readGGUF() error {
 	if err != nil {
 		return err
 	}
+	whole := error(nil)
 	if part, count := g.Split(); count > 1 {
-		if whole, err := gguf.OpenSplit(f.Path); err == nil {
+		var joined *gguf.File
+		if joined, whole = gguf.OpenSplit(f.Path); whole == nil {
 			g.Close()
-			g = whole
+			g = joined
 		} else {
 			f.Part = fmt.Sprintf("%d of %d", part, count)
 		}
@@ -151,6 +153,9 @@ func (f *Facts) readGGUF() error {
 	}
 	f.Config, f.ConfigErr = config.FromGGUF(g)
 	if f.ConfigErr != nil {
+		if whole != nil { // a later part has no description: that is why
+			f.ConfigErr = whole
+		}
 		f.Config = nil
 		return nil
 	}
