@@ -103,6 +103,9 @@ func (q *Queue) Run(ctx context.Context) error {
 		}
 		q.Note(fmt.Sprintf("row %d of %d: %s", i+1, len(q.Plan.Rows()), row.Name()))
 		done, err := q.row(ctx, row)
+		if ctx.Err() != nil {
+			return nil // what was trained is saved; what was being measured is measured again
+		}
 		if err != nil {
 			return fmt.Errorf("row %s: %w", row.Name(), err)
 		}

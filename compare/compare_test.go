@@ -1,0 +1,147 @@
+package compare
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/lowkeylm/lowkey/fault"
+	"github.com/lowkeylm/lowkey/train"
+	"github.com/lowkeylm/lowkey/train/data"
+	"github.com/lowkeylm/lowkey/train/optim"
+)
+
+func text(t *testing.T) string {
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	dir := t.TempDir()
+	for i := range 30 {
+		var b strings.Builder
+		for j := range 60 {
+			fmt.Fprintf(&b, "func f%d(x int) int { return x + %d }\n", (i*7+j)%31, j%10)
+		}
+		os.WriteFile(filepath.Join(dir, fmt.Sprintf("%02d.go", i)), []byte(b.String()), 0o666)
+	}
+	return dir
+}
+
+func tinyPlan(source string) *Plan {
+	return &Plan{Command: "test", Designs: []string{"mha", "mfa:head-dim=8", "mfa-kr"}, Seeds: 2, Repeated: []string{"mha", "mfa-kr"}, Rates: []float64{0.003, 0.01}, Share: 2, Vocab: 280, Depths: []int{0, 16},
+		Shape: train.Shape{Hidden: 32, Layers: 1, Context: 32, HeadDim: 8},
+		Settings: train.Settings{Data: data.Spec{Source: source, Valid: 0.1}, Seq: 16, Batch: 2, Accumulate: 1, Optimizer: "adamw",
+			Schedule: optim.Schedule{Shape: optim.Cosine, Peak: 1, Warmup: 1, Steps: 6, Final: 0.1}, Decay: 0.1, Beta1: 0.9, Beta2: 0.95, Clip: 1}}
+}
+
+// A queue that is stopped in the middle of a row and opened again gives the same results as one that ran through.
+func TestQueue(t *testing.T) {
+	source := text(t)
+	var reports [2]*Summary
+	for i := range reports {
+		dir := filepath.Join(t.TempDir(), "queue")
+		q, err := New(dir, tinyPlan(source))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for round := 0; ; round++ {
+			q.Threads, q.Note = 1, func(string) {}
+			ctx, cancel := context.WithCancel(context.Background())
+			steps := 0
+			q.Step = func(Row, *train.Step, int) {
+				if steps++; i == 1 && steps == 7 {
+					cancel()
+				}
+			}
+			if err := q.Run(ctx); err != nil {
+				t.Fatal(err)
+			}
+			cancel()
+			if q.Summary().Left == 0 {
+				break
+			}
+			if i == 0 || round > 20 {
+				t.Fatal("rows are left")
+			}
+			if q, err = Open(dir); err != nil {
+				t.Fatal(err)
+			}
+		}
+		reports[i] = q.Summary()
+		page, err := os.ReadFile(filepath.Join(dir, "report.html"))
+		if err != nil || bytes.Count(page, []byte("<svg")) != 2 || !bytes.Contains(page, []byte("mfa:head-dim=8")) || bytes.Contains(page, []byte("http://")) && !bytes.Contains(page, []byte("www.w3.org")) {
+			t.Errorf("report.html of %d bytes, %v", len(page), err)
+		}
+		if b, _ := os.ReadFile(filepath.Join(dir, "results.json")); !json.Valid(b) {
+			t.Error("results.json")
+		}
+		if _, err := New(dir, tinyPlan(source)); err == nil {
+			t.Error("a second comparison in the same folder")
+		}
+	}
+	a, b := reports[0], reports[1]
+	if len(a.Lines) != 3 || len(a.Rows) != 5 || len(a.Sweeps) != 6 {
+		t.Fatalf("%d lines, %d rows, %d sweeps", len(a.Lines), len(a.Rows), len(a.Sweeps))
+	}
+	for i, l := range a.Lines {
+		if l.Loss != b.Lines[i].Loss || l.Rate != b.Lines[i].Rate {
+			t.Errorf("%s: loss %v at %v, after interruptions %v at %v", l.Design, l.Loss, l.Rate, b.Lines[i].Loss, b.Lines[i].Rate)
+		}
+		if l.Allocated < float64(l.BytesPerToken) || len(l.Decode) != 2 || l.Decode[1].Speed <= 0 {
+			t.Errorf("%s: %+v", l.Design, l)
+		}
+	}
+	// MHA of width 32 leaves 2*32 numbers a layer, MFA 2C, MFA-KR C (d/8 = 4); 2 bytes each.
+	for i, want := range []int{128, 32, 8} {
+		if a.Lines[i].BytesPerToken != want {
+			t.Errorf("%s: %d bytes a token, want %d", a.Lines[i].Design, a.Lines[i].BytesPerToken, want)
+		}
+	}
+	if a.Lines[0].Difference != nil || a.Lines[1].Bound != nil || a.Lines[2].Bound == nil {
+		t.Error("differences are to the first design, bounds need two seeds")
+	}
+}
+
+func TestPlanRefusals(t *testing.T) {
+	for _, c := range []struct {
+		change func(*Plan)
+		words  string
+	}{
+		{func(p *Plan) { p.Designs = nil }, "--designs"},
+		{func(p *Plan) { p.Designs = []string{"mha", "mha"} }, "twice"},
+		{func(p *Plan) { p.Designs = []string{"mha:x=3"} }, "x=3"},
+		{func(p *Plan) { p.Designs = []string{"lstm"} }, "lstm"},
+		{func(p *Plan) { p.Repeated = []string{"gqa"} }, "not among"},
+		{func(p *Plan) { p.Designs = []string{"mha:heads=0"} }, "heads=0"},
+	} {
+		p := tinyPlan("x")
+		c.change(p)
+		_, err := New(t.TempDir(), p)
+		var f *fault.Error
+		if !errors.As(err, &f) || !strings.Contains(err.Error(), c.words) {
+			t.Errorf("error %v does not say %q", err, c.words)
+		}
+	}
+}
+
+func TestSummaryNumbers(t *testing.T) {
+	lines := []*Line{{Design: "a", BytesPerToken: 100, Loss: 1}, {Design: "b", BytesPerToken: 50, Loss: 1.1}, {Design: "c", BytesPerToken: 60, Loss: 1.2}, {Design: "d", BytesPerToken: 120, Loss: 1}}
+	markPareto(lines)
+	for i, want := range []bool{true, true, false, false} {
+		if lines[i].Pareto != want {
+			t.Errorf("%s: %v", lines[i].Design, lines[i].Pareto)
+		}
+	}
+	first := []*Result{{Row: Row{Design: "a", Seed: 1}, Loss: 2, BytesPerToken: 1}, {Row: Row{Design: "a", Seed: 2}, Loss: 4}}
+	l := lineOf([]*Result{{Row: Row{Design: "b", Seed: 1}, Loss: 2.02}, {Row: Row{Design: "b", Seed: 2}, Loss: 4.12}}, first)
+	// Differences 1 % and 3 %: mean 2, standard error 1, t of one degree 12.706.
+	if d := *l.Difference; d < 1.999 || d > 2.001 {
+		t.Error(d)
+	}
+	if b := *l.Bound; b < 14.705 || b > 14.707 {
+		t.Error(b)
+	}
+}
