@@ -94,8 +94,8 @@ func TestQueue(t *testing.T) {
 			t.Errorf("%s: %+v", l.Design, l)
 		}
 	}
-	// MHA of width 32 leaves 2*32 numbers a layer, MFA 2C, MFA-KR C (d/8 = 4); 2 bytes each.
-	for i, want := range []int{128, 32, 8} {
+	// MHA of width 32 leaves 2*32 numbers a layer, MFA 2C, MFA-KR C, with C = 8; 2 bytes each.
+	for i, want := range []int{128, 32, 16} {
 		if a.Lines[i].BytesPerToken != want {
 			t.Errorf("%s: %d bytes a token, want %d", a.Lines[i].Design, a.Lines[i].BytesPerToken, want)
 		}
