@@ -4,6 +4,7 @@ package hf
 
 import (
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -13,6 +14,11 @@ import (
 
 // chooseForm decides how the model is written. fields are those of its own config.json.
 func chooseForm(want string, c *config.Config, fields map[string]any) (*form, error) {
+	for i := range c.Layers {
+		if !reflect.DeepEqual(c.Layers[i], c.Layers[0]) {
+			return nil, fault.New(fault.Unsupported, text("layer %d", i), "differs from layer 0", "exported models have layers of one kind", "")
+		}
+	}
 	if r := c.Layers[0].Attention.Rope; r.Dim > 0 && !slices.Contains(ropeKinds, r.Kind) {
 		return nil, fault.New(fault.Unsupported, "rope_type", r.Kind, text("exported kinds: %s", strings.Join(ropeKinds, " ")), "")
 	}

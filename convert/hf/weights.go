@@ -96,8 +96,8 @@ func shapes(c *config.Config) map[string][]int {
 	return s
 }
 
-// wrappers are prefixes that training tools put before every name.
-var wrappers = []string{"module.", "_orig_mod.", "_fsdp_wrapped_module."}
+// wrappers are what training tools put into names: FSDP and torch.compile anywhere, DDP at the front.
+var wrappers = []string{"_fsdp_wrapped_module.", "_orig_mod."}
 
 // readWeights opens a folder's tensors, gives them their names in lowkey's own folder (rename maps the folder's names of a layer's tensors to those) and checks that they are what the configuration
 // needs, all and no more, sorted. They are valid until close.
@@ -119,6 +119,7 @@ func readWeights(folder string, c *config.Config, rename map[string]string) (out
 		for _, w := range wrappers {
 			t.Name = strings.ReplaceAll(t.Name, w, "")
 		}
+		t.Name = strings.TrimPrefix(t.Name, "module.")
 		t.Name = relayer(t.Name, rename)
 		if _, ok := want[t.Name+".weight"]; ok { // a bare parameter: MFA-KR's n and alpha may be written so
 			t.Name += ".weight"

@@ -9,11 +9,13 @@ Tiny models with weights made from their names are written by a Go test, exporte
     full       logits of all positions at once, with lowkey's (its cached step, f32 cache)
     cached     logits of a prompt of 13 tokens, then 5, then one by one through the cache, with lowkey's
     numbers    what one token leaves in a layer of the cache, with the design's formula
-    padded     greedy generation of two prompts of unequal length in one batch, with each alone
+    padded     greedy generation of two prompts of unequal length in one batch, with each alone: with a growing, a static and no cache
+    packed     logits of the second of two texts in one row, told apart by position_ids, with those of it alone
     greedy     greedy generation of 12 tokens: each is lowkey's best or within the tolerance of it
     replay     gradients with gradient checkpointing, with those without
     training   the loss after 20 steps of AdamW, below the first; the model is saved by save_pretrained
     back       logits of that model after lowkey import, with PyTorch's
+    half       logits of the model exported and loaded in bfloat16, with lowkey's of that folder (limit 0.05)
 
 Nothing may be missing, unexpected or of another shape when a folder is loaded. --write stores PyTorch's logits in convert/hf/testdata/torch.json, where a Go test compares lowkey with them, and
 the table in docs/results/export.md. Differences are max |a - b| / max |b|; the limit is 1e-4.
@@ -99,7 +101,12 @@ def check(name, form, about):
 
         long, short = IDS[:17], IDS[20:29]
         alone = [generate([p])[0] for p in (long, short)]
-        got["padded"] = sum(a != b for a, b in zip(generate([long, short]), alone))
+        static = {"cache_implementation": "static", "disable_compile": True}
+        got["padded"] = sum(a != b for kind in ({}, static, {"use_cache": False}) for a, b in zip(generate([long, short], **kind), alone))
+        both = torch.tensor([long + short])
+        places = torch.tensor([[*range(len(long)), *range(len(short))]])
+        packed = model(both, position_ids=places, use_cache=False).logits[0, len(long) :]
+        got["packed"] = difference(packed, model(torch.tensor([short]), use_cache=False).logits[0])
         want_long = lowkey_logits(native, long + alone[0])
         worst = 0.0
         for i, token in enumerate(alone[0]):
@@ -140,7 +147,14 @@ def check(name, form, about):
     run(work / "lowkey", "import", saved, "-o", back, stdout=subprocess.DEVNULL)
     with torch.no_grad():
         got["back"] = difference(lowkey_logits(back, IDS), model(ids, use_cache=False).logits[0])
-    for key in ("full", "cached", "greedy", "replay", "back", "padded"):
+    half = work / "models" / name / (form + "-bf16")
+    run(work / "lowkey", "export", "--hf", "-m", native, "-o", half, "--form", form, "--dtype", "bf16", stdout=subprocess.DEVNULL)
+    small = AutoModelForCausalLM.from_pretrained(half, trust_remote_code=True, dtype="auto").eval()
+    assert {p.dtype for p in small.parameters()} == {torch.bfloat16}
+    with torch.no_grad():
+        got["half"] = difference(small(ids).logits[0].float(), lowkey_logits(half, IDS))
+    assert got["half"] < 0.05, (name, form, got["half"])
+    for key in ("full", "cached", "greedy", "replay", "back", "padded", "packed"):
         assert got[key] <= LIMIT, (name, form, key, got[key])
     return got, full
 
@@ -180,7 +194,7 @@ def write(stored, rows):
     head = json.dumps({"torch": torch.__version__, "transformers": transformers.__version__, "ids": IDS})[1:-1]
     (ROOT / "convert/hf/testdata").mkdir(exist_ok=True)
     (ROOT / "convert/hf/testdata/torch.json").write_text("{" + head + ', "models": {\n' + ",\n".join(lines) + "\n}}\n")
-    cells = lambda g: f"{g['full']:.1e} | {g['cached']:.1e} | {g['back']:.1e} | {g['replay']:.1e} | {g['numbers']:g} | {g['training'][0]:.2f} → {g['training'][1]:.2f}"
+    cells = lambda g: f"{g['full']:.1e} | {g['cached']:.1e} | {g['back']:.1e} | {g['replay']:.1e} | {g['packed']:.1e} | {g['half']:.3f} | {g['numbers']:g} | {g['training'][0]:.2f} → {g['training'][1]:.2f}"
     table = "\n".join(f"| {name} | {form} | {g['class']} | {cells(g)} |" for name, form, g in rows)
     path = ROOT / "docs/results/export.md"
     text = path.read_text()
@@ -188,7 +202,7 @@ def write(stored, rows):
     before, rest = text.split(begin)
     after = rest.split(end)[1]
     note = f"{datetime.date.today()}, PyTorch {torch.__version__}, transformers {transformers.__version__}, Python {platform.python_version()}, float32 on the CPU:\n\n"
-    header = "| model | form | class in transformers | full | cached | back | replay | numbers a token | loss |\n|---|---|---|---|---|---|---|---|---|\n"
+    header = "| model | form | class in transformers | full | cached | back | replay | packed | half | numbers a token | loss |\n|---|---|---|---|---|---|---|---|---|---|---|\n"
     path.write_text(before + begin + note + header + table + "\n" + end + after)
 
 
