@@ -26,33 +26,40 @@ func (eager[T]) LayerNorm(x, w, b Tensor, eps float64) Tensor {
 	if b != nil {
 		bias = vec("LayerNorm", b, a.cols(), a)
 	}
-	n := float64(a.cols())
 	y := like(a)
 	for r := range a.rows() {
-		in, out := a.row(r), y.row(r)
-		mean := 0.0
-		for _, v := range in {
-			mean += float64(v)
-		}
-		mean /= n
-		variance := 0.0
-		for _, v := range in {
-			d := float64(v) - mean
-			variance += float64(d * d)
-		}
-		inv := 1 / math.Sqrt(variance/n+eps)
-		for j, v := range in {
-			f := (float64(v) - mean) * inv
-			if weight != nil {
-				f *= float64(weight[j])
-			}
-			if bias != nil {
-				f += float64(bias[j])
-			}
-			out[j] = T(f)
-		}
+		layerNormRow(y.row(r), a.row(r), weight, bias, eps)
 	}
 	return y
+}
+
+// layerNormRow: w and b may be nil.
+func layerNormRow[T float](y, x, w, b []T, eps float64) {
+	mean, inv := spread(x, eps)
+	for j, v := range x {
+		f := (float64(v) - mean) * inv
+		if w != nil {
+			f *= float64(w[j])
+		}
+		if b != nil {
+			f += float64(b[j])
+		}
+		y[j] = T(f)
+	}
+}
+
+// spread is the mean of a row and 1 over its deviation.
+func spread[T float](x []T, eps float64) (mean, inv float64) {
+	for _, v := range x {
+		mean += float64(v)
+	}
+	mean /= float64(len(x))
+	variance := 0.0
+	for _, v := range x {
+		d := float64(v) - mean
+		variance += float64(d * d)
+	}
+	return mean, 1 / math.Sqrt(variance/float64(len(x))+eps)
 }
 
 // each applies a curve to every element.

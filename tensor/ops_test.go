@@ -13,6 +13,9 @@ import (
 func both(t *testing.T, f func(t *testing.T, o Ops, tol float64)) {
 	t.Run("f32", func(t *testing.T) { f(t, NewEager32(), 2e-6) })
 	t.Run("f64", func(t *testing.T) { f(t, NewEager64(), 1e-12) })
+	t.Run("tape of f32", func(t *testing.T) { f(t, NewTape32Plain(), 2e-6) })
+	t.Run("tape of f64", func(t *testing.T) { f(t, NewTape64(), 1e-12) })
+	t.Run("tape on kernels", func(t *testing.T) { f(t, NewTape(nil), 2e-6) })
 }
 
 // near compares a tensor with the wanted shape and values; tol is relative to the largest wanted value, at least 1.
@@ -93,6 +96,13 @@ func TestByHand(t *testing.T) {
 			{"Sigmoid", o.Sigmoid(o.Cols(x, 0, 2)), []int{2, 2}, []float64{sig(1), sig(2), sig(-1), .5}},
 			{"Softcap", o.Softcap(o.Cols(x, 0, 2), 2), []int{2, 2}, []float64{2 * math.Tanh(.5), 2 * math.Tanh(1), -2 * math.Tanh(.5), 0}},
 			// The normal distribution's table: Phi(1) = 0.841344746, Phi(2) = 0.977249868.
+			{"Softmax", o.Softmax(o.Cols(x, 0, 2)), []int{2, 2}, []float64{sig(-1), sig(1), sig(-1), sig(1)}},
+			{"CausalConv, depthwise", o.CausalConv(o.Cols(x, 2, 4), o.Leaf([]int{2, 3}, f32s(5, 10, 1, 7, -1, 2)), 2), []int{2, 2},
+				[]float64{3, 8, 30 + 2, -4 - 6}},
+			{"CausalConv, groups", o.CausalConv(x, o.Leaf([]int{2, 4}, f32s(1, 2, 3, 4, 5, 6, 7, 8)), 2), []int{2, 2},
+				[]float64{2 + 8, 18 + 32, 1 - 2 + 6 + 0, 15 + 12 + 28 - 24}},
+			{"Attend, bias", o.Attend(o.Scale(x, 0), x, x, Attend{Heads: 2, KVHeads: 2, Scale: 1, Bias: o.Leaf([]int{2, 2}, f32s(1, 2, 2, 0))}), []int{2, 4},
+				[]float64{1, 2, 3, 4, sig(-1) - sig(1), 2 * sig(-1), 3*sig(2) + 2*sig(-2), 4*sig(2) - 3*sig(-2)}},
 			{"GELU", o.GELU(o.Scale(o.Cols(x, 0, 2), 1), false), []int{2, 2},
 				[]float64{0.8413447460685429, 2 * 0.9772498680518208, -0.15865525393145707, 0}},
 			// torch.nn.functional.gelu(x, approximate="tanh") prints 0.8412, 1.9546, -0.1588.
@@ -359,7 +369,11 @@ func TestTypesAgree(t *testing.T) {
 }
 
 func TestPanicsNameOpAndShapes(t *testing.T) {
-	o := NewEager32()
+	t.Run("eager", func(t *testing.T) { panics(t, NewEager32()) })
+	t.Run("tape", func(t *testing.T) { panics(t, NewTape32Plain()) })
+}
+
+func panics(t *testing.T, o Ops) {
 	x := o.Leaf([]int{2, 6}, make([]float32, 12))
 	y := o.Leaf([]int{3, 4}, make([]float32, 12))
 	v := o.Leaf([]int{5}, make([]float32, 5))
@@ -398,6 +412,10 @@ func TestPanicsNameOpAndShapes(t *testing.T) {
 		{"Attend|3 heads over 2", func() { o.Attend(x, x, x, Attend{Heads: 3, KVHeads: 2, Scale: 1}) }},
 		{"Attend|Scale 0", func() { o.Attend(x, x, x, Attend{Heads: 2, KVHeads: 2}) }},
 		{"Attend|[5]", func() { o.Attend(x, x, x, Attend{Heads: 2, KVHeads: 2, Scale: 1, Sinks: v}) }},
+		{"Attend|bias [2 6]", func() { o.Attend(x, x, x, Attend{Heads: 2, KVHeads: 2, Scale: 1, Bias: x}) }},
+		{"CausalConv|[2 6]|4 groups", func() { o.CausalConv(x, y, 4) }},
+		{"CausalConv|[2 6]|[3 5]|3 groups", func() { o.CausalConv(x, o.Leaf([]int{3, 5}, make([]float32, 15)), 3) }},
+		{"Softmax|[5]", func() { o.Softmax(v) }},
 		{"Softcap|c = 0", func() { o.Softcap(x, 0) }},
 		{"SiLU|<nil>", func() { o.SiLU(nil) }},
 		{"SiLU|float64", func() { o.SiLU(NewEager64().Leaf([]int{1}, f32s(1))) }},

@@ -82,6 +82,7 @@ type param[T float] struct {
 	name       string
 	place      []byte
 	data, grad []T
+	asked      bool // by Weight
 }
 
 // NewTape32Plain records in float32 with plain loops: the reference for the fast one.
@@ -100,12 +101,23 @@ func (t *Tape[T]) Param(name string, place []byte, data, grad []T) {
 	if len(data) == 0 || len(place)%len(data) != 0 || len(place) == 0 || grad != nil && len(grad) != len(data) {
 		bad("Param", "%s: place of %d bytes, %d values, %d gradients", name, len(place), len(data), len(grad))
 	}
-	p := param[T]{name, place, data, grad}
+	p := param[T]{name: name, place: place, data: data, grad: grad}
 	at, taken := t.find(place)
 	if taken {
 		bad("Param", "%s lies over %s", name, t.params[at].name)
 	}
 	t.params = slices.Insert(t.params, at, p)
+}
+
+// Unused names the parameters that no Weight has asked for yet: after a first step, those that cannot be trained.
+func (t *Tape[T]) Unused() []string {
+	var names []string
+	for _, p := range t.params {
+		if !p.asked {
+			names = append(names, p.name)
+		}
+	}
+	return names
 }
 
 // find returns the parameter that holds the first byte of data, or where one at that address would be inserted.
@@ -129,6 +141,7 @@ func (t *Tape[T]) Weight(w Weight) Tensor {
 	if len(w.Data) > 0 {
 		if at, ok := t.find(w.Data); ok {
 			p := &t.params[at]
+			p.asked = true
 			each := len(p.place) / len(p.data)
 			from := int(uintptr(unsafe.Pointer(unsafe.SliceData(w.Data)))-uintptr(unsafe.Pointer(unsafe.SliceData(p.place)))) / each
 			to := from + size(shape)

@@ -152,11 +152,9 @@ func (t *Tape[T]) Attend(q, k, v Tensor, spec Attend) Tensor {
 	y := &node[T]{op: op, shape: []int{rows, spec.Heads * dv}, auxLen: spec.Heads * rows, in: list(qn, kn, vn, sinks, bias)}
 	y.reads = append(list(y), y.in...)
 	values := func() {
-		if sinks != nil {
-			s.sinks = sinks.value
-		}
+		s.sinks, s.bias = value(sinks), value(bias)
 		if bias != nil {
-			s.bias, s.biases = bias.value, bias.cols()
+			s.biases = bias.cols()
 		}
 	}
 	y.forward = func() {

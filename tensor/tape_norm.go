@@ -3,6 +3,14 @@ package tensor
 
 import "math"
 
+// value of an input that an op may go without.
+func value[T float](n *node[T]) []T {
+	if n == nil {
+		return nil
+	}
+	return n.value
+}
+
 func (t *Tape[T]) RMSNorm(x, w Tensor, spec Norm) Tensor {
 	a, b := t.open("RMSNorm", x), t.maybe("RMSNorm", w)
 	var weightShape []int
@@ -11,16 +19,10 @@ func (t *Tape[T]) RMSNorm(x, w Tensor, spec Norm) Tensor {
 	}
 	rows, width := checkNorm(a.shape, weightShape, spec)
 	cols := a.cols()
-	weight := func() []T {
-		if b == nil {
-			return nil
-		}
-		return b.value
-	}
 	y := &node[T]{op: "RMSNorm", shape: a.shape, in: list(a, b), reads: list(a, b), light: true}
 	y.forward = func() {
 		t.byRows(rows, cols, func(from, to int) {
-			t.k.rmsNorm(y.value[from*cols:to*cols], a.value[from*cols:to*cols], weight(), width, spec)
+			t.k.rmsNorm(y.value[from*cols:to*cols], a.value[from*cols:to*cols], value(b), width, spec)
 		})
 	}
 	y.backward = func() {
@@ -30,7 +32,7 @@ func (t *Tape[T]) RMSNorm(x, w Tensor, spec Norm) Tensor {
 			dw = t.zeroed(b)
 		}
 		t.summed(rows, cols, len(dw), dw, func(from, to int, sum []T) {
-			t.k.rmsNormBack(part(g, from*cols, to*cols), sum, y.grad[from*cols:to*cols], a.value[from*cols:to*cols], weight(), width, spec, add)
+			t.k.rmsNormBack(part(g, from*cols, to*cols), sum, y.grad[from*cols:to*cols], a.value[from*cols:to*cols], value(b), width, spec, add)
 		})
 	}
 	return t.record(y)
@@ -44,19 +46,6 @@ func (t *Tape[T]) LayerNorm(x, w, b Tensor, eps float64) Tensor {
 		checkVector(op, a.shape, v.shape)
 	}
 	y := &node[T]{op: op, shape: a.shape, in: list(a, wn, bn), reads: list(a, wn), light: true}
-	// row gives what a row is normalised with.
-	row := func(x []T) (mean, inv float64) {
-		for _, v := range x {
-			mean += float64(v)
-		}
-		mean /= float64(cols)
-		variance := 0.0
-		for _, v := range x {
-			d := float64(v) - mean
-			variance += float64(d * d)
-		}
-		return mean, 1 / math.Sqrt(variance/float64(cols)+eps)
-	}
 	weight := func(j int) float64 {
 		if wn == nil {
 			return 1
@@ -66,15 +55,7 @@ func (t *Tape[T]) LayerNorm(x, w, b Tensor, eps float64) Tensor {
 	y.forward = func() {
 		t.byRows(rows, cols, func(from, to int) {
 			for i := from; i < to; i++ {
-				in, out := a.value[i*cols:(i+1)*cols], y.value[i*cols:(i+1)*cols]
-				mean, inv := row(in)
-				for j, v := range in {
-					f := (float64(v) - mean) * inv * weight(j)
-					if bn != nil {
-						f += float64(bn.value[j])
-					}
-					out[j] = T(f)
-				}
+				layerNormRow(y.value[i*cols:(i+1)*cols], a.value[i*cols:(i+1)*cols], value(wn), value(bn), eps)
 			}
 		})
 	}
@@ -86,7 +67,7 @@ func (t *Tape[T]) LayerNorm(x, w, b Tensor, eps float64) Tensor {
 		t.summed(rows, cols, 2*cols, both, func(from, to int, sum []T) {
 			for i := from; i < to; i++ {
 				in, up := a.value[i*cols:(i+1)*cols], y.grad[i*cols:(i+1)*cols]
-				mean, inv := row(in)
+				mean, inv := spread(in, eps)
 				meanG, meanGN := 0.0, 0.0
 				for j, v := range in {
 					n, d := (float64(v)-mean)*inv, float64(up[j])

@@ -361,6 +361,10 @@ func TestParam(t *testing.T) {
 	y := tape.Add(tape.MatMul(x, tape.Weight(w.Slice(1, 3))), tape.MatMul(x, tape.Weight(w.Slice(2, 4))))
 	other := random(5, 2)
 	y = tape.MulRow(y, tape.Weight(Weight{Shape: []int{2}, Data: bytesOf(other)}))
+	tape.Param("idle", bytesOf(make([]float32, 2)), make([]float32, 2), nil)
+	if u := tape.Unused(); len(u) != 1 || u[0] != "idle" {
+		t.Errorf("unused: %v", u)
+	}
 	tape.backward(y.(*node[float32]), []float32{1, 10})
 	o0, o1 := other[0], other[1]
 	for r, f := range []float32{0, o0, 10*o1 + o0, 10 * o1} {
@@ -369,5 +373,27 @@ func TestParam(t *testing.T) {
 				t.Errorf("row %d, column %d: gradient %v, want %v", r, c, grad[r*3+c], want)
 			}
 		}
+	}
+}
+
+// TestMemory: later steps take nothing new, and checkpointing takes less.
+func TestMemory(t *testing.T) {
+	c := large()
+	peak := func(saving bool) int64 {
+		tape := NewTape32Plain()
+		defer tape.Close()
+		tape.SetCheckpointing(saving)
+		run(c, tape, c.data(), []float64{1})
+		first := tape.PeakBytes()
+		for range 2 {
+			run(c, tape, c.data(), []float64{1})
+		}
+		if p := tape.PeakBytes(); p != first {
+			t.Errorf("%d bytes after a step, %d after three", first, p)
+		}
+		return first
+	}
+	if all, saved := peak(false), peak(true); !(saved < all*3/4) {
+		t.Errorf("checkpointing takes %d bytes, keeping all %d", saved, all)
 	}
 }
