@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"math"
 	"path/filepath"
 	"slices"
@@ -146,9 +147,9 @@ func readWeights(folder string, c *config.Config, rename map[string]string) (out
 		found[t.Name] = true
 		out = append(out, t)
 	}
-	for name, shape := range want {
+	for _, name := range slices.Sorted(maps.Keys(want)) {
 		if !found[name] {
-			return nil, nil, fault.New(fault.Mismatch, folder+": tensor "+name, "missing", text("the configuration needs it, of shape %v", shape), "config.json and weights must be of one model")
+			return nil, nil, fault.New(fault.Mismatch, folder+": tensor "+name, "missing", text("the configuration needs it, of shape %v", want[name]), "config.json and weights must be of one model")
 		}
 	}
 	slices.SortFunc(out, func(a, b safetensors.Tensor) int { return strings.Compare(a.Name, b.Name) })
