@@ -35,6 +35,7 @@ type Options struct {
 	Activations string // "int8" (default) or "f32": arithmetic with quantised weights
 	Numerics    string // "exact" (default): the same bits alone or in a batch, for any threads and chunking
 	Sequences   int    // sequences that must fit at full context; 0 = 1
+	Logits      bool // Model.Logits will be called: its rows count in the budget
 	Progress    func(done, total int)
 }
 
@@ -190,7 +191,7 @@ func (m *Model) engineOptions() (model.Options, error) {
 	if budget == 0 {
 		budget = MemoryLimit() / 10 * 9
 	}
-	scratch := model.ScratchBytes(m.m.Config, StepTokens) + HeapBytes
+	scratch := m.scratchBytes() + HeapBytes
 	trained := m.m.Config.MaxPosition
 	m.Context = o.Context
 	if m.Context == 0 {
@@ -224,6 +225,14 @@ func (m *Model) engineOptions() (model.Options, error) {
 	return opt, nil
 }
 
+func (m *Model) scratchBytes() int64 {
+	rows := model.LogitRows
+	if m.Options.Logits {
+		rows = logitStep
+	}
+	return model.ScratchBytes(m.m.Config, StepTokens, rows)
+}
+
 // WithCache makes a model that shares m's weights and has a cache of its own of other types, with room for one sequence of m's context: to compare them side by side. What it
 // takes counts against m's budget. The two take turns; close it before m.
 func (m *Model) WithCache(kv string) (*Model, error) {
@@ -236,7 +245,7 @@ func (m *Model) WithCache(kv string) (*Model, error) {
 	if c.Account, err = kvcache.Account(kvcache.Config{Layers: m.m.Layouts(), Spec: spec}); err != nil {
 		return nil, err
 	}
-	cache, scratch := c.Account.Arena(1, m.Context, StepTokens), model.ScratchBytes(m.m.Config, StepTokens)
+	cache, scratch := c.Account.Arena(1, m.Context, StepTokens), m.scratchBytes()
 	if cache+scratch > m.spare {
 		return nil, fault.New(fault.OverBudget, "memory", fmt.Sprintf("%s for one more cache (%s) of %d tokens, %s for scratch", Bytes(cache), kv, m.Context, Bytes(scratch)),
 			Bytes(m.spare)+" are left of the budget", "use a shorter --ctx, fewer --kv types, or more --memory")

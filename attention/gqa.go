@@ -115,7 +115,7 @@ func (a GQA) Bind(w Weights, p *tensor.Packer) (Cached, error) {
 		c.qNorm, c.kNorm = b.vector("q_norm", nq), b.vector("k_norm", nk)
 	}
 	if a.Sinks {
-		c.sinks = b.floats("sinks", a.Heads)
+		c.sinks = b.vector("sinks", a.Heads).Float32s()
 	}
 	return c, b.err
 }

@@ -203,7 +203,7 @@ func one(ctx context.Context, path, kv string, o *Options, r *Report, ref *refer
 func open(path, kv string, rows, sequences int, o *Options, r *Report) (*lowkey.Model, error) {
 	o.say("%s: loading", kv)
 	opt := o.Load
-	opt.KV, opt.Context, opt.Sequences, opt.PastTrained = kv, max(rows, 64), sequences, true
+	opt.KV, opt.Context, opt.Sequences, opt.PastTrained, opt.Logits = kv, max(rows, 64), sequences, true, o.Quality != nil
 	m, err := lowkey.Load(path, opt)
 	if err != nil {
 		return nil, err

@@ -51,7 +51,7 @@ func (n *counter) add(bytes int64, err error) {
 	}
 }
 
-// weight counts a matrix that is packed from the file.
+// weight counts a matrix that is packed from the file; bias likewise its bias, if it has one.
 func (n *counter) weight(name string, w tensor.Weight, ok bool, out, in int) {
 	if n.err != nil {
 		return
@@ -66,6 +66,12 @@ func (n *counter) weight(name string, w tensor.Weight, ok bool, out, in int) {
 // folded counts a matrix that is made at load, in f32.
 func (n *counter) folded(rows, cols int) {
 	n.add(kernel.PackedBytes(kernel.F32, rows, cols, n.packer.Arith))
+}
+
+func (n *counter) bias(get func(name string) (tensor.Weight, bool), name string) {
+	if w, ok := get(name + ".bias"); ok {
+		n.vector(w.Cols())
+	}
 }
 
 func (n *counter) vector(width int) { n.add(4*int64(width), nil) }
@@ -106,6 +112,7 @@ func (n *counter) layer(m *Model, i int) {
 	matrix := func(name string, out, in int) {
 		w, ok := lw.Get(name)
 		n.weight(name, w, ok, out, in)
+		n.bias(lw.Get, name)
 	}
 	n.attention(m.designs[i], func(name string, out, in int) { matrix("attn."+name, out, in) })
 	f := &c.Layers[i].MLP
@@ -141,6 +148,9 @@ func (n *counter) attention(d attention.Design, matrix func(name string, out, in
 			n.vector(a.KVHeads * a.HeadDim)
 		case a.QKNorm:
 			n.vector(2 * a.HeadDim)
+		}
+		if a.Sinks {
+			n.vector(a.Heads)
 		}
 	case attention.MLA:
 		if a.QRank > 0 {
@@ -185,12 +195,12 @@ func (n *counter) attention(d attention.Design, matrix func(name string, out, in
 	}
 }
 
-// logitRows bounds the sequences of one step whose last logits ScratchBytes counts.
-const logitRows = 16
+// LogitRows is for ScratchBytes: so many sequences in one step that want the logits of their last token.
+const LogitRows = 16
 
-// ScratchBytes bounds the working memory of steps of up to `tokens` tokens, of up to 16 sequences, that want each sequence's last logits (Feed.All wants more: a row of
-// vocabulary for every token). It counts the workspace's slabs with the ends they may leave unused, the int8 copy of inputs, and the attention scratch of each thread.
-func ScratchBytes(c *config.Config, tokens int) int64 {
+// ScratchBytes bounds the working memory of steps of up to `tokens` tokens that want logits of up to `rows` of them: one for each sequence, all with Feed.All. It counts
+// the workspace's slabs with the ends they may leave unused, the int8 copy of inputs, and the attention scratch of each thread.
+func ScratchBytes(c *config.Config, tokens, rows int) int64 {
 	t := int64(max(1, tokens))
 	var attend, widest, block int64 // floats: scratch of one thread; the widest input of a product, a token; the most that a layer's half holds, a token
 	for i := range c.Layers {
@@ -207,7 +217,7 @@ func ScratchBytes(c *config.Config, tokens int) int64 {
 		widest = max(widest, int64(c.Hidden), int64(f.Intermediate), in)
 		attend = max(attend, attendFloats(a, q, out))
 	}
-	logits := min(t, logitRows)
+	logits := min(t, int64(rows))
 	floats := t*int64(c.Hidden) + max(t*block, logits*(2*int64(c.Hidden)+int64(c.Vocab)))
 	floats += 64 * 16                // a buffer begins at a multiple of 16 floats
 	slabs := 2*floats + slabFloats   // a slab's unused end is shorter than the buffer that went elsewhere

@@ -88,7 +88,7 @@ func TestBytesBeforeLoading(t *testing.T) {
 					t.Errorf("options %d: the engine holds %d bytes of weights, %d were announced", i, got, want)
 				}
 				steps(t, e, lengths)
-				if got, most := e.ScratchBytes(), ScratchBytes(m.Config, 256); got > most {
+				if got, most := e.ScratchBytes(), ScratchBytes(m.Config, 256, LogitRows); got > most {
 					t.Errorf("options %d: the workspace holds %d bytes, at most %d were announced", i, got, most)
 				}
 				e.Close()
@@ -203,12 +203,53 @@ func TestBytesOfWideLayers(t *testing.T) {
 				t.Errorf("the engine holds %d bytes of weights, %d were announced", got, want)
 			}
 			steps(t, e, []int{1, 256, 1, 100, 31})
-			got, most := e.ScratchBytes(), ScratchBytes(m.Config, 256)
+			got, most := e.ScratchBytes(), ScratchBytes(m.Config, 256, LogitRows)
 			if got > most || got <= 4*slabFloats {
 				t.Errorf("the workspace holds %d bytes (more than one slab), at most %d were announced", got, most)
 			}
 			t.Logf("workspace %d bytes, announced %d", got, most)
+			seq := e.Store.NewSequence("")
+			defer seq.Close()
+			if _, err := e.Step([]Feed{{Sequence: seq, Tokens: make([]int32, 200), All: true}}); err != nil {
+				t.Fatal(err)
+			}
+			if got, most = e.ScratchBytes(), ScratchBytes(m.Config, 256, 200); got > most || got < 4*200*v {
+				t.Errorf("with all logits of 200 tokens the workspace holds %d bytes, at most %d were announced", got, most)
+			}
 		})
+	}
+}
+
+// Biases are counted, each 4 bytes a row.
+func TestBytesOfBiases(t *testing.T) {
+	config := `{"model_type":"lowkey","attention":"gqa","hidden_size":32,"intermediate_size":64,"num_hidden_layers":1,"vocab_size":48,"num_attention_heads":4,"num_key_value_heads":2,"head_dim":16}`
+	tensors := map[string][]int{"model.embed_tokens": {48, 32}, "model.norm": {32}, "lm_head": {48, 32}, "input_layernorm": {32}, "post_attention_layernorm": {32}, "mlp.gate_proj": {64, 32},
+		"mlp.up_proj": {64, 32}, "mlp.down_proj": {32, 64}, "self_attn.q_proj": {64, 32}, "self_attn.k_proj": {32, 32}, "self_attn.v_proj": {32, 32}, "self_attn.o_proj": {32, 64}}
+	bytes := func() int64 {
+		m := synthetic(t, config, tensors)
+		pool := kernel.NewPool(1)
+		defer pool.Close()
+		opt := Options{Pool: pool, MaxRows: 64, Budget: 1 << 20}
+		want, err := WeightBytes(m, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := NewEngine(m, opt, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer e.Close()
+		if got := e.WeightBytes(); got != want {
+			t.Errorf("the engine holds %d bytes of weights, %d were announced", got, want)
+		}
+		return want
+	}
+	without := bytes()
+	for name, rows := range map[string]int{"self_attn.q_proj": 64, "self_attn.v_proj": 32, "mlp.up_proj": 64, "mlp.down_proj": 32} {
+		tensors[name+".bias!"] = []int{rows}
+	}
+	if with := bytes(); with-without != 4*(64+32+64+32) {
+		t.Errorf("four biases take %d bytes", with-without)
 	}
 }
 

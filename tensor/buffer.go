@@ -85,7 +85,8 @@ func (v *Vector) Len() int {
 	return len(v.x)
 }
 
-func (v *Vector) floats() []float32 {
+// Float32s is what it holds, not to be changed; nil for nil.
+func (v *Vector) Float32s() []float32 {
 	if v == nil {
 		return nil
 	}
@@ -149,6 +150,7 @@ func (p *Packer) Linear(w Weight, bias *Weight) (*Linear, error) {
 			return nil, bias.Check(w.Rows())
 		}
 		l.bias = bias.Float32s()
+		p.bytes += int64(4 * len(l.bias))
 	}
 	return l, nil
 }

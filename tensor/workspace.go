@@ -236,7 +236,7 @@ func (w *Workspace) LayerNorm(x Buf, weight, bias *Vector, eps float64) Buf {
 func layerNorm(y, x Buf, weight, bias *Vector, eps float64, from, to int) {
 	n := x.Cols
 	for r := from; r < to; r++ {
-		kernel.LayerNorm(y.x[r*n:][:n], x.x[r*n:][:n], weight.floats(), bias.floats(), float32(eps))
+		kernel.LayerNorm(y.x[r*n:][:n], x.x[r*n:][:n], weight.Float32s(), bias.Float32s(), float32(eps))
 	}
 }
 

@@ -302,7 +302,7 @@ func (e *evaluation) load(kvs []string, context int) error {
 	if len(kvs) == 0 {
 		kvs = []string{"f16"}
 	}
-	o.Context, o.KV = context, kvs[0]
+	o.Context, o.KV, o.Logits = context, kvs[0], true
 	m, err := lowkey.Load(e.f.path, o)
 	if err != nil {
 		return err

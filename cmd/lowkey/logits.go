@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lowkeylm/lowkey"
 	"github.com/lowkeylm/lowkey/fault"
 	"github.com/lowkeylm/lowkey/format/safetensors"
 )
@@ -49,7 +50,12 @@ func (f *modelFlags) logits(ctx context.Context, idsPath, out string) error {
 	if f.ctx == 0 {
 		f.ctx = len(ids)
 	}
-	m, err := f.load()
+	o, err := f.options()
+	if err != nil {
+		return err
+	}
+	o.Logits = true
+	m, err := lowkey.Load(f.path, o)
 	if err != nil {
 		return err
 	}
