@@ -59,7 +59,8 @@ the vocabulary, and bits per byte, which does not.
 
 --kv sweeps cache types, side by side on the same tokens. Beside each stand the bytes a token takes in the cache and what it costs: the mean Kullback-Leibler divergence
 (nats) from the predictions of the model's own f32 cache, and how often both find the same token likeliest (top-1). The reference computes with f32 activations, so that the
-cost of int8 ones is counted in, unless --activations f32 leaves the cache's alone. With --against MODEL2 another model of the same vocabulary is the reference, in f32 too.
+cost of int8 ones is counted in, unless --activations f32 leaves the cache's alone. With --against MODEL2 another model of the same vocabulary is the reference, in f32 too, its
+weights as in its file.
 
 --passkey hides a five-digit number at several depths of a filler as long as each --ctx allows, and asks for it at the end; it is found if the model writes it greedily.
 --form go hides it among Go declarations, for models of code.
@@ -68,6 +69,7 @@ Text must be UTF-8. Ctrl-C stops and prints what was measured so far.`,
 		Example: `  lowkey eval -m model.gguf --text book.txt
   lowkey eval -m model.gguf --text book.txt --kv q8h,q4h --kv k=q8h,v=q4h --limit 2000
   lowkey eval -m small.gguf --text book.txt --against large.gguf --limit 2000
+  lowkey eval -m model.gguf --text book.txt --weights q4_0 --against model.gguf --limit 2000
   lowkey eval -m model.gguf --text book.txt --ctx 512,2048 --stride 256
   lowkey eval -m model.gguf --passkey --ctx 512,1024 --kv f16,q4h
   cat *.go | lowkey eval -m coder.gguf --text - --passkey --form go`,
@@ -321,6 +323,7 @@ func (e *evaluation) load(kvs []string, context int) error {
 	switch e.report.Reference = "the model's own run in f32 (activations and cache)"; {
 	case e.f.against != "":
 		e.report.Reference = filepath.Base(e.f.against) + " in f32 (activations and cache)"
+		o.Weights = "" // as in its file: --weights with --against the model itself measures quantised weights
 		e.reference, err = e.loadReference(e.f.against, o, m.Spare())
 	case e.report.Activations == "f32":
 		e.reference, err = m.WithCache("f32")
