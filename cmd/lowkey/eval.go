@@ -222,7 +222,7 @@ func (f *evalFlags) windows() ([]int, error) {
 			list[0] = min(list[0], n)
 		}
 	}
-	return list, nil
+	return slices.Compact(slices.Sorted(slices.Values(list))), nil
 }
 
 func parseDepths(text string) (list []float64, err error) {

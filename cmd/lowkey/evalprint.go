@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strconv"
 	"text/tabwriter"
 
 	"github.com/lowkeylm/lowkey"
@@ -33,7 +34,7 @@ func (r *evalReport) print(out io.Writer) error {
 			}
 			row(w, name, k.BytesPerToken, lowkey.Bytes(k.Held), fixed(k.Perplexity, 3), fixed(k.NLL, 5), fixed(k.BitsPerByte, 4))
 			if q := k.Quality; q != nil {
-				row(w, fixed(q.MeanKL, 5), fixed(q.Error, 5), fixed(q.Top1, 4))
+				row(w, small(q.MeanKL), small(q.Error), fixed(q.Top1, 4))
 			} else if r.Reference != "" {
 				row(w, "", "", "")
 			}
@@ -65,4 +66,12 @@ func (r *evalReport) print(out io.Writer) error {
 		fmt.Fprintln(w)
 	}
 	return w.Flush()
+}
+
+// small prints five decimals, and what would be lost in them as 1.2e-06.
+func small(v float64) string {
+	if v != 0 && v < 1e-4 {
+		return strconv.FormatFloat(v, 'e', 1, 64)
+	}
+	return fixed(v, 5)
 }
