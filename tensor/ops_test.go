@@ -13,9 +13,13 @@ import (
 func both(t *testing.T, f func(t *testing.T, o Ops, tol float64)) {
 	t.Run("f32", func(t *testing.T) { f(t, NewEager32(), 2e-6) })
 	t.Run("f64", func(t *testing.T) { f(t, NewEager64(), 1e-12) })
-	t.Run("tape of f32", func(t *testing.T) { f(t, NewTape32Plain(), 2e-6) })
-	t.Run("tape of f64", func(t *testing.T) { f(t, NewTape64(), 1e-12) })
-	t.Run("tape on kernels", func(t *testing.T) { f(t, NewTape(nil), 2e-6) })
+	plain, wide, fast := NewTape32Plain(), NewTape64(), NewTape(nil)
+	defer plain.Close()
+	defer wide.Close()
+	defer fast.Close()
+	t.Run("tape of f32", func(t *testing.T) { f(t, plain, 2e-6) })
+	t.Run("tape of f64", func(t *testing.T) { f(t, wide, 1e-12) })
+	t.Run("tape on kernels", func(t *testing.T) { f(t, fast, 2e-6) })
 }
 
 // near compares a tensor with the wanted shape and values; tol is relative to the largest wanted value, at least 1.

@@ -227,7 +227,7 @@ func TestGradients(t *testing.T) {
 
 // large is blocks of a model with all that is common, wide and long enough for several parts of work: T tokens in three documents.
 func large() opCase {
-	const tokens, d, ff, vocab = 700, 40, 72, 50
+	const tokens, d, ff, vocab = 450, 40, 72, 50
 	ids, targets := make([]int32, tokens), make([]int32, tokens)
 	pos := make([]int, tokens)
 	for i := range ids {
@@ -380,7 +380,7 @@ func TestParam(t *testing.T) {
 func TestMemory(t *testing.T) {
 	c := large()
 	peak := func(saving bool) int64 {
-		tape := NewTape32Plain()
+		tape := NewTape(nil)
 		defer tape.Close()
 		tape.SetCheckpointing(saving)
 		run(c, tape, c.data(), []float64{1})
