@@ -45,7 +45,7 @@ func (c *flashCase) make(rng *rand.Rand) {
 		return x
 	}
 	c.q, c.k, c.v, c.dout = fill(c.t*qs, 1.5), fill(c.t*ks, 1.5), fill(c.t*vs, 1), fill(c.t*os, 1)
-	c.out, c.lse = make([]float32, c.t*os), make([]float32, c.Heads*c.t)
+	c.out, c.lse = fill(c.t*os, 1), make([]float32, c.Heads*c.t)
 	c.dq, c.dk, c.dv = fill(c.t*qs, 1), fill(c.t*ks, 1), fill(c.t*vs, 1) // gradients are added to what is there
 	if c.sinks {
 		c.Sinks, c.SinksGrad = fill(c.Heads, 1), fill(c.Heads, 1)
@@ -61,7 +61,8 @@ func (c *flashCase) make(rng *rand.Rand) {
 
 // reference computes everything in float64, by the formulas.
 func (c *flashCase) reference() {
-	r := c.run(c.lse)
+	r := takeFlashJob(&c.Flash, nil, c.lse)
+	defer r.done()
 	wide := func(x []float32) []float64 {
 		y := make([]float64, len(x))
 		for i, v := range x {
@@ -152,6 +153,8 @@ var flashCases = []flashCase{
 	{t: 300, Flash: Flash{Heads: 2, KVHeads: 1, KeyDim: 16, ValueDim: 32, Window: 37}},
 	{documents: []int{200, 90}, Flash: Flash{Heads: 2, KVHeads: 2, KeyDim: 20, ValueDim: 12, Window: 64, Softcap: 3}, sinks: true, bias: true},
 	{documents: []int{90, 100}, Flash: Flash{Heads: 4, KVHeads: 2, KeyDim: 32, ValueDim: 32}, sinks: true, bias: true, biasPerQueryHead: true, spaced: true},
+	{documents: []int{700, 5, 513}, Flash: Flash{Heads: 4, KVHeads: 2, KeyDim: 8, ValueDim: 20}, bias: true},
+	{documents: []int{30, 1100}, Flash: Flash{Heads: 3, KVHeads: 1, KeyDim: 16, ValueDim: 16, Window: 300}, sinks: true},
 	{t: 150, Flash: Flash{Heads: 2, KVHeads: 1, KeyDim: 256, ValueDim: 200}, bias: true},
 }
 
@@ -187,7 +190,7 @@ func TestFlash(t *testing.T) {
 					pool = NewPool(threads)
 				}
 				old := [][]float32{c.out, c.lse, c.dq, c.dk, c.dv, c.SinksGrad, c.BiasGrad}
-				c.out, c.lse, c.dq, c.dk, c.dv, c.SinksGrad, c.BiasGrad = make([]float32, len(c.out)), make([]float32, len(c.lse)), copyOf(dq), copyOf(dk), copyOf(dv), copyOf(ds), copyOf(db)
+				c.out, c.lse, c.dq, c.dk, c.dv, c.SinksGrad, c.BiasGrad = copyOf(c.out), make([]float32, len(c.lse)), copyOf(dq), copyOf(dk), copyOf(dv), copyOf(ds), copyOf(db)
 				c.Forward(pool, c.out, c.lse, c.q, c.k, c.v)
 				c.Backward(pool, c.dq, c.dk, c.dv, c.dout, c.out, c.lse, c.q, c.k, c.v)
 				if pool != nil {

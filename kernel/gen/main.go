@@ -30,6 +30,7 @@ var families = []family{
 	{"mm", genMM},
 	{"matfloat", genMatFloat},
 	{"gemm", genGemm},
+	{"flash", genFlash},
 	{"peak", genPeak},
 	{"amx", genAMX},
 }
