@@ -152,6 +152,11 @@ func mulQ80x4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blo
 //go:noescape
 func mulQ80x8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
 
+// mulQ80x16AVX512 multiplies n tiles of 16 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+//
+//go:noescape
+func mulQ80x16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+
 // mulQ40x1AVX512 multiplies n tiles of 1 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
 //
 //go:noescape
@@ -171,6 +176,11 @@ func mulQ40x4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blo
 //
 //go:noescape
 func mulQ40x8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+
+// mulQ40x16AVX512 multiplies n tiles of 16 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+//
+//go:noescape
+func mulQ40x16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
 
 // mulQ41x1AVX512 multiplies n tiles of 1 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
 //
@@ -192,6 +202,11 @@ func mulQ41x4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blo
 //go:noescape
 func mulQ41x8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
 
+// mulQ41x16AVX512 multiplies n tiles of 16 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+//
+//go:noescape
+func mulQ41x16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+
 // mulQ50x1AVX512 multiplies n tiles of 1 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
 //
 //go:noescape
@@ -211,6 +226,11 @@ func mulQ50x4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blo
 //
 //go:noescape
 func mulQ50x8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+
+// mulQ50x16AVX512 multiplies n tiles of 16 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+//
+//go:noescape
+func mulQ50x16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
 
 // mulQ51x1AVX512 multiplies n tiles of 1 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
 //
@@ -232,6 +252,11 @@ func mulQ51x4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blo
 //go:noescape
 func mulQ51x8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
 
+// mulQ51x16AVX512 multiplies n tiles of 16 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+//
+//go:noescape
+func mulQ51x16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+
 // mulQ4Kx1AVX512 multiplies n tiles of 1 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
 //
 //go:noescape
@@ -252,6 +277,11 @@ func mulQ4Kx4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blo
 //go:noescape
 func mulQ4Kx8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
 
+// mulQ4Kx16AVX512 multiplies n tiles of 16 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+//
+//go:noescape
+func mulQ4Kx16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+
 // mulQ5Kx1AVX512 multiplies n tiles of 1 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
 //
 //go:noescape
@@ -271,6 +301,11 @@ func mulQ5Kx4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blo
 //
 //go:noescape
 func mulQ5Kx8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+
+// mulQ5Kx16AVX512 multiplies n tiles of 16 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+//
+//go:noescape
+func mulQ5Kx16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
 
 // mulQ6Kx1AVX512 multiplies n tiles of 1 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
 //

@@ -164,9 +164,9 @@ func (in *Input) run(pool *Pool) {
 		in.edge = append(in.edge, edgeTile{})
 	}
 	const cacheBytes, partsPerThread = 1 << 20, 8
-	in.chunk = max(4*rowTile, cacheBytes/(4*in.k)) &^ (rowTile - 1)
+	in.chunk = max(4*rowTile, cacheBytes/(4*in.k)) &^ (2*rowTile - 1) // some kernels take two tiles at once
 	for in.chunk > 2*rowTile && in.panels*((in.m+in.chunk-1)/in.chunk) < partsPerThread*threads {
-		in.chunk = in.chunk / 2 &^ (rowTile - 1)
+		in.chunk = in.chunk / 2 &^ (2*rowTile - 1)
 	}
 	chunks := (in.m + in.chunk - 1) / in.chunk
 	in.groups = min(in.panels, (partsPerThread*threads+chunks-1)/max(chunks, 1))

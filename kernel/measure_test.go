@@ -26,7 +26,7 @@ func TestMeasure(t *testing.T) {
 	want := map[string][3]string{ // 1 and 40 rows of q4_1 in int8, 14 rows of q8_0 in f32
 		"plain":  {"Q4_1 go", "Q4_1 go", "F32 go"},
 		"avx2":   {"Q4_1 avx2 int8 1x16", "Q4_1 avx2 int8 4x16", "F32 avx2 f32 5x16"},
-		"avx512": {"Q4_1 avx512 int8 1x16", "Q4_1 avx512 int8 8x16", "F32 avx512 f32 14x32"},
+		"avx512": {"Q4_1 avx512 int8 1x16", "Q4_1 avx512 int8 16x16", "F32 avx512 f32 14x32"},
 		"amx":    {"Q4_1 avx512 int8 1x16", "Q4_1 amx int8 16x16", "F32 avx512 f32 14x32"},
 	}[Level()]
 	got := [3]string{KernelName(Q4_1, ArithInt8, 1), KernelName(Q4_1, ArithInt8, 40), KernelName(Q8_0, ArithF32, 14)}

@@ -2,20 +2,23 @@ package kernel
 
 // The way from products to their assembly: mulFast walks tiles of rows and panels in the order that keeps most in cache, in calls short enough not to hold up the scheduler.
 
-import "unsafe"
+import (
+	"math/bits"
+	"unsafe"
+)
 
 // tileFunc multiplies n tiles of activations by panels; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
 type tileFunc func(y *float32, ldy int, act, panel *byte, blocks, blockStep, n, yStep, actStep, panelStep int)
 
 // The kernels of 1, 2, 4 .. rows.
 var int8TilesAVX512 = [...][]tileFunc{
-	Q8_0: {mulQ80x1AVX512, mulQ80x2AVX512, mulQ80x4AVX512, mulQ80x8AVX512},
-	Q4_0: {mulQ40x1AVX512, mulQ40x2AVX512, mulQ40x4AVX512, mulQ40x8AVX512},
-	Q4_1: {mulQ41x1AVX512, mulQ41x2AVX512, mulQ41x4AVX512, mulQ41x8AVX512},
-	Q5_0: {mulQ50x1AVX512, mulQ50x2AVX512, mulQ50x4AVX512, mulQ50x8AVX512},
-	Q5_1: {mulQ51x1AVX512, mulQ51x2AVX512, mulQ51x4AVX512, mulQ51x8AVX512},
-	Q4_K: {mulQ4Kx1AVX512, mulQ4Kx2AVX512, mulQ4Kx4AVX512, mulQ4Kx8AVX512},
-	Q5_K: {mulQ5Kx1AVX512, mulQ5Kx2AVX512, mulQ5Kx4AVX512, mulQ5Kx8AVX512},
+	Q8_0: {mulQ80x1AVX512, mulQ80x2AVX512, mulQ80x4AVX512, mulQ80x8AVX512, mulQ80x16AVX512},
+	Q4_0: {mulQ40x1AVX512, mulQ40x2AVX512, mulQ40x4AVX512, mulQ40x8AVX512, mulQ40x16AVX512},
+	Q4_1: {mulQ41x1AVX512, mulQ41x2AVX512, mulQ41x4AVX512, mulQ41x8AVX512, mulQ41x16AVX512},
+	Q5_0: {mulQ50x1AVX512, mulQ50x2AVX512, mulQ50x4AVX512, mulQ50x8AVX512, mulQ50x16AVX512},
+	Q5_1: {mulQ51x1AVX512, mulQ51x2AVX512, mulQ51x4AVX512, mulQ51x8AVX512, mulQ51x16AVX512},
+	Q4_K: {mulQ4Kx1AVX512, mulQ4Kx2AVX512, mulQ4Kx4AVX512, mulQ4Kx8AVX512, mulQ4Kx16AVX512},
+	Q5_K: {mulQ5Kx1AVX512, mulQ5Kx2AVX512, mulQ5Kx4AVX512, mulQ5Kx8AVX512, mulQ5Kx16AVX512},
 	Q6_K: {mulQ6Kx1AVX512, mulQ6Kx2AVX512, mulQ6Kx4AVX512, mulQ6Kx8AVX512},
 }
 
@@ -76,7 +79,11 @@ func (w *Matrix) mulInt8(kernels []tileFunc, y []float32, ldy int, in *Input, p,
 		first, rows := tileOf(in.m, row)
 		tiles := 1
 		if rows == rowTile && cols == PanelRows {
-			tiles = min((last-first)/rowTile, max(1, callBytes/w.panel))
+			whole := (last - first) / rowTile
+			if len(kernels) > 4 && whole >= 2 { // two tiles as one
+				rows, whole = 2*rowTile, whole/2
+			}
+			tiles = min(whole, max(1, callBytes/w.panel))
 		}
 		// A kernel takes as many of the tile's rows as it can.
 		i := min(log2(rows), len(kernels)-1)
@@ -103,12 +110,13 @@ func (w *Matrix) mulTile(f tileFunc, rows int, y []float32, ldy int, in *Input, 
 		out := y[row*ldy+p*PanelRows:][:(rows-1)*ldy+n*PanelRows]
 		f(&out[0], ldy, act, &w.data[p*w.panel], blocks, blockStep, n, 4*PanelRows, 0, w.panel)
 	default:
+		step := max(rows, tileRows)
 		for i := range n {
-			out := y[row*ldy+(p+i)*PanelRows:][:((tiles-1)*rowTile+rows-1)*ldy+PanelRows]
-			f(&out[0], ldy, act, &w.data[(p+i)*w.panel], blocks, blockStep, tiles, 4*rowTile*ldy, rowTile*blocks*actBytes, 0)
+			out := y[row*ldy+(p+i)*PanelRows:][:((tiles-1)*step+rows-1)*ldy+PanelRows]
+			f(&out[0], ldy, act, &w.data[(p+i)*w.panel], blocks, blockStep, tiles, 4*step*ldy, step*blocks*actBytes, 0)
 		}
 	}
 }
 
-// log2 of 1, 2, 4 or 8.
-func log2(n int) int { return n>>1 - n>>3 }
+// log2 of 1, 2, 4, 8 or 16.
+func log2(n int) int { return bits.TrailingZeros(uint(n)) }

@@ -3,7 +3,7 @@ package main
 // Family mm: products of int8 activations by quantised weights. This file: what both levels share, and the form with AVX-512 VNNI; mmavx2.go has the AVX2 form.
 //
 // The layout of panels is in kernel/matrix.go, of activations in kernel/matmul.go (actBlock), the order of sums in docs/design.md section 5. A tile of 1, 2, 4 or 8 rows
-// runs as many chains side by side and changes no bit.
+// runs as many chains side by side and changes no bit; one of 16 (two of 8 in memory) unpacks the codes of a block once for all and then takes rows by the handful.
 
 import (
 	"fmt"
@@ -111,6 +111,9 @@ func genMM(c *build.Context) {
 			for _, rows := range []int{1, 2, 4, 8} {
 				genInt8VNNI(v, f, rows)
 			}
+			if !f.halves {
+				genInt8VNNI16(v, f)
+			}
 		}
 	})
 }
@@ -154,6 +157,13 @@ func eachBlock(v isa, f weightFormat, act, panel reg.GPVirtual, head, body func(
 	})
 }
 
+// fetchAhead asks for the block 2 KiB ahead. With few rows memory is the limit, and with 16 it would wait for a third of the time without.
+func (v isa) fetchAhead(f weightFormat, panel reg.GPVirtual) {
+	for i := 0; i < f.block(); i += 64 {
+		v.PREFETCHT0(mem(panel, 2048+i))
+	}
+}
+
 // storeTile writes the accumulators to y and rows ld bytes apart.
 func storeTile(v isa, acc [][]reg.VecVirtual, y, ld reg.GPVirtual) {
 	p := v.GP64()
@@ -173,8 +183,8 @@ type codesVNNI struct {
 	v         isa
 	f         weightFormat
 	panel     reg.GPVirtual
-	low       reg.VecVirtual // 0x0f bytes
-	high      reg.VecVirtual // bytes of the high bits
+	low       op             // 0x0f bytes; a register, or memory where registers are few
+	high      op             // bytes of the high bits
 	raw       reg.VecVirtual // the vector that holds groups x and 4+x
 	rawVector int
 }
@@ -182,14 +192,21 @@ type codesVNNI struct {
 func newCodesVNNI(v isa, f weightFormat, panel reg.GPVirtual) *codesVNNI {
 	c := &codesVNNI{v: v, f: f, panel: panel, rawVector: -1}
 	if f.planes >= 0 {
-		c.low = v.r()
-		v.VPBROADCASTD(v.bitsMem(0x0f0f0f0f), c.low)
+		c.low = v.kBits(0x0f0f0f0f)
 	}
 	if f.planes > 0 {
-		c.high = v.r()
-		v.VPBROADCASTD(v.bitsMem(f.highBits()), c.high)
+		c.high = v.kBits(f.highBits())
 	}
 	return c
+}
+
+// nibbles is x &= 0x0f bytes.
+func (c *codesVNNI) nibbles(from, x reg.VecVirtual) {
+	if _, m := c.low.(operand.Mem); m {
+		c.v.VPANDD_BCST(c.low, from, x)
+	} else {
+		c.v.VPANDD(c.low, from, x)
+	}
 }
 
 // group returns the codes of group g.
@@ -205,10 +222,10 @@ func (c *codesVNNI) group(g int) reg.VecVirtual {
 		v.VMOVDQU32(mem(c.panel, 64*(g%4)), c.raw)
 	}
 	if g < 4 {
-		v.VPANDD(c.low, c.raw, x)
+		c.nibbles(c.raw, x)
 	} else {
 		v.VPSRLD(operand.U8(4), c.raw, x)
-		v.VPANDD(c.low, x, x)
+		c.nibbles(x, x)
 	}
 	if c.f.planes > 0 {
 		at, left := c.f.highAt(g)
@@ -221,7 +238,12 @@ func (c *codesVNNI) group(g int) reg.VecVirtual {
 		default:
 			v.VMOVDQU32(m, h)
 		}
-		v.VPTERNLOGD(operand.U8(0xf8), c.high, h, x) // x |= h & high
+		const orAnd = 0xf8 // x |= h & high
+		if _, m := c.high.(operand.Mem); m {
+			v.VPTERNLOGD_BCST(operand.U8(orAnd), c.high, h, x)
+		} else {
+			v.VPTERNLOGD(operand.U8(orAnd), c.high, h, x)
+		}
 	}
 	return x
 }
@@ -271,11 +293,7 @@ func genInt8VNNI(v isa, f weightFormat, rows int) {
 			}
 		}, func() {
 			codes.rawVector = -1
-			if rows == 1 { // memory is the limit: help the formats with long blocks to keep it busy
-				for i := 0; i < f.block(); i += 64 {
-					v.PREFETCHT0(mem(panel, 2048+i))
-				}
-			}
+			v.fetchAhead(f, panel)
 			var product []reg.VecVirtual // float32(i) of each row
 			if f.halves {
 				ints := fresh()
@@ -355,6 +373,108 @@ func genInt8VNNI(v isa, f weightFormat, rows int) {
 			for i := range acc {
 				v.VFMADD231PS_BCST(at(i, mmActMin), least, acc[i][0])
 			}
+		})
+		storeTile(v, acc, y, ld)
+	})
+}
+
+// genInt8VNNI16: two tiles of 8 rows. Ports limit these kernels: a row costs 8 dot products and 4 operations of floats a block, unpacking as much as a row more, or less.
+func genInt8VNNI16(v isa, f weightFormat) {
+	const rows = 16
+	int8Frame(v, f, rows, func(y, ld, act, panel reg.GPVirtual) {
+		upper := v.GP64() // the second tile
+		v.MOVQ(v.ptr("blocks"), upper)
+		v.IMULQ(v.ptr("blockStep"), upper)
+		v.ADDQ(act, upper)
+		at := func(row, disp int) operand.Mem {
+			if row < 8 {
+				return mem(act, row*mmActSize+disp)
+			}
+			return mem(upper, (row-8)*mmActSize+disp)
+		}
+		codes := &codesVNNI{v: v, f: f, panel: panel, low: v.bitsMem(0x0f0f0f0f), high: v.bitsMem(f.highBits())}
+		var super operand.Mem // d and minus dmin
+		if f.super {
+			super = v.AllocLocal(128)
+		}
+		acc := v.accs(rows, 1)
+		for i := range acc {
+			v.clear(acc[i][0])
+		}
+		eachBlock(v, f, act, panel, func() {
+			x := v.r()
+			v.VCVTPH2PS(mem(panel, 0), x)
+			v.VMOVUPS(x, super)
+			if f.min {
+				v.VCVTPH2PS(mem(panel, 32), x)
+				v.VXORPS_BCST(v.bitsMem(1<<31), x, x)
+				v.VMOVUPS(x, super.Offset(64))
+			}
+		}, func() {
+			v.fetchAhead(f, panel)
+			order := []int{0, 4, 1, 5, 2, 6, 3, 7}
+			if f.planes < 0 {
+				order = []int{0, 1, 2, 3, 4, 5, 6, 7}
+			}
+			var code [8]reg.VecVirtual
+			codes.rawVector = -1
+			for _, g := range order {
+				code[g] = codes.group(g)
+			}
+			small := func(disp int) reg.VecVirtual { // 16 bytes as floats
+				x := v.r()
+				v.VPMOVZXBD(mem(panel, disp), x)
+				v.VCVTDQ2PS(x, x)
+				return x
+			}
+			scale := v.r()
+			var blockScale reg.VecVirtual
+			if f.super {
+				v.VMOVUPS(super, scale)
+				blockScale = small(f.codes())
+			} else {
+				v.VCVTPH2PS(mem(panel, f.codes()), scale)
+			}
+			const handful = 4
+			for first := 0; first < rows; first += handful {
+				var product [handful]reg.VecVirtual // float32(i) of each row
+				for i := range product {
+					product[i] = v.r()
+					if f.zero >= 0 {
+						v.VPSLLD_BCST(operand.U8(uint8(f.zero)), at(first+i, mmActSum), product[i])
+					} else {
+						v.clear(product[i])
+					}
+				}
+				for _, g := range order {
+					for i := range product {
+						v.VPDPBUSD_BCST(at(first+i, 4*g), code[g], product[i])
+					}
+				}
+				for i := range product {
+					v.VCVTDQ2PS(product[i], product[i])
+					if f.super {
+						v.VMULPS(blockScale, product[i], product[i]) // exact: below 2^24
+					}
+					t := v.r()
+					v.VMULPS_BCST(at(first+i, mmActScale), scale, t)
+					v.VFMADD231PS(t, product[i], acc[first+i][0])
+				}
+			}
+			if f.min {
+				var least reg.VecVirtual
+				if f.super {
+					least = small(f.codes() + 16)
+					v.VMULPS(super.Offset(64), least, least)
+				} else {
+					least = v.r()
+					v.VCVTPH2PS(mem(panel, f.codes()+32), least)
+				}
+				for i := range acc {
+					v.VFMADD231PS_BCST(at(i, mmActMin), least, acc[i][0])
+				}
+			}
+			v.step("blockStep", upper)
 		})
 		storeTile(v, acc, y, ld)
 	})
