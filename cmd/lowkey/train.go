@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/pprof"
 	"strconv"
 	"strings"
 	"time"
@@ -165,6 +166,7 @@ type trainFlags struct {
 	shapeFlags
 	recipeFlags
 	out, resume, start, prompt, save string
+	profile                          string
 	json                             bool
 }
 
@@ -196,6 +198,7 @@ Sizes that are not given are chosen so that the parameters are those of MHA at t
 	p.StringVar(&f.prompt, "sample", "", "complete this text at every look at the validation side (default: the start of a validation document)")
 	p.StringVar(&f.save, "save", "f32", "type of the weights in model/: f32, bf16, q8_0")
 	p.BoolVar(&f.json, "json", false, "print each step as a line of JSON")
+	p.StringVar(&f.profile, "cpuprofile", "", "write a CPU profile to this file")
 	return c
 }
 
@@ -300,6 +303,17 @@ func (f *trainFlags) train(ctx context.Context, s *train.Settings, set *data.Set
 		fmt.Fprintf(os.Stderr, "going on after step %d of %d\n", from, steps)
 	}
 	show := newProgress(from, steps, f.json)
+	if f.profile != "" {
+		w, err := os.Create(f.profile)
+		if err != nil {
+			return fault.New(fault.BadInput, "--cpuprofile "+f.profile, "cannot be made", "", "").Because(err)
+		}
+		defer w.Close()
+		if err := pprof.StartCPUProfile(w); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
 	err = t.Run(ctx, f.every, f.valid, func(st *train.Step) error {
 		show.step(st, time.Since(began)/time.Duration(st.Step-from)*time.Duration(steps-st.Step))
 		if st.Valid == nil || f.json {
