@@ -155,7 +155,11 @@ func (t *Trainer) Run(ctx context.Context, every, validate int, report func(*Ste
 			return err
 		}
 		if last := t.step == t.Settings.Schedule.Steps; last || validate > 0 && t.step%validate == 0 {
-			if s.Valid, err = t.Validate(ctx); err != nil && !errors.Is(err, context.Canceled) {
+			most := lookTokens
+			if last {
+				most = lastTokens
+			}
+			if s.Valid, err = t.Validate(ctx, most); err != nil && !errors.Is(err, context.Canceled) {
 				return err
 			}
 		}
@@ -214,16 +218,19 @@ func (t *Trainer) loss(b *data.Batch) tensor.Tensor {
 	return t.tape.CrossEntropy(t.Model.ForwardAt(t.tape, b.IDs, b.Pos, nil), b.Targets, data.Ignore, false)
 }
 
-// validRows bounds what a look at the validation side costs.
-const validTokens = 1 << 17
+// What a look at the validation side costs: little on the way, more at the end, where the number counts.
+const (
+	lookTokens = 1 << 15
+	lastTokens = 1 << 18
+)
 
-// Validate measures the loss on fixed windows of the validation side.
-func (t *Trainer) Validate(ctx context.Context) (*Valid, error) {
+// Validate measures the loss on the first windows of the validation side, so many tokens of them.
+func (t *Trainer) Validate(ctx context.Context, most int) (*Valid, error) {
 	s := t.Settings
 	var nats float64
 	var tokens int
 	var size int64
-	for b, err := range t.Data.Valid.Windows(s.Batch, s.Seq, validTokens) {
+	for b, err := range t.Data.Valid.Windows(s.Batch, s.Seq, most) {
 		if err == nil {
 			err = ctx.Err()
 		}
