@@ -17,7 +17,7 @@ import (
 	"github.com/lowkeylm/lowkey/train/optim"
 )
 
-func text(t *testing.T) string {
+func sources(t *testing.T) string {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	dir := t.TempDir()
 	for i := range 30 {
@@ -39,7 +39,7 @@ func tinyPlan(source string) *Plan {
 
 // A queue that is stopped in the middle of a row and opened again gives the same results as one that ran through.
 func TestQueue(t *testing.T) {
-	source := text(t)
+	source := sources(t)
 	var reports [2]*Summary
 	for i := range reports {
 		dir := filepath.Join(t.TempDir(), "queue")

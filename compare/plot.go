@@ -5,14 +5,19 @@ package compare
 import (
 	"bytes"
 	"image/color"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 	_ "gonum.org/v1/plot/vg/vgsvg"
+
+	"github.com/lowkeylm/lowkey/plan"
 )
 
 // colours that colour-blind readers can tell apart (Okabe and Ito).
@@ -21,6 +26,12 @@ var colours = []color.RGBA{{0, 0, 0, 255}, {0, 114, 178, 255}, {213, 94, 0, 255}
 func newPlot(x, y string) *plot.Plot {
 	p := plot.New()
 	p.X.Label.Text, p.Y.Label.Text = x, y
+	for _, style := range []*text.Style{&p.X.Label.TextStyle, &p.Y.Label.TextStyle, &p.X.Tick.Label, &p.Y.Tick.Label, &p.Legend.TextStyle} {
+		style.Font.Variant = "Sans"
+		style.Font.Size = vg.Points(10)
+	}
+	p.X.Tick.Marker, p.Y.Tick.Marker = precise{}, precise{}
+	p.Legend.Padding = vg.Points(2)
 	grid := plotter.NewGrid()
 	grid.Vertical.Color, grid.Horizontal.Color = color.Gray{225}, color.Gray{225}
 	p.Add(grid)
@@ -30,7 +41,7 @@ func newPlot(x, y string) *plot.Plot {
 // lossAgainstBytes is the picture the whole field argues about: down and to the left is better.
 func (s *Summary) lossAgainstBytes() (string, error) {
 	p := newPlot("KV bytes per token (f16, log scale)", "validation loss (nats per token)")
-	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
+	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, doublings{}
 	var front plotter.XYs
 	for i, l := range s.Lines {
 		at := plotter.XY{X: float64(l.BytesPerToken), Y: l.Loss}
@@ -55,6 +66,7 @@ func (s *Summary) lossAgainstBytes() (string, error) {
 		if err != nil {
 			return "", err
 		}
+		label.TextStyle[0].Font.Variant = "Sans"
 		label.Offset = vg.Point{X: vg.Points(6), Y: vg.Points(4)}
 		p.Add(label)
 	}
@@ -76,6 +88,39 @@ func (s *Summary) lossAgainstBytes() (string, error) {
 	}
 	widen(p)
 	return svg(p)
+}
+
+// precise labels ticks with as many digits as tell them apart.
+type precise struct{}
+
+func (precise) Ticks(low, high float64) []plot.Tick {
+	ticks := plot.DefaultTicks{}.Ticks(low, high)
+	step, last := high-low, math.NaN()
+	for _, t := range ticks {
+		if !t.IsMinor() {
+			if !math.IsNaN(last) {
+				step = min(step, t.Value-last)
+			}
+			last = t.Value
+		}
+	}
+	digits := max(0, int(math.Ceil(-math.Log10(step)-1e-9)))
+	for i := range ticks {
+		if !ticks[i].IsMinor() {
+			ticks[i].Label = strconv.FormatFloat(ticks[i].Value, 'f', digits, 64)
+		}
+	}
+	return ticks
+}
+
+// doublings puts a labelled tick at every power of two: caches are compared by factors.
+type doublings struct{}
+
+func (doublings) Ticks(low, high float64) (ticks []plot.Tick) {
+	for v := math.Exp2(math.Ceil(math.Log2(low))); v <= high; v *= 2 {
+		ticks = append(ticks, plot.Tick{Value: v, Label: plan.Number(int64(v))})
+	}
+	return ticks
 }
 
 // widen leaves room for labels, and makes axes of single points.
@@ -119,7 +164,7 @@ func (s *Summary) curves() (string, error) {
 
 // svg draws, and leaves only the element that a page can hold.
 func svg(p *plot.Plot) (string, error) {
-	w, err := p.WriterTo(vg.Points(560), vg.Points(360), "svg")
+	w, err := p.WriterTo(vg.Points(430), vg.Points(320), "svg")
 	if err != nil {
 		return "", err
 	}
@@ -127,9 +172,6 @@ func svg(p *plot.Plot) (string, error) {
 	if _, err := w.WriteTo(&b); err != nil {
 		return "", err
 	}
-	text := b.String()
-	if at := strings.Index(text, "<svg"); at > 0 {
-		text = text[at:]
-	}
-	return text, nil
+	page := b.String()
+	return page[max(0, strings.Index(page, "<svg")):], nil
 }
