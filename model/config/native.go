@@ -17,7 +17,7 @@ package config
 //
 // Tensors are named as Llama's and DeepSeek's: model.layers.N.self_attn. q_proj k_proj v_proj o_proj q_norm k_norm; q_a_proj q_a_layernorm q_b_proj kv_a_proj_with_mqa
 // kv_a_layernorm kv_b_proj. MFA has q_a_proj [q_rank, hidden], q_a_layernorm, q_b_proj [heads*head_dim, q_rank], k_proj and v_proj [head_dim, hidden]. MFA-KR has no
-// v_proj but n [head_dim, head_dim] and alpha [head_dim]: the value is k + alpha * (n k), from the key before RoPE, which is what its cache holds.
+// v_proj but n.weight [head_dim, head_dim] and alpha.weight [head_dim] (read without .weight too): the value is k + alpha * (n k), from the key before RoPE, which is what its cache holds.
 // TPA has a_q_proj [heads*q_rank, hidden] (head after head), b_q_proj [q_rank*head_dim, hidden], or q_proj where q_rank is 0; a_k_proj, b_k_proj, a_v_proj, b_v_proj alike; o_proj.
 func (p *parser) lowkey() {
 	p.decoder(false)
