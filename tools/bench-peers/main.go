@@ -1,6 +1,6 @@
 // Command bench-peers runs lowkey and the C++ engines people use today in turn on one machine, and prints both engines' own lines, medians and ratios.
 //
-//	go run ./tools/bench-peers -m MODEL.gguf --llama DIR [--ik DIR] [-o RESULT.md] [--rows decode-0,prefill-512]
+//	go run ./tools/bench-peers -m MODEL.gguf --llama DIR [--ik DIR] [-o RESULT.md] [--rows decode-0,prefill-512] [--quiet 1h]
 //
 // DIR holds llama-bench and llama-batched-bench: of llama.cpp, and of its fork ik_llama.cpp. Nothing else should run meanwhile: a busy neighbour stalls every engine's
 // threads, and not alike. The tool builds lowkey once, reads the model once into the file cache, and then takes row after row; in a row the engines take turns, so that what
@@ -20,6 +20,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 )
 
 func main() {
@@ -40,6 +41,7 @@ func run(ctx context.Context, args []string) error {
 	f.StringVar(&s.lowkey, "lowkey", "", "a built lowkey (default: built from this module)")
 	f.IntVar(&s.threads, "t", runtime.NumCPU(), "threads of every engine")
 	f.BoolVar(&s.slowQ4, "slow-q4", false, "run the peers with a q4_0 cache too: filling it takes them minutes a run")
+	quietFor := f.Duration("quiet", 0, "for so long, wait before each run until nothing else runs, and repeat runs that were disturbed")
 	n := f.Int("n", 5, "alternations")
 	names := f.String("rows", "", "rows to run, with commas (default: all); \"list\" prints them")
 	out := f.String("o", "", "also write the result, with raw lines, to this file (Markdown), after every row")
@@ -96,6 +98,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	r := &result{about: describe(s, *n)}
 	fmt.Print(r.about)
+	s.quietUntil = time.Now().Add(*quietFor)
 	for _, w := range rows {
 		measured := measure(ctx, w, s, *n, os.Stdout)
 		if ctx.Err() != nil {

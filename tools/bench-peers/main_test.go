@@ -66,10 +66,13 @@ func TestRows(t *testing.T) {
 	}
 	text := r.markdown()
 	for _, want := range []string{"**2.00** to llama.cpp", "**0.55** to llama.cpp", "| decode at 8192, q4_0 | - | - | - | 157.3 (157.3 to 157.3) | - | >= 6 | 12 |", "-gp 4096,32", "-d 8192",
-		"    lowkey row tok/s=157.30\n", "--kv q8 --pp \"\" --depths 4096"} {
+		"    lowkey row tok/s=157.30", "--kv q8 --pp \"\" --depths 4096"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is missing; the table is\n%s", want, r.table())
 		}
+	}
+	if _, known := busy(); known && !strings.Contains(text, "tok/s=157.30 (others: ") {
+		t.Error("no line tells what else ran")
 	}
 	if strings.Contains(text, dir) {
 		t.Error("a folder of this machine is in the report")

@@ -39,7 +39,7 @@ func measure(ctx context.Context, r row, s *setting, n int, log io.Writer) measu
 	for i := range n {
 		for j := range m.series {
 			one := &m.series[(j+i)%len(m.series)] // who begins changes
-			value, line, err := once(ctx, one.contender, s.dir, r.seconds)
+			value, line, err := onceQuiet(ctx, one.contender, s, r.seconds)
 			if ctx.Err() != nil {
 				return m
 			}
@@ -55,28 +55,28 @@ func measure(ctx context.Context, r row, s *setting, n int, log io.Writer) measu
 	return m
 }
 
-// once runs a contender, in a folder of its own: some leave a log behind.
-func once(ctx context.Context, c contender, dir string, timed bool) (value float64, line string, err error) {
+// once runs a contender, in a folder of its own: some leave a log behind. own is the processor time it took.
+func once(ctx context.Context, c contender, dir string, timed bool) (value float64, line string, own time.Duration, err error) {
 	cmd := exec.CommandContext(ctx, c.args[0], c.args[1:]...)
 	cmd.Dir = dir
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	start := time.Now()
 	err = cmd.Run()
-	took := time.Since(start).Seconds()
+	took, own := time.Since(start).Seconds(), used(cmd)
 	if err != nil {
 		last := strings.Split(strings.TrimSpace(errs.String()), "\n")
-		return 0, "", fmt.Errorf("%w: %s", err, strings.Join(last[max(0, len(last)-2):], " / "))
+		return 0, "", own, fmt.Errorf("%w: %s", err, strings.Join(last[max(0, len(last)-2):], " / "))
 	}
 	if timed {
-		return took, fmt.Sprintf("%.3f s in all", took), nil
+		return took, fmt.Sprintf("%.3f s in all", took), own, nil
 	}
 	if value, line, err = rate(out.String(), c.column); err != nil && c.column != "" { // ik_llama.cpp's batched bench prints its table to standard error
 		if v, l, e := rate(errs.String(), c.column); e == nil {
-			return v, l, nil
+			return v, l, own, nil
 		}
 	}
-	return value, line, err
+	return value, line, own, err
 }
 
 // command is the command line without folders.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // setting is what holds for all rows.
@@ -15,6 +16,7 @@ type setting struct {
 	dir                      string // to run in
 	threads                  int
 	slowQ4                   bool
+	quietUntil               time.Time // until then runs wait for a still machine
 }
 
 // row is one line of the table. Bars and aims are ratios of lowkey to the best peer: at least so much, or at most where less is better.
