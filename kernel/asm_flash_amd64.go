@@ -4,30 +4,30 @@
 
 package kernel
 
-// flashRowAVX2: newTop = max(top, scale x[i]), x[i] = e^(scale x[i] - newTop), and their sum. n is a multiple of 16, x is not all -Inf or top is not.
+// flashRowAVX2: newTop = max(top, scale x[i]), x[i] = e^(scale x[i] - newTop), and their sum, over [from, to), of which not all and top are -Inf.
 //
 //go:noescape
-func flashRowAVX2(x *float32, n int, scale float32, top float32) (newTop float32, sum float32)
+func flashRowAVX2(x *float32, total int, from int, to int, scale float32, top float32) (newTop float32, sum float32)
 
-// flashGradAVX2: p[i] = e^(scale p[i] - lse), dp[i] = p[i] (dp[i] - delta) times. n is a multiple of 16.
+// flashGradAVX2: p[i] = e^(scale p[i] - lse), dp[i] = p[i] (dp[i] - delta) times, over [from, to).
 //
 //go:noescape
-func flashGradAVX2(p *float32, dp *float32, n int, scale float32, lse float32, delta float32, times float32)
+func flashGradAVX2(p *float32, dp *float32, total int, from int, to int, scale float32, lse float32, delta float32, times float32)
 
 // flashDotAVX2 is the sum of x[i] y[i], i < n.
 //
 //go:noescape
 func flashDotAVX2(x *float32, y *float32, n int) float32
 
-// flashRowAVX512: newTop = max(top, scale x[i]), x[i] = e^(scale x[i] - newTop), and their sum. n is a multiple of 16, x is not all -Inf or top is not.
+// flashRowAVX512: newTop = max(top, scale x[i]), x[i] = e^(scale x[i] - newTop), and their sum, over [from, to), of which not all and top are -Inf.
 //
 //go:noescape
-func flashRowAVX512(x *float32, n int, scale float32, top float32) (newTop float32, sum float32)
+func flashRowAVX512(x *float32, total int, from int, to int, scale float32, top float32) (newTop float32, sum float32)
 
-// flashGradAVX512: p[i] = e^(scale p[i] - lse), dp[i] = p[i] (dp[i] - delta) times. n is a multiple of 16.
+// flashGradAVX512: p[i] = e^(scale p[i] - lse), dp[i] = p[i] (dp[i] - delta) times, over [from, to).
 //
 //go:noescape
-func flashGradAVX512(p *float32, dp *float32, n int, scale float32, lse float32, delta float32, times float32)
+func flashGradAVX512(p *float32, dp *float32, total int, from int, to int, scale float32, lse float32, delta float32, times float32)
 
 // flashDotAVX512 is the sum of x[i] y[i], i < n.
 //

@@ -4,41 +4,116 @@
 
 #include "textflag.h"
 
-// func flashRowAVX2(x *float32, n int, scale float32, top float32) (newTop float32, sum float32)
+// func flashRowAVX2(x *float32, total int, from int, to int, scale float32, top float32) (newTop float32, sum float32)
 // Requires: AVX, AVX2, FMA3, SSE
-TEXT ·flashRowAVX2(SB), NOSPLIT, $0-32
+TEXT ·flashRowAVX2(SB), NOSPLIT, $0-48
 	MOVQ         x+0(FP), AX
-	MOVQ         n+8(FP), CX
-	VBROADCASTSS scale+16(FP), Y0
+	VBROADCASTSS scale+32(FP), Y0
+	MOVQ         from+16(FP), CX
+	MOVQ         to+24(FP), DX
+	VBROADCASTSS kff800000<>+0(SB), Y1
+	MOVQ         CX, BX
+	ANDQ         $+15, BX
+	JEQ          whole1
+	MOVQ         CX, SI
+	SUBQ         BX, SI
+	LEAQ         (AX)(SI*4), SI
+	VMOVUPS      flashIota<>+0(SB), Y2
+	VMOVD        BX, X3
+	VPBROADCASTD X3, Y3
+	VPCMPGTD     Y2, Y3, Y2
+	VMASKMOVPS   Y1, Y2, (SI)
+	VMOVUPS      flashIota<>+32(SB), Y2
+	VMOVD        BX, X3
+	VPBROADCASTD X3, Y3
+	VPCMPGTD     Y2, Y3, Y2
+	VMASKMOVPS   Y1, Y2, 32(SI)
+
+whole1:
+	MOVQ         DX, BX
+	ANDQ         $+15, BX
+	JEQ          whole2
+	MOVQ         DX, SI
+	SUBQ         BX, SI
+	LEAQ         (AX)(SI*4), SI
+	DECQ         BX
+	VMOVUPS      flashIota<>+0(SB), Y2
+	VMOVD        BX, X3
+	VPBROADCASTD X3, Y3
+	VPCMPGTD     Y3, Y2, Y2
+	VMASKMOVPS   Y1, Y2, (SI)
+	VMOVUPS      flashIota<>+32(SB), Y2
+	VMOVD        BX, X3
+	VPBROADCASTD X3, Y3
+	VPCMPGTD     Y3, Y2, Y2
+	VMASKMOVPS   Y1, Y2, 32(SI)
+
+whole2:
+	ANDQ   $-16, CX
+	ADDQ   $+15, DX
+	ANDQ   $-16, DX
+	VXORPS Y1, Y1, Y1
+	MOVQ   AX, BX
+	MOVQ   CX, SI
+	CMPQ   SI, $+16
+	JLT    done4
+
+loop3:
+	VMOVUPS Y1, (BX)
+	VMOVUPS Y1, 32(BX)
+	ADDQ    $+64, BX
+	SUBQ    $+16, SI
+	CMPQ    SI, $+16
+	JGE     loop3
+
+done4:
+	LEAQ (AX)(DX*4), BX
+	MOVQ total+8(FP), SI
+	SUBQ DX, SI
+	CMPQ SI, $+16
+	JLT  done6
+
+loop5:
+	VMOVUPS Y1, (BX)
+	VMOVUPS Y1, 32(BX)
+	ADDQ    $+64, BX
+	SUBQ    $+16, SI
+	CMPQ    SI, $+16
+	JGE     loop5
+
+done6:
+	LEAQ         (AX)(CX*4), BX
+	MOVQ         DX, SI
+	SUBQ         CX, SI
 	VBROADCASTSS kff800000<>+0(SB), Y1
 	VBROADCASTSS kff800000<>+0(SB), Y2
 	VBROADCASTSS kff800000<>+0(SB), Y3
 	VBROADCASTSS kff800000<>+0(SB), Y4
-	CMPQ         CX, $+32
-	JLT          done2
+	CMPQ         SI, $+32
+	JLT          done8
 
-loop1:
-	VMAXPS (AX), Y1, Y1
-	VMAXPS 32(AX), Y2, Y2
-	VMAXPS 64(AX), Y3, Y3
-	VMAXPS 96(AX), Y4, Y4
-	ADDQ   $+128, AX
-	SUBQ   $+32, CX
-	CMPQ   CX, $+32
-	JGE    loop1
+loop7:
+	VMAXPS (BX), Y1, Y1
+	VMAXPS 32(BX), Y2, Y2
+	VMAXPS 64(BX), Y3, Y3
+	VMAXPS 96(BX), Y4, Y4
+	ADDQ   $+128, BX
+	SUBQ   $+32, SI
+	CMPQ   SI, $+32
+	JGE    loop7
 
-done2:
-	CMPQ CX, $+8
-	JLT  done4
+done8:
+	CMPQ SI, $+8
+	JLT  done10
 
-loop3:
-	VMAXPS (AX), Y1, Y1
-	ADDQ   $+32, AX
-	SUBQ   $+8, CX
-	CMPQ   CX, $+8
-	JGE    loop3
+loop9:
+	VMAXPS (BX), Y1, Y1
+	ADDQ   $+32, BX
+	SUBQ   $+8, SI
+	CMPQ   SI, $+8
+	JGE    loop9
 
-done4:
+done10:
 	VMAXPS       Y2, Y1, Y1
 	VMAXPS       Y4, Y3, Y3
 	VMAXPS       Y3, Y1, Y1
@@ -49,18 +124,19 @@ done4:
 	VPERMILPS    $0xb1, X1, X2
 	VMAXPS       X2, X1, X1
 	VMULSS       X0, X1, X1
-	VMAXSS       top+20(FP), X1, X1
-	MOVSS        X1, newTop+24(FP)
+	VMAXSS       top+36(FP), X1, X1
+	MOVSS        X1, newTop+40(FP)
 	VBROADCASTSS X1, Y1
-	MOVQ         x+0(FP), AX
-	MOVQ         n+8(FP), CX
+	LEAQ         (AX)(CX*4), BX
+	MOVQ         DX, SI
+	SUBQ         CX, SI
 	VXORPS       Y2, Y2, Y2
 	VXORPS       Y3, Y3, Y3
-	CMPQ         CX, $+8
-	JLT          done6
+	CMPQ         SI, $+8
+	JLT          done12
 
-loop5:
-	VMOVUPS      (AX), Y4
+loop11:
+	VMOVUPS      (BX), Y4
 	VFMSUB213PS  Y1, Y0, Y4
 	VMOVUPS      k42b20000<>+0(SB), Y6
 	VMOVUPS      k3ab511a9<>+0(SB), Y7
@@ -83,14 +159,14 @@ loop5:
 	VADDPS       Y8, Y8, Y8
 	VMULPS       Y5, Y8, Y8
 	VANDPS       Y4, Y8, Y8
-	VMOVUPS      Y8, (AX)
+	VMOVUPS      Y8, (BX)
 	VADDPS       Y8, Y2, Y2
-	ADDQ         $+32, AX
-	SUBQ         $+8, CX
-	CMPQ         CX, $+8
-	JGE          loop5
+	ADDQ         $+32, BX
+	SUBQ         $+8, SI
+	CMPQ         SI, $+8
+	JGE          loop11
 
-done6:
+done12:
 	VADDPS       Y3, Y2, Y2
 	VEXTRACTF128 $0x01, Y2, X0
 	VADDPS       X0, X2, X0
@@ -98,9 +174,27 @@ done6:
 	VADDPS       X1, X0, X0
 	VPERMILPS    $0xb1, X0, X1
 	VADDPS       X1, X0, X0
-	MOVSS        X0, sum+28(FP)
+	MOVSS        X0, sum+44(FP)
 	VZEROUPPER
 	RET
+
+DATA flashIota<>+0(SB)/4, $0x00000000
+DATA flashIota<>+4(SB)/4, $0x00000001
+DATA flashIota<>+8(SB)/4, $0x00000002
+DATA flashIota<>+12(SB)/4, $0x00000003
+DATA flashIota<>+16(SB)/4, $0x00000004
+DATA flashIota<>+20(SB)/4, $0x00000005
+DATA flashIota<>+24(SB)/4, $0x00000006
+DATA flashIota<>+28(SB)/4, $0x00000007
+DATA flashIota<>+32(SB)/4, $0x00000008
+DATA flashIota<>+36(SB)/4, $0x00000009
+DATA flashIota<>+40(SB)/4, $0x0000000a
+DATA flashIota<>+44(SB)/4, $0x0000000b
+DATA flashIota<>+48(SB)/4, $0x0000000c
+DATA flashIota<>+52(SB)/4, $0x0000000d
+DATA flashIota<>+56(SB)/4, $0x0000000e
+DATA flashIota<>+60(SB)/4, $0x0000000f
+GLOBL flashIota<>(SB), RODATA|NOPTR, $64
 
 DATA kff800000<>+0(SB)/4, $0xff800000
 DATA kff800000<>+4(SB)/4, $0xff800000
@@ -232,20 +326,125 @@ DATA k0000007e<>+24(SB)/4, $0x0000007e
 DATA k0000007e<>+28(SB)/4, $0x0000007e
 GLOBL k0000007e<>(SB), RODATA|NOPTR, $32
 
-// func flashGradAVX2(p *float32, dp *float32, n int, scale float32, lse float32, delta float32, times float32)
+// func flashGradAVX2(p *float32, dp *float32, total int, from int, to int, scale float32, lse float32, delta float32, times float32)
 // Requires: AVX, AVX2, FMA3
-TEXT ·flashGradAVX2(SB), NOSPLIT, $0-40
+TEXT ·flashGradAVX2(SB), NOSPLIT, $0-56
 	MOVQ         p+0(FP), AX
 	MOVQ         dp+8(FP), CX
-	MOVQ         n+16(FP), DX
-	VBROADCASTSS scale+24(FP), Y0
-	VBROADCASTSS lse+28(FP), Y1
-	VBROADCASTSS delta+32(FP), Y2
-	VBROADCASTSS times+36(FP), Y3
-	CMPQ         DX, $+8
-	JLT          done8
+	MOVQ         from+24(FP), DX
+	MOVQ         to+32(FP), BX
+	VBROADCASTSS kff800000<>+0(SB), Y0
+	MOVQ         DX, SI
+	ANDQ         $+15, SI
+	JEQ          whole13
+	MOVQ         DX, DI
+	SUBQ         SI, DI
+	LEAQ         (AX)(DI*4), DI
+	VMOVUPS      flashIota<>+0(SB), Y1
+	VMOVD        SI, X2
+	VPBROADCASTD X2, Y2
+	VPCMPGTD     Y1, Y2, Y1
+	VMASKMOVPS   Y0, Y1, (DI)
+	VMOVUPS      flashIota<>+32(SB), Y1
+	VMOVD        SI, X2
+	VPBROADCASTD X2, Y2
+	VPCMPGTD     Y1, Y2, Y1
+	VMASKMOVPS   Y0, Y1, 32(DI)
 
-loop7:
+whole13:
+	MOVQ         BX, SI
+	ANDQ         $+15, SI
+	JEQ          whole14
+	MOVQ         BX, DI
+	SUBQ         SI, DI
+	LEAQ         (AX)(DI*4), DI
+	DECQ         SI
+	VMOVUPS      flashIota<>+0(SB), Y1
+	VMOVD        SI, X2
+	VPBROADCASTD X2, Y2
+	VPCMPGTD     Y2, Y1, Y1
+	VMASKMOVPS   Y0, Y1, (DI)
+	VMOVUPS      flashIota<>+32(SB), Y1
+	VMOVD        SI, X2
+	VPBROADCASTD X2, Y2
+	VPCMPGTD     Y2, Y1, Y1
+	VMASKMOVPS   Y0, Y1, 32(DI)
+
+whole14:
+	ANDQ   $-16, DX
+	ADDQ   $+15, BX
+	ANDQ   $-16, BX
+	VXORPS Y0, Y0, Y0
+	MOVQ   AX, SI
+	MOVQ   DX, DI
+	CMPQ   DI, $+16
+	JLT    done16
+
+loop15:
+	VMOVUPS Y0, (SI)
+	VMOVUPS Y0, 32(SI)
+	ADDQ    $+64, SI
+	SUBQ    $+16, DI
+	CMPQ    DI, $+16
+	JGE     loop15
+
+done16:
+	LEAQ (AX)(BX*4), SI
+	MOVQ total+16(FP), DI
+	SUBQ BX, DI
+	CMPQ DI, $+16
+	JLT  done18
+
+loop17:
+	VMOVUPS Y0, (SI)
+	VMOVUPS Y0, 32(SI)
+	ADDQ    $+64, SI
+	SUBQ    $+16, DI
+	CMPQ    DI, $+16
+	JGE     loop17
+
+done18:
+	VXORPS Y0, Y0, Y0
+	MOVQ   CX, SI
+	MOVQ   DX, DI
+	CMPQ   DI, $+16
+	JLT    done20
+
+loop19:
+	VMOVUPS Y0, (SI)
+	VMOVUPS Y0, 32(SI)
+	ADDQ    $+64, SI
+	SUBQ    $+16, DI
+	CMPQ    DI, $+16
+	JGE     loop19
+
+done20:
+	LEAQ (CX)(BX*4), SI
+	MOVQ total+16(FP), DI
+	SUBQ BX, DI
+	CMPQ DI, $+16
+	JLT  done22
+
+loop21:
+	VMOVUPS Y0, (SI)
+	VMOVUPS Y0, 32(SI)
+	ADDQ    $+64, SI
+	SUBQ    $+16, DI
+	CMPQ    DI, $+16
+	JGE     loop21
+
+done22:
+	SUBQ         DX, BX
+	LEAQ         (AX)(DX*4), AX
+	LEAQ         (CX)(DX*4), CX
+	VBROADCASTSS scale+40(FP), Y0
+	VBROADCASTSS lse+44(FP), Y1
+	VBROADCASTSS delta+48(FP), Y2
+	VBROADCASTSS times+52(FP), Y3
+	CMPQ         BX, $+8
+	JLT          done24
+
+loop23:
 	VMOVUPS      (AX), Y4
 	VFMSUB213PS  Y1, Y0, Y4
 	VMOVUPS      k42b20000<>+0(SB), Y6
@@ -277,11 +476,11 @@ loop7:
 	VMOVUPS      Y4, (CX)
 	ADDQ         $+32, AX
 	ADDQ         $+32, CX
-	SUBQ         $+8, DX
-	CMPQ         DX, $+8
-	JGE          loop7
+	SUBQ         $+8, BX
+	CMPQ         BX, $+8
+	JGE          loop23
 
-done8:
+done24:
 	VZEROUPPER
 	RET
 
@@ -294,9 +493,9 @@ TEXT ·flashDotAVX2(SB), NOSPLIT, $0-28
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	CMPQ   DX, $+16
-	JLT    done10
+	JLT    done26
 
-loop9:
+loop25:
 	VMOVUPS     (AX), Y2
 	VMOVUPS     (CX), Y3
 	VFMADD231PS Y2, Y3, Y0
@@ -307,13 +506,13 @@ loop9:
 	ADDQ        $+64, CX
 	SUBQ        $+16, DX
 	CMPQ        DX, $+16
-	JGE         loop9
+	JGE         loop25
 
-done10:
+done26:
 	CMPQ DX, $+8
-	JLT  done12
+	JLT  done28
 
-loop11:
+loop27:
 	VMOVUPS     (AX), Y2
 	VMOVUPS     (CX), Y3
 	VFMADD231PS Y2, Y3, Y0
@@ -321,11 +520,11 @@ loop11:
 	ADDQ        $+32, CX
 	SUBQ        $+8, DX
 	CMPQ        DX, $+8
-	JGE         loop11
+	JGE         loop27
 
-done12:
+done28:
 	TESTQ       DX, DX
-	JEQ         none13
+	JEQ         none29
 	LEAQ        tailMasks<>+32(SB), BX
 	SHLQ        $0x02, DX
 	SUBQ        DX, BX
@@ -334,7 +533,7 @@ done12:
 	VMASKMOVPS  (CX), Y2, Y2
 	VFMADD231PS Y3, Y2, Y0
 
-none13:
+none29:
 	VADDPS       Y1, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X1, X0, X0
@@ -364,41 +563,104 @@ DATA tailMasks<>+56(SB)/4, $0x00000000
 DATA tailMasks<>+60(SB)/4, $0x00000000
 GLOBL tailMasks<>(SB), RODATA|NOPTR, $64
 
-// func flashRowAVX512(x *float32, n int, scale float32, top float32) (newTop float32, sum float32)
+// func flashRowAVX512(x *float32, total int, from int, to int, scale float32, top float32) (newTop float32, sum float32)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VL, SSE
-TEXT ·flashRowAVX512(SB), NOSPLIT, $0-32
+TEXT ·flashRowAVX512(SB), NOSPLIT, $0-48
 	MOVQ         x+0(FP), AX
-	MOVQ         n+8(FP), CX
-	VBROADCASTSS scale+16(FP), Z0
+	VBROADCASTSS scale+32(FP), Z0
+	MOVQ         from+16(FP), CX
+	MOVQ         to+24(FP), DX
+	VBROADCASTSS kff800000<>+0(SB), Z1
+	MOVQ         CX, BX
+	ANDQ         $+15, BX
+	JEQ          whole1
+	MOVQ         CX, SI
+	SUBQ         BX, SI
+	LEAQ         (AX)(SI*4), SI
+	VMOVUPS      flashIota<>+0(SB), Z2
+	VMOVD        BX, X3
+	VPBROADCASTD X3, Z3
+	VPCMPGTD     Z2, Z3, K1
+	VMOVUPS      Z1, K1, (SI)
+
+whole1:
+	MOVQ         DX, BX
+	ANDQ         $+15, BX
+	JEQ          whole2
+	MOVQ         DX, SI
+	SUBQ         BX, SI
+	LEAQ         (AX)(SI*4), SI
+	DECQ         BX
+	VMOVUPS      flashIota<>+0(SB), Z2
+	VMOVD        BX, X3
+	VPBROADCASTD X3, Z3
+	VPCMPGTD     Z3, Z2, K1
+	VMOVUPS      Z1, K1, (SI)
+
+whole2:
+	ANDQ   $-16, CX
+	ADDQ   $+15, DX
+	ANDQ   $-16, DX
+	VXORPS Z1, Z1, Z1
+	MOVQ   AX, BX
+	MOVQ   CX, SI
+	CMPQ   SI, $+16
+	JLT    done4
+
+loop3:
+	VMOVUPS Z1, (BX)
+	ADDQ    $+64, BX
+	SUBQ    $+16, SI
+	CMPQ    SI, $+16
+	JGE     loop3
+
+done4:
+	LEAQ (AX)(DX*4), BX
+	MOVQ total+8(FP), SI
+	SUBQ DX, SI
+	CMPQ SI, $+16
+	JLT  done6
+
+loop5:
+	VMOVUPS Z1, (BX)
+	ADDQ    $+64, BX
+	SUBQ    $+16, SI
+	CMPQ    SI, $+16
+	JGE     loop5
+
+done6:
+	LEAQ         (AX)(CX*4), BX
+	MOVQ         DX, SI
+	SUBQ         CX, SI
 	VBROADCASTSS kff800000<>+0(SB), Z1
 	VBROADCASTSS kff800000<>+0(SB), Z2
 	VBROADCASTSS kff800000<>+0(SB), Z3
 	VBROADCASTSS kff800000<>+0(SB), Z4
-	CMPQ         CX, $+64
-	JLT          done2
+	CMPQ         SI, $+64
+	JLT          done8
 
-loop1:
-	VMAXPS (AX), Z1, Z1
-	VMAXPS 64(AX), Z2, Z2
-	VMAXPS 128(AX), Z3, Z3
-	VMAXPS 192(AX), Z4, Z4
-	ADDQ   $+256, AX
-	SUBQ   $+64, CX
-	CMPQ   CX, $+64
-	JGE    loop1
+loop7:
+	VMAXPS (BX), Z1, Z1
+	VMAXPS 64(BX), Z2, Z2
+	VMAXPS 128(BX), Z3, Z3
+	VMAXPS 192(BX), Z4, Z4
+	ADDQ   $+256, BX
+	SUBQ   $+64, SI
+	CMPQ   SI, $+64
+	JGE    loop7
 
-done2:
-	CMPQ CX, $+16
-	JLT  done4
+done8:
+	CMPQ SI, $+16
+	JLT  done10
 
-loop3:
-	VMAXPS (AX), Z1, Z1
-	ADDQ   $+64, AX
-	SUBQ   $+16, CX
-	CMPQ   CX, $+16
-	JGE    loop3
+loop9:
+	VMAXPS (BX), Z1, Z1
+	ADDQ   $+64, BX
+	SUBQ   $+16, SI
+	CMPQ   SI, $+16
+	JGE    loop9
 
-done4:
+done10:
 	VMAXPS        Z2, Z1, Z1
 	VMAXPS        Z4, Z3, Z3
 	VMAXPS        Z3, Z1, Z1
@@ -411,11 +673,12 @@ done4:
 	VPERMILPS     $0xb1, X1, X2
 	VMAXPS        X2, X1, X1
 	VMULSS        X0, X1, X1
-	VMAXSS        top+20(FP), X1, X1
-	MOVSS         X1, newTop+24(FP)
+	VMAXSS        top+36(FP), X1, X1
+	MOVSS         X1, newTop+40(FP)
 	VBROADCASTSS  X1, Z1
-	MOVQ          x+0(FP), AX
-	MOVQ          n+8(FP), CX
+	LEAQ          (AX)(CX*4), BX
+	MOVQ          DX, SI
+	SUBQ          CX, SI
 	VBROADCASTSS  kc2ad3333<>+0(SB), Z2
 	VBROADCASTSS  k42b20000<>+0(SB), Z3
 	VBROADCASTSS  k3fb8aa3b<>+0(SB), Z4
@@ -429,11 +692,11 @@ done4:
 	VBROADCASTSS  k3ab511a9<>+0(SB), Z12
 	VXORPS        Z13, Z13, Z13
 	VXORPS        Z14, Z14, Z14
-	CMPQ          CX, $+32
-	JLT           done6
+	CMPQ          SI, $+32
+	JLT           done12
 
-loop5:
-	VMOVUPS      (AX), Z15
+loop11:
+	VMOVUPS      (BX), Z15
 	VFMSUB213PS  Z1, Z0, Z15
 	VMOVUPS      Z3, Z17
 	VMOVUPS      Z12, Z18
@@ -451,9 +714,9 @@ loop5:
 	VADDPS       Z7, Z19, Z19
 	VCMPPS       $0x05, Z2, Z15, K1
 	VSCALEFPS.Z  Z16, Z19, K1, Z19
-	VMOVUPS      Z19, (AX)
+	VMOVUPS      Z19, (BX)
 	VADDPS       Z19, Z13, Z13
-	VMOVUPS      64(AX), Z15
+	VMOVUPS      64(BX), Z15
 	VFMSUB213PS  Z1, Z0, Z15
 	VMOVUPS      Z3, Z17
 	VMOVUPS      Z12, Z18
@@ -471,19 +734,19 @@ loop5:
 	VADDPS       Z7, Z19, Z19
 	VCMPPS       $0x05, Z2, Z15, K1
 	VSCALEFPS.Z  Z16, Z19, K1, Z19
-	VMOVUPS      Z19, 64(AX)
+	VMOVUPS      Z19, 64(BX)
 	VADDPS       Z19, Z14, Z14
-	ADDQ         $+128, AX
-	SUBQ         $+32, CX
-	CMPQ         CX, $+32
-	JGE          loop5
+	ADDQ         $+128, BX
+	SUBQ         $+32, SI
+	CMPQ         SI, $+32
+	JGE          loop11
 
-done6:
-	CMPQ CX, $+16
-	JLT  done8
+done12:
+	CMPQ SI, $+16
+	JLT  done14
 
-loop7:
-	VMOVUPS      (AX), Z15
+loop13:
+	VMOVUPS      (BX), Z15
 	VFMSUB213PS  Z1, Z0, Z15
 	VMOVUPS      Z3, Z17
 	VMOVUPS      Z12, Z18
@@ -501,14 +764,14 @@ loop7:
 	VADDPS       Z7, Z19, Z19
 	VCMPPS       $0x05, Z2, Z15, K1
 	VSCALEFPS.Z  Z16, Z19, K1, Z19
-	VMOVUPS      Z19, (AX)
+	VMOVUPS      Z19, (BX)
 	VADDPS       Z19, Z13, Z13
-	ADDQ         $+64, AX
-	SUBQ         $+16, CX
-	CMPQ         CX, $+16
-	JGE          loop7
+	ADDQ         $+64, BX
+	SUBQ         $+16, SI
+	CMPQ         SI, $+16
+	JGE          loop13
 
-done8:
+done14:
 	VADDPS        Z14, Z13, Z13
 	VEXTRACTF64X4 $0x01, Z13, Y0
 	VADDPS        Y0, Y13, Y0
@@ -518,20 +781,111 @@ done8:
 	VADDPS        X1, X0, X0
 	VPERMILPS     $0xb1, X0, X1
 	VADDPS        X1, X0, X0
-	MOVSS         X0, sum+28(FP)
+	MOVSS         X0, sum+44(FP)
 	VZEROUPPER
 	RET
 
-// func flashGradAVX512(p *float32, dp *float32, n int, scale float32, lse float32, delta float32, times float32)
-// Requires: AVX, AVX512F
-TEXT ·flashGradAVX512(SB), NOSPLIT, $0-40
+// func flashGradAVX512(p *float32, dp *float32, total int, from int, to int, scale float32, lse float32, delta float32, times float32)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·flashGradAVX512(SB), NOSPLIT, $0-56
 	MOVQ         p+0(FP), AX
 	MOVQ         dp+8(FP), CX
-	MOVQ         n+16(FP), DX
-	VBROADCASTSS scale+24(FP), Z0
-	VBROADCASTSS lse+28(FP), Z1
-	VBROADCASTSS delta+32(FP), Z2
-	VBROADCASTSS times+36(FP), Z3
+	MOVQ         from+24(FP), DX
+	MOVQ         to+32(FP), BX
+	VBROADCASTSS kff800000<>+0(SB), Z0
+	MOVQ         DX, SI
+	ANDQ         $+15, SI
+	JEQ          whole15
+	MOVQ         DX, DI
+	SUBQ         SI, DI
+	LEAQ         (AX)(DI*4), DI
+	VMOVUPS      flashIota<>+0(SB), Z1
+	VMOVD        SI, X2
+	VPBROADCASTD X2, Z2
+	VPCMPGTD     Z1, Z2, K1
+	VMOVUPS      Z0, K1, (DI)
+
+whole15:
+	MOVQ         BX, SI
+	ANDQ         $+15, SI
+	JEQ          whole16
+	MOVQ         BX, DI
+	SUBQ         SI, DI
+	LEAQ         (AX)(DI*4), DI
+	DECQ         SI
+	VMOVUPS      flashIota<>+0(SB), Z1
+	VMOVD        SI, X2
+	VPBROADCASTD X2, Z2
+	VPCMPGTD     Z2, Z1, K1
+	VMOVUPS      Z0, K1, (DI)
+
+whole16:
+	ANDQ   $-16, DX
+	ADDQ   $+15, BX
+	ANDQ   $-16, BX
+	VXORPS Z0, Z0, Z0
+	MOVQ   AX, SI
+	MOVQ   DX, DI
+	CMPQ   DI, $+16
+	JLT    done18
+
+loop17:
+	VMOVUPS Z0, (SI)
+	ADDQ    $+64, SI
+	SUBQ    $+16, DI
+	CMPQ    DI, $+16
+	JGE     loop17
+
+done18:
+	LEAQ (AX)(BX*4), SI
+	MOVQ total+16(FP), DI
+	SUBQ BX, DI
+	CMPQ DI, $+16
+	JLT  done20
+
+loop19:
+	VMOVUPS Z0, (SI)
+	ADDQ    $+64, SI
+	SUBQ    $+16, DI
+	CMPQ    DI, $+16
+	JGE     loop19
+
+done20:
+	VXORPS Z0, Z0, Z0
+	MOVQ   CX, SI
+	MOVQ   DX, DI
+	CMPQ   DI, $+16
+	JLT    done22
+
+loop21:
+	VMOVUPS Z0, (SI)
+	ADDQ    $+64, SI
+	SUBQ    $+16, DI
+	CMPQ    DI, $+16
+	JGE     loop21
+
+done22:
+	LEAQ (CX)(BX*4), SI
+	MOVQ total+16(FP), DI
+	SUBQ BX, DI
+	CMPQ DI, $+16
+	JLT  done24
+
+loop23:
+	VMOVUPS Z0, (SI)
+	ADDQ    $+64, SI
+	SUBQ    $+16, DI
+	CMPQ    DI, $+16
+	JGE     loop23
+
+done24:
+	SUBQ         DX, BX
+	LEAQ         (AX)(DX*4), AX
+	LEAQ         (CX)(DX*4), CX
+	VBROADCASTSS scale+40(FP), Z0
+	VBROADCASTSS lse+44(FP), Z1
+	VBROADCASTSS delta+48(FP), Z2
+	VBROADCASTSS times+52(FP), Z3
 	VBROADCASTSS kc2ad3333<>+0(SB), Z4
 	VBROADCASTSS k42b20000<>+0(SB), Z5
 	VBROADCASTSS k3fb8aa3b<>+0(SB), Z6
@@ -543,10 +897,10 @@ TEXT ·flashGradAVX512(SB), NOSPLIT, $0-40
 	VBROADCASTSS k3d2aac7a<>+0(SB), Z12
 	VBROADCASTSS k3c091d36<>+0(SB), Z13
 	VBROADCASTSS k3ab511a9<>+0(SB), Z14
-	CMPQ         DX, $+16
-	JLT          done10
+	CMPQ         BX, $+16
+	JLT          done26
 
-loop9:
+loop25:
 	VMOVUPS      (AX), Z15
 	VFMSUB213PS  Z1, Z0, Z15
 	VMOVUPS      Z5, Z17
@@ -573,11 +927,11 @@ loop9:
 	VMOVUPS      Z15, (CX)
 	ADDQ         $+64, AX
 	ADDQ         $+64, CX
-	SUBQ         $+16, DX
-	CMPQ         DX, $+16
-	JGE          loop9
+	SUBQ         $+16, BX
+	CMPQ         BX, $+16
+	JGE          loop25
 
-done10:
+done26:
 	VZEROUPPER
 	RET
 
@@ -590,9 +944,9 @@ TEXT ·flashDotAVX512(SB), NOSPLIT, $0-28
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	CMPQ   DX, $+32
-	JLT    done12
+	JLT    done28
 
-loop11:
+loop27:
 	VMOVUPS     (AX), Z2
 	VMOVUPS     (CX), Z3
 	VFMADD231PS Z2, Z3, Z0
@@ -603,13 +957,13 @@ loop11:
 	ADDQ        $+128, CX
 	SUBQ        $+32, DX
 	CMPQ        DX, $+32
-	JGE         loop11
+	JGE         loop27
 
-done12:
+done28:
 	CMPQ DX, $+16
-	JLT  done14
+	JLT  done30
 
-loop13:
+loop29:
 	VMOVUPS     (AX), Z2
 	VMOVUPS     (CX), Z3
 	VFMADD231PS Z2, Z3, Z0
@@ -617,11 +971,11 @@ loop13:
 	ADDQ        $+64, CX
 	SUBQ        $+16, DX
 	CMPQ        DX, $+16
-	JGE         loop13
+	JGE         loop29
 
-done14:
+done30:
 	TESTQ       DX, DX
-	JEQ         none15
+	JEQ         none31
 	MOVQ        $-1, BX
 	BZHIQ       DX, BX, BX
 	KMOVW       BX, K1
@@ -629,7 +983,7 @@ done14:
 	VMOVUPS.Z   (CX), K1, Z3
 	VFMADD231PS Z2, Z3, Z0
 
-none15:
+none31:
 	VADDPS        Z1, Z0, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y1
 	VADDPS        Y1, Y0, Y0

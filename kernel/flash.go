@@ -83,10 +83,11 @@ type flashJob struct {
 	forward, backward func(part, worker int)
 }
 
-// flashUnit is rows [from, to) of a document: its rows are [first, last), its chunks are numbered from chunk.
+// flashUnit is rows [from, to) of a document: its rows are [first, last), it has count spans, numbered from base, and its chunks are numbered from chunk.
 type flashUnit struct {
 	from, to    int
 	first, last int
+	base, count int
 	chunk       int
 }
 
@@ -191,8 +192,9 @@ func (j *flashJob) makeSpans() {
 				last++
 			}
 		}
+		base, count := len(j.spans), (last-first+flashSpan-1)/flashSpan
 		for from := first; from < last; from += flashSpan {
-			j.spans = append(j.spans, flashUnit{from, min(from+flashSpan, last), first, last, chunk})
+			j.spans = append(j.spans, flashUnit{from, min(from+flashSpan, last), first, last, base, count, chunk})
 		}
 		chunk += (last - first + flashKeys - 1) / flashKeys
 		first = last
@@ -220,10 +222,11 @@ func (j *flashJob) makeTurns() {
 	}
 }
 
-// unit is the head and the span of a part: heads that share keys lie far apart, so that they seldom wait for each other.
-func (j *flashJob) unit(part int) (h int, u flashUnit) {
-	u, part = j.spans[part%len(j.spans)], part/len(j.spans)
-	return part%j.KVHeads*j.group + part/j.KVHeads, u
+// unit is the head and the number of the span of a part: document by document, whose rows stay in the cache, and head by head.
+func (j *flashJob) unit(part int) (h, span int) {
+	u := &j.spans[part/j.Heads]
+	part -= u.base * j.Heads
+	return part / u.count, u.base + part%u.count
 }
 
 // low is the first row that row i sees, given its document.
@@ -297,24 +300,9 @@ func (j *flashJob) finishScores(w *flashScratch, s, slope []float32, from, to in
 	}
 }
 
-// mask writes -Inf beside [from, to) as far as whole panels go, and zeros from there to the ends of row: what is left of exponentials in the rest of a tile.
-func maskRow(row []float32, from, to int) (low, high int) {
-	low, high = from&^(PanelRows-1), roundUp(to, PanelRows)
-	clear(row[:low])
-	for i := low; i < from; i++ {
-		row[i] = negInf
-	}
-	for i := to; i < high; i++ {
-		row[i] = negInf
-	}
-	if high < len(row) {
-		clear(row[high:])
-	}
-	return low, high
-}
-
 func (j *flashJob) forwardPart(part, worker int) {
-	h, u := j.unit(part)
+	h, span := j.unit(part)
+	u := j.spans[span]
 	w, g, tile := j.workers[worker], h/j.group, flashTileRows()
 	top, sum := w.top[:u.to-u.from], w.sum[:u.to-u.from]
 	for i := range top {
@@ -333,8 +321,8 @@ func (j *flashJob) forwardPart(part, worker int) {
 		packChunk(nil, w.v, j.v, j.VStride, g*j.ValueDim, j.ValueDim, from, to)
 		j.takeBias(w, h, from, to)
 		first, last := j.rowsOf(&u, from, to)
-		for i := first; i < last; i += tile {
-			rows := min(tile, last-i)
+		for i, rows := first, 0; i < last; i += rows {
+			rows = evenTile(last-i, tile)
 			// Keys [low, high) of the chunk are what the tile's rows see, to whole panels.
 			low, high := max(j.low(&u, i)-from, 0)&^(PanelRows-1), roundUp(min(i+rows, to)-from, PanelRows)
 			mulTiles(w.s[low:], flashLd, j.q[i*j.QStride+h*j.KeyDim:], j.QStride, 1, w.kT[low*j.KeyDim:], j.KeyDim*PanelRows, PanelRows, rows, high-low, j.KeyDim, false, &w.edge)
@@ -349,9 +337,8 @@ func (j *flashJob) forwardPart(part, worker int) {
 				if !fast {
 					j.finishScores(w, w.s[r*flashLd:], nil, a, b)
 				}
-				a, b = maskRow(s, a-low, b-low)
 				old := top[i-u.from]
-				now, add := flashRow(s[a:b], scale, old)
+				now, add := flashRow(s, a-low, b-low, scale, old)
 				if old != negInf && now != old {
 					f := expf(old - now)
 					sum[i-u.from] *= f
@@ -370,7 +357,8 @@ func (j *flashJob) forwardPart(part, worker int) {
 }
 
 func (j *flashJob) backwardPart(part, worker int) {
-	h, u := j.unit(part)
+	h, span := j.unit(part)
+	u := j.spans[span]
 	w, g, tile := j.workers[worker], h/j.group, flashTileRows()
 	lse := j.lse[h*j.t:]
 	prod := w.prod[:u.to-u.from] // dout·out
@@ -383,7 +371,7 @@ func (j *flashJob) backwardPart(part, worker int) {
 		for i := u.from; i < u.to; i++ {
 			sum += float64(expf(j.Sinks[h]-lse[i])) * float64(prod[i-u.from])
 		}
-		j.sinks[h*len(j.spans)+part%len(j.spans)] = float32(sum)
+		j.sinks[h*len(j.spans)+span] = float32(sum)
 	}
 	fast, scale, times := j.fastScores(), j.Scale, j.Scale
 	if !fast {
@@ -398,13 +386,13 @@ func (j *flashJob) backwardPart(part, worker int) {
 		clear(w.dv[:(to-from)*vw])
 		clear(w.dbias)
 		first, last := j.rowsOf(&u, from, to)
-		for i0 := first; i0 < last; i0 += 4 * tile {
-			i1 := min(i0+4*tile, last)
+		for i0, i1 := first, 0; i0 < last; i0 = i1 {
+			i1 = i0 + evenTile(last-i0, 4*tile)
 			packCopy(w.q, flashRows*PanelRows, j.q[i0*j.QStride+h*j.KeyDim:], j.QStride, i1-i0, j.KeyDim, PanelRows)
 			packCopy(w.do, flashRows*PanelRows, j.dout[i0*j.OutStride+h*j.ValueDim:], j.OutStride, i1-i0, j.ValueDim, PanelRows)
 			low0, high0 := max(j.low(&u, i0)-from, 0)&^(PanelRows-1), roundUp(min(i1, to)-from, PanelRows)
-			for i := i0; i < i1; i += tile {
-				rows := min(tile, i1-i)
+			for i, rows := i0, 0; i < i1; i += rows {
+				rows = evenTile(i1-i, tile)
 				low, high := max(j.low(&u, i)-from, 0)&^(PanelRows-1), roundUp(min(i+rows, to)-from, PanelRows)
 				s, ds := w.s[(i-i0)*flashLd:], w.ds[(i-i0)*flashLd:]
 				mulTiles(s[low:], flashLd, j.q[i*j.QStride+h*j.KeyDim:], j.QStride, 1, w.kT[low*j.KeyDim:], j.KeyDim*PanelRows, PanelRows, rows, high-low, j.KeyDim, false, &w.edge)
@@ -422,11 +410,7 @@ func (j *flashJob) backwardPart(part, worker int) {
 					if !fast {
 						j.finishScores(w, s, slope, a, b)
 					}
-					c, d := maskRow(s[low0:high0], a-low0, b-low0)
-					c, d = c+low0, d+low0
-					clear(ds[low0:c])
-					clear(ds[d:high0])
-					flashGrad(s[c:d], ds[c:d], scale, lse[i], prod[i-u.from], times)
+					flashGrad(s[low0:high0], ds[low0:high0], a-low0, b-low0, scale, lse[i], prod[i-u.from], times)
 					if !fast {
 						Add(w.dbias[a:b], ds[a:b])
 						MulInto(ds[a:b], slope[a:b])
@@ -436,9 +420,10 @@ func (j *flashJob) backwardPart(part, worker int) {
 			}
 			// dv += pᵀ dout, dk += dsᵀ q: tiles of keys; the queries before a key do not see it.
 			end := min(i1, to) - from
-			for key := low0; key < end; key += tile {
+			for key, keys := low0, 0; key < end; key += keys {
+				keys = evenTile(end-key, tile)
 				p := max(from+key-i0, 0)
-				at, keys := p*flashLd+key, min(tile, end-key)
+				at := p*flashLd + key
 				mulTiles(w.dv[key*vw:], vw, w.s[at:], 1, flashLd, w.do[p*PanelRows:], flashRows*PanelRows, PanelRows, keys, vw, i1-i0-p, true, &w.edge)
 				mulTiles(w.dk[key*kw:], kw, w.ds[at:], 1, flashLd, w.q[p*PanelRows:], flashRows*PanelRows, PanelRows, keys, kw, i1-i0-p, true, &w.edge)
 			}
@@ -450,7 +435,7 @@ func (j *flashJob) backwardPart(part, worker int) {
 // addChunk adds a unit's part of the gradients of keys [from, to), the n-th chunk of the document, when the units before it have: heads in turn, and the spans of a head.
 func (j *flashJob) addChunk(w *flashScratch, u *flashUnit, h, from, to, n int) {
 	g := h / j.group
-	whole := flashUnit{u.first, u.last, u.first, u.last, u.chunk}
+	whole := flashUnit{from: u.first, to: u.last, first: u.first, last: u.last}
 	end := min(u.first+(n+1)*flashKeys, u.last)
 	_, last := j.rowsOf(&whole, from, end)
 	before := n * flashKeys / flashSpan // spans of rows before these keys
@@ -476,34 +461,44 @@ func (j *flashJob) addChunk(w *flashScratch, u *flashUnit, h, from, to, n int) {
 // flashTileRows is the rows of a tile at the level in use.
 func flashTileRows() int { return min(max(gemmTileRows(), 4), flashTile) }
 
-// flashRow turns scores x into exponentials: newTop = max(top, scale x[i]), x[i] = e^(scale x[i] - newTop), and their sum. len(x) is a multiple of 16; not all of it and top are -Inf.
-func flashRow(x []float32, scale, top float32) (newTop, sum float32) {
+// flashRow turns the scores [from, to) of a row into exponentials: newTop = max(top, scale x[i]), x[i] = e^(scale x[i] - newTop), and their sum. The rest of x becomes zero. len(x) is
+// a multiple of 16; not all of the scores and top are -Inf.
+func flashRow(x []float32, from, to int, scale, top float32) (newTop, sum float32) {
+	_ = x[from:to]
 	switch vecLevel {
 	case vecAVX512, vecAVX2:
-		return flashRowFast(x, scale, top)
+		return flashRowFast(x, from, to, scale, top)
 	}
 	best := negInf
-	for _, s := range x {
+	for _, s := range x[from:to] {
 		best = max(best, s)
 	}
 	newTop = max(top, best*scale)
-	for i, s := range x {
-		x[i] = expf(float32(s*scale) - newTop)
-		sum += x[i]
+	for i, s := range x[from:to] {
+		e := expf(float32(s*scale) - newTop)
+		x[from+i] = e
+		sum += e
 	}
+	clear(x[:from])
+	clear(x[to:])
 	return newTop, sum
 }
 
-// flashGrad: p[i] = e^(scale p[i] - lse), dp[i] = p[i] (dp[i] - delta) times. len(p) is a multiple of 16.
-func flashGrad(p, dp []float32, scale, lse, delta, times float32) {
-	dp = dp[:len(p)]
+// flashGrad turns scores and dp into probabilities and gradients of scores, over [from, to): p[i] = e^(scale p[i] - lse), dp[i] = p[i] (dp[i] - delta) times. The rest becomes zero.
+// len(p) is a multiple of 16.
+func flashGrad(p, dp []float32, from, to int, scale, lse, delta, times float32) {
+	_, _ = p[from:to], dp[:len(p)]
 	switch vecLevel {
 	case vecAVX512, vecAVX2:
-		flashGradFast(p, dp, scale, lse, delta, times)
+		flashGradFast(p, dp, from, to, scale, lse, delta, times)
 		return
 	}
-	for i, s := range p {
-		p[i] = expf(float32(s*scale) - lse)
+	for i := range p {
+		if i < from || i >= to {
+			p[i], dp[i] = 0, 0
+			continue
+		}
+		p[i] = expf(float32(p[i]*scale) - lse)
 		dp[i] = float32(p[i]*times) * (dp[i] - delta)
 	}
 }

@@ -318,3 +318,9 @@ func packTransposed(dst, src []float32, lds, k, n int) {
 }
 
 func roundUp(n, to int) int { return (n + to - 1) / to * to }
+
+// evenTile is the rows of the next tile of n rows, at most so many: as even as can be.
+func evenTile(n, most int) int {
+	tiles := (n + most - 1) / most
+	return (n + tiles - 1) / tiles
+}

@@ -67,12 +67,6 @@ func mulTilesFast(y []float32, ldy int, a []float32, lda, stepA int, b []float32
 	return true
 }
 
-// evenTile is the rows of the next tile of n rows, at most so many: as even as can be.
-func evenTile(n, most int) int {
-	tiles := (n + most - 1) / most
-	return (n + tiles - 1) / tiles
-}
-
 // packCopyFast is packCopy in assembly, if there is any.
 func packCopyFast(dst []float32, panel int, src []float32, lds, k, n, width int) bool {
 	if vecLevel == vecPlain {

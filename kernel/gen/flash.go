@@ -1,6 +1,7 @@
 package main
 
-// Family flash: what attention of a training step does to rows of scores between its products. Rows are cut to a multiple of 16 by the caller, who writes -Inf where nothing is seen.
+// Family flash: what attention of a training step does to rows of scores between its products. A row of total scores, a multiple of 16, is seen in [from, to); beside that it
+// comes out as zeros.
 
 import (
 	"github.com/mmcloughlin/avo/build"
@@ -17,10 +18,94 @@ func genFlash(c *build.Context) {
 	})
 }
 
+// flashSpan is a row's part [low, high), whole blocks of 16 around what is seen.
+type flashSpan struct {
+	low, high reg.GPVirtual
+}
+
+// flashSeen writes -Inf in what is not seen of the blocks around [from, to), and returns their bounds.
+func (v isa) flashSeen(x reg.GPVirtual) flashSpan {
+	s := flashSpan{v.ptr("from"), v.ptr("to")}
+	iota := make([]uint32, 16)
+	for i := range iota {
+		iota[i] = uint32(i)
+	}
+	lanes, neg := v.table("flashIota", iota), v.r()
+	v.VBROADCASTSS(v.bitsMem(0xff800000), neg)
+	// edge writes -Inf at the lanes of the block that holds column at: those below it, or those from it on.
+	edge := func(at reg.GPVirtual, below bool) {
+		none := v.newLabel("whole")
+		lane := v.GP64()
+		v.MOVQ(at, lane)
+		v.ANDQ(operand.I32(15), lane)
+		v.JEQ(operand.LabelRef(none))
+		block := v.GP64()
+		v.MOVQ(at, block)
+		v.SUBQ(lane, block)
+		v.LEAQ(operand.Mem{Base: x, Index: block, Scale: 4}, block)
+		if !below {
+			v.DECQ(lane)
+		}
+		for i := range 64 / v.bytes() {
+			number, limit := v.r(), v.r()
+			v.VMOVUPS(lanes.Offset(i*v.bytes()), number)
+			v.VMOVD(lane.As32(), limit.AsX())
+			v.VPBROADCASTD(limit.AsX(), limit)
+			var m reg.Register = v.r()
+			if v.wide {
+				m = v.K()
+			}
+			if below {
+				v.VPCMPGTD(number, limit, m)
+			} else {
+				v.VPCMPGTD(limit, number, m)
+			}
+			tail{v, m}.store(neg, mem(block, i*v.bytes()))
+		}
+		v.Label(none)
+	}
+	edge(s.low, true)
+	edge(s.high, false)
+	v.ANDQ(operand.I32(-16), s.low)
+	v.ADDQ(operand.I32(15), s.high)
+	v.ANDQ(operand.I32(-16), s.high)
+	return s
+}
+
+// flashClear writes zeros to x beside the span.
+func (v isa) flashClear(s flashSpan, x reg.GPVirtual) {
+	zero := v.zero()
+	clear := func(p, n reg.GPVirtual) {
+		v.loop(n, 16, func() {
+			for i := range 64 / v.bytes() {
+				v.VMOVUPS(zero, mem(p, i*v.bytes()))
+			}
+			v.ADDQ(operand.I32(64), p)
+		})
+	}
+	p, n := v.GP64(), v.GP64()
+	v.MOVQ(x, p)
+	v.MOVQ(s.low, n)
+	clear(p, n)
+	v.LEAQ(operand.Mem{Base: x, Index: s.high, Scale: 4}, p)
+	n = v.ptr("total")
+	v.SUBQ(s.high, n)
+	clear(p, n)
+}
+
 func genFlashRow(v isa) {
-	v.begin("flashRow", "(x *float32, n int, scale float32, top float32) (newTop float32, sum float32)",
-		"flashRow"+v.suffix()+": newTop = max(top, scale x[i]), x[i] = e^(scale x[i] - newTop), and their sum. n is a multiple of 16, x is not all -Inf or top is not.")
-	x, n, scale := v.ptr("x"), v.ptr("n"), v.param("scale")
+	v.begin("flashRow", "(x *float32, total int, from int, to int, scale float32, top float32) (newTop float32, sum float32)",
+		"flashRow"+v.suffix()+": newTop = max(top, scale x[i]), x[i] = e^(scale x[i] - newTop), and their sum, over [from, to), of which not all and top are -Inf.")
+	row, scale := v.ptr("x"), v.param("scale")
+	seen := v.flashSeen(row)
+	v.flashClear(seen, row)
+	x, n := v.GP64(), v.GP64()
+	begin := func() {
+		v.LEAQ(operand.Mem{Base: row, Index: seen.low, Scale: 4}, x)
+		v.MOVQ(seen.high, n)
+		v.SUBQ(seen.low, n)
+	}
+	begin()
 	acc := make([]reg.VecVirtual, 4)
 	for i := range acc {
 		acc[i] = v.r()
@@ -50,7 +135,7 @@ func genFlashRow(v isa) {
 	shift := v.r()
 	v.VBROADCASTSS(best, shift)
 
-	x, n = v.ptr("x"), v.ptr("n")
+	begin()
 	k := v.expConsts()
 	sums := []reg.VecVirtual{v.zero(), v.zero()}
 	turn := func(count int) func() {
@@ -76,9 +161,17 @@ func genFlashRow(v isa) {
 }
 
 func genFlashGrad(v isa) {
-	v.begin("flashGrad", "(p *float32, dp *float32, n int, scale float32, lse float32, delta float32, times float32)",
-		"flashGrad"+v.suffix()+": p[i] = e^(scale p[i] - lse), dp[i] = p[i] (dp[i] - delta) times. n is a multiple of 16.")
-	p, dp, n := v.ptr("p"), v.ptr("dp"), v.ptr("n")
+	v.begin("flashGrad", "(p *float32, dp *float32, total int, from int, to int, scale float32, lse float32, delta float32, times float32)",
+		"flashGrad"+v.suffix()+": p[i] = e^(scale p[i] - lse), dp[i] = p[i] (dp[i] - delta) times, over [from, to).")
+	p, dp := v.ptr("p"), v.ptr("dp")
+	seen := v.flashSeen(p)
+	v.flashClear(seen, p)
+	v.flashClear(seen, dp)
+	n := v.GP64()
+	v.MOVQ(seen.high, n)
+	v.SUBQ(seen.low, n)
+	v.LEAQ(operand.Mem{Base: p, Index: seen.low, Scale: 4}, p)
+	v.LEAQ(operand.Mem{Base: dp, Index: seen.low, Scale: 4}, dp)
 	scale, lse, delta, times := v.param("scale"), v.param("lse"), v.param("delta"), v.param("times")
 	k := v.expConsts()
 	v.loop(n, v.lanes(), func() {
