@@ -4,175 +4,175 @@
 
 package kernel
 
-// gemm_1x2_AVX512: y [1, 32] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.
+// gemm_1x2_AVX512: y [1, 32 n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.
 //
 //go:noescape
-func gemm_1x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+func gemm_1x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 
-// gemm_1_AVX512: y [1, 16] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.
+// gemm_1_AVX512: y [1, 16 n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.
 //
 //go:noescape
-func gemm_1_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+func gemm_1_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 
-// gemm_2x2_AVX512: y [2, 32] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.
+// gemm_2x2_AVX512: y [2, 32 n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.
 //
 //go:noescape
-func gemm_2x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+func gemm_2x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 
-// gemm_2_AVX512: y [2, 16] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.
+// gemm_2_AVX512: y [2, 16 n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.
 //
 //go:noescape
-func gemm_2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+func gemm_2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 
-// gemm_3x2_AVX512: y [3, 32] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.
+// gemm_3x2_AVX512: y [3, 32 n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.
 //
 //go:noescape
-func gemm_3x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+func gemm_3x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 
-// gemm_3_AVX512: y [3, 16] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.
+// gemm_3_AVX512: y [3, 16 n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.
 //
 //go:noescape
-func gemm_3_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+func gemm_3_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 
-// gemm_4x2_AVX512: y [4, 32] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.
+// gemm_4x2_AVX512: y [4, 32 n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.
 //
 //go:noescape
-func gemm_4x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+func gemm_4x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 
-// gemm_4_AVX512: y [4, 16] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.
+// gemm_4_AVX512: y [4, 16 n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.
 //
 //go:noescape
-func gemm_4_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+func gemm_4_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 
-// gemm_5x2_AVX512: y [5, 32] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.
+// gemm_5x2_AVX512: y [5, 32 n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.
 //
 //go:noescape
-func gemm_5x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+func gemm_5x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 
-// gemm_5_AVX512: y [5, 16] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.
+// gemm_5_AVX512: y [5, 16 n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.
 //
 //go:noescape
-func gemm_5_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+func gemm_5_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 
-// gemm_6x2_AVX512: y [6, 32] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.
+// gemm_6x2_AVX512: y [6, 32 n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.
 //
 //go:noescape
-func gemm_6x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+func gemm_6x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 
-// gemm_6_AVX512: y [6, 16] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.
+// gemm_6_AVX512: y [6, 16 n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.
 //
 //go:noescape
-func gemm_6_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+func gemm_6_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 
-// gemm_7x2_AVX512: y [7, 32] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.
+// gemm_7x2_AVX512: y [7, 32 n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.
 //
 //go:noescape
-func gemm_7x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+func gemm_7x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 
-// gemm_7_AVX512: y [7, 16] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.
+// gemm_7_AVX512: y [7, 16 n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.
 //
 //go:noescape
-func gemm_7_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+func gemm_7_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 
-// gemm_8x2_AVX512: y [8, 32] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.
+// gemm_8x2_AVX512: y [8, 32 n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.
 //
 //go:noescape
-func gemm_8x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+func gemm_8x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 
-// gemm_8_AVX512: y [8, 16] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.
+// gemm_8_AVX512: y [8, 16 n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.
 //
 //go:noescape
-func gemm_8_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+func gemm_8_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 
-// gemm_9x2_AVX512: y [9, 32] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.
+// gemm_9x2_AVX512: y [9, 32 n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.
 //
 //go:noescape
-func gemm_9x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+func gemm_9x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 
-// gemm_9_AVX512: y [9, 16] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.
+// gemm_9_AVX512: y [9, 16 n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.
 //
 //go:noescape
-func gemm_9_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+func gemm_9_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 
-// gemm_10x2_AVX512: y [10, 32] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.
+// gemm_10x2_AVX512: y [10, 32 n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.
 //
 //go:noescape
-func gemm_10x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+func gemm_10x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 
-// gemm_10_AVX512: y [10, 16] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.
+// gemm_10_AVX512: y [10, 16 n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.
 //
 //go:noescape
-func gemm_10_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+func gemm_10_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 
-// gemm_11x2_AVX512: y [11, 32] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.
+// gemm_11x2_AVX512: y [11, 32 n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.
 //
 //go:noescape
-func gemm_11x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+func gemm_11x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 
-// gemm_11_AVX512: y [11, 16] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.
+// gemm_11_AVX512: y [11, 16 n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.
 //
 //go:noescape
-func gemm_11_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+func gemm_11_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 
-// gemm_12x2_AVX512: y [12, 32] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.
+// gemm_12x2_AVX512: y [12, 32 n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.
 //
 //go:noescape
-func gemm_12x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+func gemm_12x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 
-// gemm_12_AVX512: y [12, 16] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.
+// gemm_12_AVX512: y [12, 16 n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.
 //
 //go:noescape
-func gemm_12_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+func gemm_12_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 
-// gemm_13x2_AVX512: y [13, 32] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.
+// gemm_13x2_AVX512: y [13, 32 n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.
 //
 //go:noescape
-func gemm_13x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+func gemm_13x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 
-// gemm_13_AVX512: y [13, 16] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.
+// gemm_13_AVX512: y [13, 16 n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.
 //
 //go:noescape
-func gemm_13_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+func gemm_13_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 
-// gemm_14x2_AVX512: y [14, 32] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.
+// gemm_14x2_AVX512: y [14, 32 n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.
 //
 //go:noescape
-func gemm_14x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+func gemm_14x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 
-// gemm_14_AVX512: y [14, 16] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.
+// gemm_14_AVX512: y [14, 16 n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.
 //
 //go:noescape
-func gemm_14_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+func gemm_14_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 
-// gemm_1_AVX2: y [1, 16] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.
+// gemm_1_AVX2: y [1, 16 n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.
 //
 //go:noescape
-func gemm_1_AVX2(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+func gemm_1_AVX2(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 
-// gemm_2_AVX2: y [2, 16] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.
+// gemm_2_AVX2: y [2, 16 n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.
 //
 //go:noescape
-func gemm_2_AVX2(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+func gemm_2_AVX2(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 
-// gemm_3_AVX2: y [3, 16] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.
+// gemm_3_AVX2: y [3, 16 n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.
 //
 //go:noescape
-func gemm_3_AVX2(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+func gemm_3_AVX2(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 
-// gemm_4_AVX2: y [4, 16] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.
+// gemm_4_AVX2: y [4, 16 n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.
 //
 //go:noescape
-func gemm_4_AVX2(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+func gemm_4_AVX2(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 
-// gemm_5_AVX2: y [5, 16] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.
+// gemm_5_AVX2: y [5, 16 n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.
 //
 //go:noescape
-func gemm_5_AVX2(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+func gemm_5_AVX2(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 
-// gemm_6_AVX2: y [6, 16] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.
+// gemm_6_AVX2: y [6, 16 n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.
 //
 //go:noescape
-func gemm_6_AVX2(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+func gemm_6_AVX2(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 
 // gemmCopyAVX2 packs k rows of n values, lds bytes apart, as panels [k][16], panel bytes apart: each begins width values, at most 16, after the last. Zeros stand past value n. n > 0.
 //

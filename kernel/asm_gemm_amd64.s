@@ -4,285 +4,347 @@
 
 #include "textflag.h"
 
-// func gemm_1x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+// func gemm_1x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 // Requires: AVX, AVX512DQ, AVX512F
-TEXT ·gemm_1x2_AVX512(SB), NOSPLIT, $0-80
-	MOVQ    lda+24(FP), AX
-	MOVQ    stepA+32(FP), AX
-	MOVQ    b+40(FP), CX
-	MOVQ    stepB+56(FP), DX
-	MOVQ    k+64(FP), BX
-	MOVQ    a+16(FP), SI
-	MOVQ    ldb+48(FP), DI
-	MOVQ    onto+72(FP), R8
+TEXT ·gemm_1x2_AVX512(SB), NOSPLIT, $0-88
+	MOVQ y+0(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ stepA+32(FP), CX
+	MOVQ b+40(FP), DX
+	MOVQ ldb+48(FP), BX
+	MOVQ stepB+56(FP), SI
+	MOVQ a+16(FP), DI
+
+again1:
+	MOVQ    onto+80(FP), R8
 	TESTQ   R8, R8
-	JEQ     zero1
-	MOVQ    y+0(FP), R8
+	JEQ     zero2
+	MOVQ    ldy+8(FP), R8
+	MOVQ    AX, R8
 	VMOVUPS (R8), Z0
 	VMOVUPS 64(R8), Z1
-	JMP     ready2
+	JMP     ready3
 
-zero1:
+zero2:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 
-ready2:
-	CMPQ BX, $+2
-	JLT  done4
+ready3:
+	MOVQ k+64(FP), R8
+	CMPQ R8, $+2
+	JLT  done5
 
-loop3:
-	VMOVUPS      (CX), Z2
-	VMOVUPS      (CX)(DI*1), Z3
-	VBROADCASTSS (SI), Z4
+loop4:
+	VMOVUPS      (DX), Z2
+	VMOVUPS      (DX)(BX*1), Z3
+	VBROADCASTSS (DI), Z4
 	VFMADD231PS  Z4, Z2, Z0
 	VFMADD231PS  Z4, Z3, Z1
-	ADDQ         AX, SI
-	ADDQ         DX, CX
-	VMOVUPS      (CX), Z2
-	VMOVUPS      (CX)(DI*1), Z3
-	VBROADCASTSS (SI), Z4
+	ADDQ         CX, DI
+	ADDQ         SI, DX
+	VMOVUPS      (DX), Z2
+	VMOVUPS      (DX)(BX*1), Z3
+	VBROADCASTSS (DI), Z4
 	VFMADD231PS  Z4, Z2, Z0
 	VFMADD231PS  Z4, Z3, Z1
-	ADDQ         AX, SI
-	ADDQ         DX, CX
-	SUBQ         $+2, BX
-	CMPQ         BX, $+2
-	JGE          loop3
+	ADDQ         CX, DI
+	ADDQ         SI, DX
+	SUBQ         $+2, R8
+	CMPQ         R8, $+2
+	JGE          loop4
 
-done4:
-	TESTQ        BX, BX
-	JEQ          none5
-	VMOVUPS      (CX), Z2
-	VMOVUPS      (CX)(DI*1), Z3
-	VBROADCASTSS (SI), Z4
+done5:
+	TESTQ        R8, R8
+	JEQ          none6
+	VMOVUPS      (DX), Z2
+	VMOVUPS      (DX)(BX*1), Z3
+	VBROADCASTSS (DI), Z4
 	VFMADD231PS  Z4, Z2, Z0
 	VFMADD231PS  Z4, Z3, Z1
-	ADDQ         AX, SI
-	ADDQ         DX, CX
+	ADDQ         CX, DI
+	ADDQ         SI, DX
 
-none5:
-	MOVQ    y+0(FP), AX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
+none6:
+	MOVQ    ldy+8(FP), R8
+	MOVQ    AX, R8
+	VMOVUPS Z0, (R8)
+	VMOVUPS Z1, 64(R8)
+	MOVQ    k+64(FP), R8
+	IMULQ   CX, R8
+	SUBQ    R8, DI
+	MOVQ    k+64(FP), R8
+	IMULQ   SI, R8
+	SUBQ    R8, DX
+	ADDQ    BX, DX
+	ADDQ    BX, DX
+	ADDQ    $+128, AX
+	DECQ    n+72(FP)
+	JNE     again1
 	VZEROUPPER
 	RET
 
-// func gemm_1_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+// func gemm_1_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 // Requires: AVX, AVX512DQ, AVX512F
-TEXT ·gemm_1_AVX512(SB), NOSPLIT, $0-80
-	MOVQ    lda+24(FP), AX
-	MOVQ    stepA+32(FP), AX
-	MOVQ    b+40(FP), CX
-	MOVQ    stepB+56(FP), DX
-	MOVQ    k+64(FP), BX
-	MOVQ    a+16(FP), SI
-	MOVQ    onto+72(FP), DI
-	TESTQ   DI, DI
-	JEQ     zero1
-	MOVQ    y+0(FP), DI
-	VMOVUPS (DI), Z0
-	JMP     ready2
+TEXT ·gemm_1_AVX512(SB), NOSPLIT, $0-88
+	MOVQ y+0(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ stepA+32(FP), CX
+	MOVQ b+40(FP), DX
+	MOVQ ldb+48(FP), BX
+	MOVQ stepB+56(FP), SI
+	MOVQ a+16(FP), DI
 
-zero1:
+again1:
+	MOVQ    onto+80(FP), R8
+	TESTQ   R8, R8
+	JEQ     zero2
+	MOVQ    ldy+8(FP), R8
+	MOVQ    AX, R8
+	VMOVUPS (R8), Z0
+	JMP     ready3
+
+zero2:
 	VXORPS Z0, Z0, Z0
 
-ready2:
-	CMPQ BX, $+2
-	JLT  done4
+ready3:
+	MOVQ k+64(FP), R8
+	CMPQ R8, $+2
+	JLT  done5
 
-loop3:
-	VMOVUPS      (CX), Z1
-	VBROADCASTSS (SI), Z2
+loop4:
+	VMOVUPS      (DX), Z1
+	VBROADCASTSS (DI), Z2
 	VFMADD231PS  Z2, Z1, Z0
-	ADDQ         AX, SI
-	ADDQ         DX, CX
-	VMOVUPS      (CX), Z1
-	VBROADCASTSS (SI), Z2
+	ADDQ         CX, DI
+	ADDQ         SI, DX
+	VMOVUPS      (DX), Z1
+	VBROADCASTSS (DI), Z2
 	VFMADD231PS  Z2, Z1, Z0
-	ADDQ         AX, SI
-	ADDQ         DX, CX
-	SUBQ         $+2, BX
-	CMPQ         BX, $+2
-	JGE          loop3
+	ADDQ         CX, DI
+	ADDQ         SI, DX
+	SUBQ         $+2, R8
+	CMPQ         R8, $+2
+	JGE          loop4
 
-done4:
-	TESTQ        BX, BX
-	JEQ          none5
-	VMOVUPS      (CX), Z1
-	VBROADCASTSS (SI), Z2
+done5:
+	TESTQ        R8, R8
+	JEQ          none6
+	VMOVUPS      (DX), Z1
+	VBROADCASTSS (DI), Z2
 	VFMADD231PS  Z2, Z1, Z0
-	ADDQ         AX, SI
-	ADDQ         DX, CX
+	ADDQ         CX, DI
+	ADDQ         SI, DX
 
-none5:
-	MOVQ    y+0(FP), AX
-	VMOVUPS Z0, (AX)
+none6:
+	MOVQ    ldy+8(FP), R8
+	MOVQ    AX, R8
+	VMOVUPS Z0, (R8)
+	MOVQ    k+64(FP), R8
+	IMULQ   CX, R8
+	SUBQ    R8, DI
+	MOVQ    k+64(FP), R8
+	IMULQ   SI, R8
+	SUBQ    R8, DX
+	ADDQ    BX, DX
+	ADDQ    $+64, AX
+	DECQ    n+72(FP)
+	JNE     again1
 	VZEROUPPER
 	RET
 
-// func gemm_2x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+// func gemm_2x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 // Requires: AVX, AVX512DQ, AVX512F
-TEXT ·gemm_2x2_AVX512(SB), NOSPLIT, $0-80
-	MOVQ    lda+24(FP), AX
-	MOVQ    stepA+32(FP), CX
-	MOVQ    b+40(FP), DX
-	MOVQ    stepB+56(FP), BX
-	MOVQ    k+64(FP), SI
-	MOVQ    a+16(FP), DI
-	MOVQ    ldb+48(FP), R8
-	MOVQ    onto+72(FP), R9
+TEXT ·gemm_2x2_AVX512(SB), NOSPLIT, $0-88
+	MOVQ y+0(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ stepA+32(FP), DX
+	MOVQ b+40(FP), BX
+	MOVQ ldb+48(FP), SI
+	MOVQ stepB+56(FP), DI
+	MOVQ a+16(FP), R8
+
+again1:
+	MOVQ    onto+80(FP), R9
 	TESTQ   R9, R9
-	JEQ     zero1
-	MOVQ    y+0(FP), R9
+	JEQ     zero2
 	MOVQ    ldy+8(FP), R10
+	MOVQ    AX, R9
 	VMOVUPS (R9), Z0
 	VMOVUPS 64(R9), Z1
 	ADDQ    R10, R9
 	VMOVUPS (R9), Z2
 	VMOVUPS 64(R9), Z3
-	JMP     ready2
+	JMP     ready3
 
-zero1:
+zero2:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
 
-ready2:
-	CMPQ SI, $+2
-	JLT  done4
+ready3:
+	MOVQ k+64(FP), R9
+	CMPQ R9, $+2
+	JLT  done5
 
-loop3:
-	VMOVUPS      (DX), Z4
-	VMOVUPS      (DX)(R8*1), Z5
-	VBROADCASTSS (DI), Z6
+loop4:
+	VMOVUPS      (BX), Z4
+	VMOVUPS      (BX)(SI*1), Z5
+	VBROADCASTSS (R8), Z6
 	VFMADD231PS  Z6, Z4, Z0
 	VFMADD231PS  Z6, Z5, Z1
-	VBROADCASTSS (DI)(AX*1), Z6
+	VBROADCASTSS (R8)(CX*1), Z6
 	VFMADD231PS  Z6, Z4, Z2
 	VFMADD231PS  Z6, Z5, Z3
-	ADDQ         CX, DI
-	ADDQ         BX, DX
-	VMOVUPS      (DX), Z4
-	VMOVUPS      (DX)(R8*1), Z5
-	VBROADCASTSS (DI), Z6
+	ADDQ         DX, R8
+	ADDQ         DI, BX
+	VMOVUPS      (BX), Z4
+	VMOVUPS      (BX)(SI*1), Z5
+	VBROADCASTSS (R8), Z6
 	VFMADD231PS  Z6, Z4, Z0
 	VFMADD231PS  Z6, Z5, Z1
-	VBROADCASTSS (DI)(AX*1), Z6
+	VBROADCASTSS (R8)(CX*1), Z6
 	VFMADD231PS  Z6, Z4, Z2
 	VFMADD231PS  Z6, Z5, Z3
-	ADDQ         CX, DI
-	ADDQ         BX, DX
-	SUBQ         $+2, SI
-	CMPQ         SI, $+2
-	JGE          loop3
+	ADDQ         DX, R8
+	ADDQ         DI, BX
+	SUBQ         $+2, R9
+	CMPQ         R9, $+2
+	JGE          loop4
 
-done4:
-	TESTQ        SI, SI
-	JEQ          none5
-	VMOVUPS      (DX), Z4
-	VMOVUPS      (DX)(R8*1), Z5
-	VBROADCASTSS (DI), Z6
+done5:
+	TESTQ        R9, R9
+	JEQ          none6
+	VMOVUPS      (BX), Z4
+	VMOVUPS      (BX)(SI*1), Z5
+	VBROADCASTSS (R8), Z6
 	VFMADD231PS  Z6, Z4, Z0
 	VFMADD231PS  Z6, Z5, Z1
-	VBROADCASTSS (DI)(AX*1), Z6
+	VBROADCASTSS (R8)(CX*1), Z6
 	VFMADD231PS  Z6, Z4, Z2
 	VFMADD231PS  Z6, Z5, Z3
-	ADDQ         CX, DI
-	ADDQ         BX, DX
+	ADDQ         DX, R8
+	ADDQ         DI, BX
 
-none5:
-	MOVQ    y+0(FP), AX
-	MOVQ    ldy+8(FP), CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, 64(AX)
+none6:
+	MOVQ    ldy+8(FP), R10
+	MOVQ    AX, R9
+	VMOVUPS Z0, (R9)
+	VMOVUPS Z1, 64(R9)
+	ADDQ    R10, R9
+	VMOVUPS Z2, (R9)
+	VMOVUPS Z3, 64(R9)
+	MOVQ    k+64(FP), R9
+	IMULQ   DX, R9
+	SUBQ    R9, R8
+	MOVQ    k+64(FP), R9
+	IMULQ   DI, R9
+	SUBQ    R9, BX
+	ADDQ    SI, BX
+	ADDQ    SI, BX
+	ADDQ    $+128, AX
+	DECQ    n+72(FP)
+	JNE     again1
 	VZEROUPPER
 	RET
 
-// func gemm_2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+// func gemm_2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 // Requires: AVX, AVX512DQ, AVX512F
-TEXT ·gemm_2_AVX512(SB), NOSPLIT, $0-80
-	MOVQ    lda+24(FP), AX
-	MOVQ    stepA+32(FP), CX
-	MOVQ    b+40(FP), DX
-	MOVQ    stepB+56(FP), BX
-	MOVQ    k+64(FP), SI
-	MOVQ    a+16(FP), DI
-	MOVQ    onto+72(FP), R8
-	TESTQ   R8, R8
-	JEQ     zero1
-	MOVQ    y+0(FP), R8
-	MOVQ    ldy+8(FP), R9
-	VMOVUPS (R8), Z0
-	ADDQ    R9, R8
-	VMOVUPS (R8), Z1
-	JMP     ready2
+TEXT ·gemm_2_AVX512(SB), NOSPLIT, $0-88
+	MOVQ y+0(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ stepA+32(FP), DX
+	MOVQ b+40(FP), BX
+	MOVQ ldb+48(FP), SI
+	MOVQ stepB+56(FP), DI
+	MOVQ a+16(FP), R8
 
-zero1:
+again1:
+	MOVQ    onto+80(FP), R9
+	TESTQ   R9, R9
+	JEQ     zero2
+	MOVQ    ldy+8(FP), R10
+	MOVQ    AX, R9
+	VMOVUPS (R9), Z0
+	ADDQ    R10, R9
+	VMOVUPS (R9), Z1
+	JMP     ready3
+
+zero2:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 
-ready2:
-	CMPQ SI, $+2
-	JLT  done4
+ready3:
+	MOVQ k+64(FP), R9
+	CMPQ R9, $+2
+	JLT  done5
 
-loop3:
-	VMOVUPS      (DX), Z2
-	VBROADCASTSS (DI), Z3
+loop4:
+	VMOVUPS      (BX), Z2
+	VBROADCASTSS (R8), Z3
 	VFMADD231PS  Z3, Z2, Z0
-	VBROADCASTSS (DI)(AX*1), Z3
+	VBROADCASTSS (R8)(CX*1), Z3
 	VFMADD231PS  Z3, Z2, Z1
-	ADDQ         CX, DI
-	ADDQ         BX, DX
-	VMOVUPS      (DX), Z2
-	VBROADCASTSS (DI), Z3
+	ADDQ         DX, R8
+	ADDQ         DI, BX
+	VMOVUPS      (BX), Z2
+	VBROADCASTSS (R8), Z3
 	VFMADD231PS  Z3, Z2, Z0
-	VBROADCASTSS (DI)(AX*1), Z3
+	VBROADCASTSS (R8)(CX*1), Z3
 	VFMADD231PS  Z3, Z2, Z1
-	ADDQ         CX, DI
-	ADDQ         BX, DX
-	SUBQ         $+2, SI
-	CMPQ         SI, $+2
-	JGE          loop3
+	ADDQ         DX, R8
+	ADDQ         DI, BX
+	SUBQ         $+2, R9
+	CMPQ         R9, $+2
+	JGE          loop4
 
-done4:
-	TESTQ        SI, SI
-	JEQ          none5
-	VMOVUPS      (DX), Z2
-	VBROADCASTSS (DI), Z3
+done5:
+	TESTQ        R9, R9
+	JEQ          none6
+	VMOVUPS      (BX), Z2
+	VBROADCASTSS (R8), Z3
 	VFMADD231PS  Z3, Z2, Z0
-	VBROADCASTSS (DI)(AX*1), Z3
+	VBROADCASTSS (R8)(CX*1), Z3
 	VFMADD231PS  Z3, Z2, Z1
-	ADDQ         CX, DI
-	ADDQ         BX, DX
+	ADDQ         DX, R8
+	ADDQ         DI, BX
 
-none5:
-	MOVQ    y+0(FP), AX
-	MOVQ    ldy+8(FP), CX
-	VMOVUPS Z0, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, (AX)
+none6:
+	MOVQ    ldy+8(FP), R10
+	MOVQ    AX, R9
+	VMOVUPS Z0, (R9)
+	ADDQ    R10, R9
+	VMOVUPS Z1, (R9)
+	MOVQ    k+64(FP), R9
+	IMULQ   DX, R9
+	SUBQ    R9, R8
+	MOVQ    k+64(FP), R9
+	IMULQ   DI, R9
+	SUBQ    R9, BX
+	ADDQ    SI, BX
+	ADDQ    $+64, AX
+	DECQ    n+72(FP)
+	JNE     again1
 	VZEROUPPER
 	RET
 
-// func gemm_3x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+// func gemm_3x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 // Requires: AVX, AVX512DQ, AVX512F
-TEXT ·gemm_3x2_AVX512(SB), NOSPLIT, $0-80
-	MOVQ    lda+24(FP), AX
-	MOVQ    stepA+32(FP), CX
-	MOVQ    b+40(FP), DX
-	MOVQ    stepB+56(FP), BX
-	MOVQ    k+64(FP), SI
-	MOVQ    a+16(FP), DI
-	MOVQ    ldb+48(FP), R8
-	MOVQ    onto+72(FP), R9
+TEXT ·gemm_3x2_AVX512(SB), NOSPLIT, $0-88
+	MOVQ y+0(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ stepA+32(FP), DX
+	MOVQ b+40(FP), BX
+	MOVQ ldb+48(FP), SI
+	MOVQ stepB+56(FP), DI
+	MOVQ a+16(FP), R8
+
+again1:
+	MOVQ    onto+80(FP), R9
 	TESTQ   R9, R9
-	JEQ     zero1
-	MOVQ    y+0(FP), R9
+	JEQ     zero2
 	MOVQ    ldy+8(FP), R10
+	MOVQ    AX, R9
 	VMOVUPS (R9), Z0
 	VMOVUPS 64(R9), Z1
 	ADDQ    R10, R9
@@ -291,9 +353,9 @@ TEXT ·gemm_3x2_AVX512(SB), NOSPLIT, $0-80
 	ADDQ    R10, R9
 	VMOVUPS (R9), Z4
 	VMOVUPS 64(R9), Z5
-	JMP     ready2
+	JMP     ready3
 
-zero1:
+zero2:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -301,166 +363,194 @@ zero1:
 	VXORPS Z4, Z4, Z4
 	VXORPS Z5, Z5, Z5
 
-ready2:
-	CMPQ SI, $+2
-	JLT  done4
+ready3:
+	MOVQ k+64(FP), R9
+	CMPQ R9, $+2
+	JLT  done5
 
-loop3:
-	VMOVUPS      (DX), Z6
-	VMOVUPS      (DX)(R8*1), Z7
-	VBROADCASTSS (DI), Z8
+loop4:
+	VMOVUPS      (BX), Z6
+	VMOVUPS      (BX)(SI*1), Z7
+	VBROADCASTSS (R8), Z8
 	VFMADD231PS  Z8, Z6, Z0
 	VFMADD231PS  Z8, Z7, Z1
-	VBROADCASTSS (DI)(AX*1), Z8
+	VBROADCASTSS (R8)(CX*1), Z8
 	VFMADD231PS  Z8, Z6, Z2
 	VFMADD231PS  Z8, Z7, Z3
-	VBROADCASTSS (DI)(AX*2), Z8
+	VBROADCASTSS (R8)(CX*2), Z8
 	VFMADD231PS  Z8, Z6, Z4
 	VFMADD231PS  Z8, Z7, Z5
-	ADDQ         CX, DI
-	ADDQ         BX, DX
-	VMOVUPS      (DX), Z6
-	VMOVUPS      (DX)(R8*1), Z7
-	VBROADCASTSS (DI), Z8
+	ADDQ         DX, R8
+	ADDQ         DI, BX
+	VMOVUPS      (BX), Z6
+	VMOVUPS      (BX)(SI*1), Z7
+	VBROADCASTSS (R8), Z8
 	VFMADD231PS  Z8, Z6, Z0
 	VFMADD231PS  Z8, Z7, Z1
-	VBROADCASTSS (DI)(AX*1), Z8
+	VBROADCASTSS (R8)(CX*1), Z8
 	VFMADD231PS  Z8, Z6, Z2
 	VFMADD231PS  Z8, Z7, Z3
-	VBROADCASTSS (DI)(AX*2), Z8
+	VBROADCASTSS (R8)(CX*2), Z8
 	VFMADD231PS  Z8, Z6, Z4
 	VFMADD231PS  Z8, Z7, Z5
-	ADDQ         CX, DI
-	ADDQ         BX, DX
-	SUBQ         $+2, SI
-	CMPQ         SI, $+2
-	JGE          loop3
+	ADDQ         DX, R8
+	ADDQ         DI, BX
+	SUBQ         $+2, R9
+	CMPQ         R9, $+2
+	JGE          loop4
 
-done4:
-	TESTQ        SI, SI
-	JEQ          none5
-	VMOVUPS      (DX), Z6
-	VMOVUPS      (DX)(R8*1), Z7
-	VBROADCASTSS (DI), Z8
+done5:
+	TESTQ        R9, R9
+	JEQ          none6
+	VMOVUPS      (BX), Z6
+	VMOVUPS      (BX)(SI*1), Z7
+	VBROADCASTSS (R8), Z8
 	VFMADD231PS  Z8, Z6, Z0
 	VFMADD231PS  Z8, Z7, Z1
-	VBROADCASTSS (DI)(AX*1), Z8
+	VBROADCASTSS (R8)(CX*1), Z8
 	VFMADD231PS  Z8, Z6, Z2
 	VFMADD231PS  Z8, Z7, Z3
-	VBROADCASTSS (DI)(AX*2), Z8
+	VBROADCASTSS (R8)(CX*2), Z8
 	VFMADD231PS  Z8, Z6, Z4
 	VFMADD231PS  Z8, Z7, Z5
-	ADDQ         CX, DI
-	ADDQ         BX, DX
+	ADDQ         DX, R8
+	ADDQ         DI, BX
 
-none5:
-	MOVQ    y+0(FP), AX
-	MOVQ    ldy+8(FP), CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, 64(AX)
+none6:
+	MOVQ    ldy+8(FP), R10
+	MOVQ    AX, R9
+	VMOVUPS Z0, (R9)
+	VMOVUPS Z1, 64(R9)
+	ADDQ    R10, R9
+	VMOVUPS Z2, (R9)
+	VMOVUPS Z3, 64(R9)
+	ADDQ    R10, R9
+	VMOVUPS Z4, (R9)
+	VMOVUPS Z5, 64(R9)
+	MOVQ    k+64(FP), R9
+	IMULQ   DX, R9
+	SUBQ    R9, R8
+	MOVQ    k+64(FP), R9
+	IMULQ   DI, R9
+	SUBQ    R9, BX
+	ADDQ    SI, BX
+	ADDQ    SI, BX
+	ADDQ    $+128, AX
+	DECQ    n+72(FP)
+	JNE     again1
 	VZEROUPPER
 	RET
 
-// func gemm_3_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+// func gemm_3_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 // Requires: AVX, AVX512DQ, AVX512F
-TEXT ·gemm_3_AVX512(SB), NOSPLIT, $0-80
-	MOVQ    lda+24(FP), AX
-	MOVQ    stepA+32(FP), CX
-	MOVQ    b+40(FP), DX
-	MOVQ    stepB+56(FP), BX
-	MOVQ    k+64(FP), SI
-	MOVQ    a+16(FP), DI
-	MOVQ    onto+72(FP), R8
-	TESTQ   R8, R8
-	JEQ     zero1
-	MOVQ    y+0(FP), R8
-	MOVQ    ldy+8(FP), R9
-	VMOVUPS (R8), Z0
-	ADDQ    R9, R8
-	VMOVUPS (R8), Z1
-	ADDQ    R9, R8
-	VMOVUPS (R8), Z2
-	JMP     ready2
+TEXT ·gemm_3_AVX512(SB), NOSPLIT, $0-88
+	MOVQ y+0(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ stepA+32(FP), DX
+	MOVQ b+40(FP), BX
+	MOVQ ldb+48(FP), SI
+	MOVQ stepB+56(FP), DI
+	MOVQ a+16(FP), R8
 
-zero1:
+again1:
+	MOVQ    onto+80(FP), R9
+	TESTQ   R9, R9
+	JEQ     zero2
+	MOVQ    ldy+8(FP), R10
+	MOVQ    AX, R9
+	VMOVUPS (R9), Z0
+	ADDQ    R10, R9
+	VMOVUPS (R9), Z1
+	ADDQ    R10, R9
+	VMOVUPS (R9), Z2
+	JMP     ready3
+
+zero2:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 
-ready2:
-	CMPQ SI, $+2
-	JLT  done4
+ready3:
+	MOVQ k+64(FP), R9
+	CMPQ R9, $+2
+	JLT  done5
 
-loop3:
-	VMOVUPS      (DX), Z3
-	VBROADCASTSS (DI), Z4
+loop4:
+	VMOVUPS      (BX), Z3
+	VBROADCASTSS (R8), Z4
 	VFMADD231PS  Z4, Z3, Z0
-	VBROADCASTSS (DI)(AX*1), Z4
+	VBROADCASTSS (R8)(CX*1), Z4
 	VFMADD231PS  Z4, Z3, Z1
-	VBROADCASTSS (DI)(AX*2), Z4
+	VBROADCASTSS (R8)(CX*2), Z4
 	VFMADD231PS  Z4, Z3, Z2
-	ADDQ         CX, DI
-	ADDQ         BX, DX
-	VMOVUPS      (DX), Z3
-	VBROADCASTSS (DI), Z4
+	ADDQ         DX, R8
+	ADDQ         DI, BX
+	VMOVUPS      (BX), Z3
+	VBROADCASTSS (R8), Z4
 	VFMADD231PS  Z4, Z3, Z0
-	VBROADCASTSS (DI)(AX*1), Z4
+	VBROADCASTSS (R8)(CX*1), Z4
 	VFMADD231PS  Z4, Z3, Z1
-	VBROADCASTSS (DI)(AX*2), Z4
+	VBROADCASTSS (R8)(CX*2), Z4
 	VFMADD231PS  Z4, Z3, Z2
-	ADDQ         CX, DI
-	ADDQ         BX, DX
-	SUBQ         $+2, SI
-	CMPQ         SI, $+2
-	JGE          loop3
+	ADDQ         DX, R8
+	ADDQ         DI, BX
+	SUBQ         $+2, R9
+	CMPQ         R9, $+2
+	JGE          loop4
 
-done4:
-	TESTQ        SI, SI
-	JEQ          none5
-	VMOVUPS      (DX), Z3
-	VBROADCASTSS (DI), Z4
+done5:
+	TESTQ        R9, R9
+	JEQ          none6
+	VMOVUPS      (BX), Z3
+	VBROADCASTSS (R8), Z4
 	VFMADD231PS  Z4, Z3, Z0
-	VBROADCASTSS (DI)(AX*1), Z4
+	VBROADCASTSS (R8)(CX*1), Z4
 	VFMADD231PS  Z4, Z3, Z1
-	VBROADCASTSS (DI)(AX*2), Z4
+	VBROADCASTSS (R8)(CX*2), Z4
 	VFMADD231PS  Z4, Z3, Z2
-	ADDQ         CX, DI
-	ADDQ         BX, DX
+	ADDQ         DX, R8
+	ADDQ         DI, BX
 
-none5:
-	MOVQ    y+0(FP), AX
-	MOVQ    ldy+8(FP), CX
-	VMOVUPS Z0, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
+none6:
+	MOVQ    ldy+8(FP), R10
+	MOVQ    AX, R9
+	VMOVUPS Z0, (R9)
+	ADDQ    R10, R9
+	VMOVUPS Z1, (R9)
+	ADDQ    R10, R9
+	VMOVUPS Z2, (R9)
+	MOVQ    k+64(FP), R9
+	IMULQ   DX, R9
+	SUBQ    R9, R8
+	MOVQ    k+64(FP), R9
+	IMULQ   DI, R9
+	SUBQ    R9, BX
+	ADDQ    SI, BX
+	ADDQ    $+64, AX
+	DECQ    n+72(FP)
+	JNE     again1
 	VZEROUPPER
 	RET
 
-// func gemm_4x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+// func gemm_4x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 // Requires: AVX, AVX512DQ, AVX512F
-TEXT ·gemm_4x2_AVX512(SB), NOSPLIT, $0-80
-	MOVQ    lda+24(FP), AX
-	MOVQ    stepA+32(FP), CX
-	MOVQ    b+40(FP), DX
-	MOVQ    stepB+56(FP), BX
-	MOVQ    k+64(FP), SI
-	MOVQ    a+16(FP), DI
-	LEAQ    (DI)(AX*2), R8
-	ADDQ    AX, R8
-	MOVQ    ldb+48(FP), R9
-	MOVQ    onto+72(FP), R10
+TEXT ·gemm_4x2_AVX512(SB), NOSPLIT, $0-88
+	MOVQ y+0(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ stepA+32(FP), DX
+	MOVQ b+40(FP), BX
+	MOVQ ldb+48(FP), SI
+	MOVQ stepB+56(FP), DI
+	MOVQ a+16(FP), R8
+	LEAQ (R8)(CX*2), R9
+	ADDQ CX, R9
+
+again1:
+	MOVQ    onto+80(FP), R10
 	TESTQ   R10, R10
-	JEQ     zero1
-	MOVQ    y+0(FP), R10
+	JEQ     zero2
 	MOVQ    ldy+8(FP), R11
+	MOVQ    AX, R10
 	VMOVUPS (R10), Z0
 	VMOVUPS 64(R10), Z1
 	ADDQ    R11, R10
@@ -472,9 +562,9 @@ TEXT ·gemm_4x2_AVX512(SB), NOSPLIT, $0-80
 	ADDQ    R11, R10
 	VMOVUPS (R10), Z6
 	VMOVUPS 64(R10), Z7
-	JMP     ready2
+	JMP     ready3
 
-zero1:
+zero2:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -484,197 +574,227 @@ zero1:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-ready2:
-	CMPQ SI, $+2
-	JLT  done4
+ready3:
+	MOVQ k+64(FP), R10
+	CMPQ R10, $+2
+	JLT  done5
 
-loop3:
-	VMOVUPS      (DX), Z8
-	VMOVUPS      (DX)(R9*1), Z9
-	VBROADCASTSS (DI), Z10
+loop4:
+	VMOVUPS      (BX), Z8
+	VMOVUPS      (BX)(SI*1), Z9
+	VBROADCASTSS (R8), Z10
 	VFMADD231PS  Z10, Z8, Z0
 	VFMADD231PS  Z10, Z9, Z1
-	VBROADCASTSS (DI)(AX*1), Z10
+	VBROADCASTSS (R8)(CX*1), Z10
 	VFMADD231PS  Z10, Z8, Z2
 	VFMADD231PS  Z10, Z9, Z3
-	VBROADCASTSS (DI)(AX*2), Z10
+	VBROADCASTSS (R8)(CX*2), Z10
 	VFMADD231PS  Z10, Z8, Z4
 	VFMADD231PS  Z10, Z9, Z5
-	VBROADCASTSS (R8), Z10
+	VBROADCASTSS (R9), Z10
 	VFMADD231PS  Z10, Z8, Z6
 	VFMADD231PS  Z10, Z9, Z7
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         BX, DX
-	VMOVUPS      (DX), Z8
-	VMOVUPS      (DX)(R9*1), Z9
-	VBROADCASTSS (DI), Z10
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DI, BX
+	VMOVUPS      (BX), Z8
+	VMOVUPS      (BX)(SI*1), Z9
+	VBROADCASTSS (R8), Z10
 	VFMADD231PS  Z10, Z8, Z0
 	VFMADD231PS  Z10, Z9, Z1
-	VBROADCASTSS (DI)(AX*1), Z10
+	VBROADCASTSS (R8)(CX*1), Z10
 	VFMADD231PS  Z10, Z8, Z2
 	VFMADD231PS  Z10, Z9, Z3
-	VBROADCASTSS (DI)(AX*2), Z10
+	VBROADCASTSS (R8)(CX*2), Z10
 	VFMADD231PS  Z10, Z8, Z4
 	VFMADD231PS  Z10, Z9, Z5
-	VBROADCASTSS (R8), Z10
+	VBROADCASTSS (R9), Z10
 	VFMADD231PS  Z10, Z8, Z6
 	VFMADD231PS  Z10, Z9, Z7
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         BX, DX
-	SUBQ         $+2, SI
-	CMPQ         SI, $+2
-	JGE          loop3
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DI, BX
+	SUBQ         $+2, R10
+	CMPQ         R10, $+2
+	JGE          loop4
 
-done4:
-	TESTQ        SI, SI
-	JEQ          none5
-	VMOVUPS      (DX), Z8
-	VMOVUPS      (DX)(R9*1), Z9
-	VBROADCASTSS (DI), Z10
+done5:
+	TESTQ        R10, R10
+	JEQ          none6
+	VMOVUPS      (BX), Z8
+	VMOVUPS      (BX)(SI*1), Z9
+	VBROADCASTSS (R8), Z10
 	VFMADD231PS  Z10, Z8, Z0
 	VFMADD231PS  Z10, Z9, Z1
-	VBROADCASTSS (DI)(AX*1), Z10
+	VBROADCASTSS (R8)(CX*1), Z10
 	VFMADD231PS  Z10, Z8, Z2
 	VFMADD231PS  Z10, Z9, Z3
-	VBROADCASTSS (DI)(AX*2), Z10
+	VBROADCASTSS (R8)(CX*2), Z10
 	VFMADD231PS  Z10, Z8, Z4
 	VFMADD231PS  Z10, Z9, Z5
-	VBROADCASTSS (R8), Z10
+	VBROADCASTSS (R9), Z10
 	VFMADD231PS  Z10, Z8, Z6
 	VFMADD231PS  Z10, Z9, Z7
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         BX, DX
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DI, BX
 
-none5:
-	MOVQ    y+0(FP), AX
-	MOVQ    ldy+8(FP), CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, 64(AX)
+none6:
+	MOVQ    ldy+8(FP), R11
+	MOVQ    AX, R10
+	VMOVUPS Z0, (R10)
+	VMOVUPS Z1, 64(R10)
+	ADDQ    R11, R10
+	VMOVUPS Z2, (R10)
+	VMOVUPS Z3, 64(R10)
+	ADDQ    R11, R10
+	VMOVUPS Z4, (R10)
+	VMOVUPS Z5, 64(R10)
+	ADDQ    R11, R10
+	VMOVUPS Z6, (R10)
+	VMOVUPS Z7, 64(R10)
+	MOVQ    k+64(FP), R10
+	IMULQ   DX, R10
+	SUBQ    R10, R8
+	SUBQ    R10, R9
+	MOVQ    k+64(FP), R10
+	IMULQ   DI, R10
+	SUBQ    R10, BX
+	ADDQ    SI, BX
+	ADDQ    SI, BX
+	ADDQ    $+128, AX
+	DECQ    n+72(FP)
+	JNE     again1
 	VZEROUPPER
 	RET
 
-// func gemm_4_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+// func gemm_4_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 // Requires: AVX, AVX512DQ, AVX512F
-TEXT ·gemm_4_AVX512(SB), NOSPLIT, $0-80
-	MOVQ    lda+24(FP), AX
-	MOVQ    stepA+32(FP), CX
-	MOVQ    b+40(FP), DX
-	MOVQ    stepB+56(FP), BX
-	MOVQ    k+64(FP), SI
-	MOVQ    a+16(FP), DI
-	LEAQ    (DI)(AX*2), R8
-	ADDQ    AX, R8
-	MOVQ    onto+72(FP), R9
-	TESTQ   R9, R9
-	JEQ     zero1
-	MOVQ    y+0(FP), R9
-	MOVQ    ldy+8(FP), R10
-	VMOVUPS (R9), Z0
-	ADDQ    R10, R9
-	VMOVUPS (R9), Z1
-	ADDQ    R10, R9
-	VMOVUPS (R9), Z2
-	ADDQ    R10, R9
-	VMOVUPS (R9), Z3
-	JMP     ready2
+TEXT ·gemm_4_AVX512(SB), NOSPLIT, $0-88
+	MOVQ y+0(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ stepA+32(FP), DX
+	MOVQ b+40(FP), BX
+	MOVQ ldb+48(FP), SI
+	MOVQ stepB+56(FP), DI
+	MOVQ a+16(FP), R8
+	LEAQ (R8)(CX*2), R9
+	ADDQ CX, R9
 
-zero1:
+again1:
+	MOVQ    onto+80(FP), R10
+	TESTQ   R10, R10
+	JEQ     zero2
+	MOVQ    ldy+8(FP), R11
+	MOVQ    AX, R10
+	VMOVUPS (R10), Z0
+	ADDQ    R11, R10
+	VMOVUPS (R10), Z1
+	ADDQ    R11, R10
+	VMOVUPS (R10), Z2
+	ADDQ    R11, R10
+	VMOVUPS (R10), Z3
+	JMP     ready3
+
+zero2:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
 
-ready2:
-	CMPQ SI, $+2
-	JLT  done4
+ready3:
+	MOVQ k+64(FP), R10
+	CMPQ R10, $+2
+	JLT  done5
 
-loop3:
-	VMOVUPS      (DX), Z4
-	VBROADCASTSS (DI), Z5
-	VFMADD231PS  Z5, Z4, Z0
-	VBROADCASTSS (DI)(AX*1), Z5
-	VFMADD231PS  Z5, Z4, Z1
-	VBROADCASTSS (DI)(AX*2), Z5
-	VFMADD231PS  Z5, Z4, Z2
+loop4:
+	VMOVUPS      (BX), Z4
 	VBROADCASTSS (R8), Z5
-	VFMADD231PS  Z5, Z4, Z3
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         BX, DX
-	VMOVUPS      (DX), Z4
-	VBROADCASTSS (DI), Z5
 	VFMADD231PS  Z5, Z4, Z0
-	VBROADCASTSS (DI)(AX*1), Z5
+	VBROADCASTSS (R8)(CX*1), Z5
 	VFMADD231PS  Z5, Z4, Z1
-	VBROADCASTSS (DI)(AX*2), Z5
+	VBROADCASTSS (R8)(CX*2), Z5
 	VFMADD231PS  Z5, Z4, Z2
-	VBROADCASTSS (R8), Z5
+	VBROADCASTSS (R9), Z5
 	VFMADD231PS  Z5, Z4, Z3
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         BX, DX
-	SUBQ         $+2, SI
-	CMPQ         SI, $+2
-	JGE          loop3
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DI, BX
+	VMOVUPS      (BX), Z4
+	VBROADCASTSS (R8), Z5
+	VFMADD231PS  Z5, Z4, Z0
+	VBROADCASTSS (R8)(CX*1), Z5
+	VFMADD231PS  Z5, Z4, Z1
+	VBROADCASTSS (R8)(CX*2), Z5
+	VFMADD231PS  Z5, Z4, Z2
+	VBROADCASTSS (R9), Z5
+	VFMADD231PS  Z5, Z4, Z3
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DI, BX
+	SUBQ         $+2, R10
+	CMPQ         R10, $+2
+	JGE          loop4
 
-done4:
-	TESTQ        SI, SI
-	JEQ          none5
-	VMOVUPS      (DX), Z4
-	VBROADCASTSS (DI), Z5
-	VFMADD231PS  Z5, Z4, Z0
-	VBROADCASTSS (DI)(AX*1), Z5
-	VFMADD231PS  Z5, Z4, Z1
-	VBROADCASTSS (DI)(AX*2), Z5
-	VFMADD231PS  Z5, Z4, Z2
+done5:
+	TESTQ        R10, R10
+	JEQ          none6
+	VMOVUPS      (BX), Z4
 	VBROADCASTSS (R8), Z5
+	VFMADD231PS  Z5, Z4, Z0
+	VBROADCASTSS (R8)(CX*1), Z5
+	VFMADD231PS  Z5, Z4, Z1
+	VBROADCASTSS (R8)(CX*2), Z5
+	VFMADD231PS  Z5, Z4, Z2
+	VBROADCASTSS (R9), Z5
 	VFMADD231PS  Z5, Z4, Z3
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         BX, DX
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DI, BX
 
-none5:
-	MOVQ    y+0(FP), AX
-	MOVQ    ldy+8(FP), CX
-	VMOVUPS Z0, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, (AX)
+none6:
+	MOVQ    ldy+8(FP), R11
+	MOVQ    AX, R10
+	VMOVUPS Z0, (R10)
+	ADDQ    R11, R10
+	VMOVUPS Z1, (R10)
+	ADDQ    R11, R10
+	VMOVUPS Z2, (R10)
+	ADDQ    R11, R10
+	VMOVUPS Z3, (R10)
+	MOVQ    k+64(FP), R10
+	IMULQ   DX, R10
+	SUBQ    R10, R8
+	SUBQ    R10, R9
+	MOVQ    k+64(FP), R10
+	IMULQ   DI, R10
+	SUBQ    R10, BX
+	ADDQ    SI, BX
+	ADDQ    $+64, AX
+	DECQ    n+72(FP)
+	JNE     again1
 	VZEROUPPER
 	RET
 
-// func gemm_5x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+// func gemm_5x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 // Requires: AVX, AVX512DQ, AVX512F
-TEXT ·gemm_5x2_AVX512(SB), NOSPLIT, $0-80
-	MOVQ    lda+24(FP), AX
-	MOVQ    stepA+32(FP), CX
-	MOVQ    b+40(FP), DX
-	MOVQ    stepB+56(FP), BX
-	MOVQ    k+64(FP), SI
-	MOVQ    a+16(FP), DI
-	LEAQ    (DI)(AX*2), R8
-	ADDQ    AX, R8
-	MOVQ    ldb+48(FP), R9
-	MOVQ    onto+72(FP), R10
+TEXT ·gemm_5x2_AVX512(SB), NOSPLIT, $0-88
+	MOVQ y+0(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ stepA+32(FP), DX
+	MOVQ b+40(FP), BX
+	MOVQ ldb+48(FP), SI
+	MOVQ stepB+56(FP), DI
+	MOVQ a+16(FP), R8
+	LEAQ (R8)(CX*2), R9
+	ADDQ CX, R9
+
+again1:
+	MOVQ    onto+80(FP), R10
 	TESTQ   R10, R10
-	JEQ     zero1
-	MOVQ    y+0(FP), R10
+	JEQ     zero2
 	MOVQ    ldy+8(FP), R11
+	MOVQ    AX, R10
 	VMOVUPS (R10), Z0
 	VMOVUPS 64(R10), Z1
 	ADDQ    R11, R10
@@ -689,9 +809,9 @@ TEXT ·gemm_5x2_AVX512(SB), NOSPLIT, $0-80
 	ADDQ    R11, R10
 	VMOVUPS (R10), Z8
 	VMOVUPS 64(R10), Z9
-	JMP     ready2
+	JMP     ready3
 
-zero1:
+zero2:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -703,220 +823,250 @@ zero1:
 	VXORPS Z8, Z8, Z8
 	VXORPS Z9, Z9, Z9
 
-ready2:
-	CMPQ SI, $+2
-	JLT  done4
+ready3:
+	MOVQ k+64(FP), R10
+	CMPQ R10, $+2
+	JLT  done5
 
-loop3:
-	VMOVUPS      (DX), Z10
-	VMOVUPS      (DX)(R9*1), Z11
-	VBROADCASTSS (DI), Z12
+loop4:
+	VMOVUPS      (BX), Z10
+	VMOVUPS      (BX)(SI*1), Z11
+	VBROADCASTSS (R8), Z12
 	VFMADD231PS  Z12, Z10, Z0
 	VFMADD231PS  Z12, Z11, Z1
-	VBROADCASTSS (DI)(AX*1), Z12
+	VBROADCASTSS (R8)(CX*1), Z12
 	VFMADD231PS  Z12, Z10, Z2
 	VFMADD231PS  Z12, Z11, Z3
-	VBROADCASTSS (DI)(AX*2), Z12
+	VBROADCASTSS (R8)(CX*2), Z12
 	VFMADD231PS  Z12, Z10, Z4
 	VFMADD231PS  Z12, Z11, Z5
-	VBROADCASTSS (R8), Z12
+	VBROADCASTSS (R9), Z12
 	VFMADD231PS  Z12, Z10, Z6
 	VFMADD231PS  Z12, Z11, Z7
-	VBROADCASTSS (R8)(AX*1), Z12
+	VBROADCASTSS (R9)(CX*1), Z12
 	VFMADD231PS  Z12, Z10, Z8
 	VFMADD231PS  Z12, Z11, Z9
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         BX, DX
-	VMOVUPS      (DX), Z10
-	VMOVUPS      (DX)(R9*1), Z11
-	VBROADCASTSS (DI), Z12
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DI, BX
+	VMOVUPS      (BX), Z10
+	VMOVUPS      (BX)(SI*1), Z11
+	VBROADCASTSS (R8), Z12
 	VFMADD231PS  Z12, Z10, Z0
 	VFMADD231PS  Z12, Z11, Z1
-	VBROADCASTSS (DI)(AX*1), Z12
+	VBROADCASTSS (R8)(CX*1), Z12
 	VFMADD231PS  Z12, Z10, Z2
 	VFMADD231PS  Z12, Z11, Z3
-	VBROADCASTSS (DI)(AX*2), Z12
+	VBROADCASTSS (R8)(CX*2), Z12
 	VFMADD231PS  Z12, Z10, Z4
 	VFMADD231PS  Z12, Z11, Z5
-	VBROADCASTSS (R8), Z12
+	VBROADCASTSS (R9), Z12
 	VFMADD231PS  Z12, Z10, Z6
 	VFMADD231PS  Z12, Z11, Z7
-	VBROADCASTSS (R8)(AX*1), Z12
+	VBROADCASTSS (R9)(CX*1), Z12
 	VFMADD231PS  Z12, Z10, Z8
 	VFMADD231PS  Z12, Z11, Z9
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         BX, DX
-	SUBQ         $+2, SI
-	CMPQ         SI, $+2
-	JGE          loop3
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DI, BX
+	SUBQ         $+2, R10
+	CMPQ         R10, $+2
+	JGE          loop4
 
-done4:
-	TESTQ        SI, SI
-	JEQ          none5
-	VMOVUPS      (DX), Z10
-	VMOVUPS      (DX)(R9*1), Z11
-	VBROADCASTSS (DI), Z12
+done5:
+	TESTQ        R10, R10
+	JEQ          none6
+	VMOVUPS      (BX), Z10
+	VMOVUPS      (BX)(SI*1), Z11
+	VBROADCASTSS (R8), Z12
 	VFMADD231PS  Z12, Z10, Z0
 	VFMADD231PS  Z12, Z11, Z1
-	VBROADCASTSS (DI)(AX*1), Z12
+	VBROADCASTSS (R8)(CX*1), Z12
 	VFMADD231PS  Z12, Z10, Z2
 	VFMADD231PS  Z12, Z11, Z3
-	VBROADCASTSS (DI)(AX*2), Z12
+	VBROADCASTSS (R8)(CX*2), Z12
 	VFMADD231PS  Z12, Z10, Z4
 	VFMADD231PS  Z12, Z11, Z5
-	VBROADCASTSS (R8), Z12
+	VBROADCASTSS (R9), Z12
 	VFMADD231PS  Z12, Z10, Z6
 	VFMADD231PS  Z12, Z11, Z7
-	VBROADCASTSS (R8)(AX*1), Z12
+	VBROADCASTSS (R9)(CX*1), Z12
 	VFMADD231PS  Z12, Z10, Z8
 	VFMADD231PS  Z12, Z11, Z9
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         BX, DX
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DI, BX
 
-none5:
-	MOVQ    y+0(FP), AX
-	MOVQ    ldy+8(FP), CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	VMOVUPS Z9, 64(AX)
+none6:
+	MOVQ    ldy+8(FP), R11
+	MOVQ    AX, R10
+	VMOVUPS Z0, (R10)
+	VMOVUPS Z1, 64(R10)
+	ADDQ    R11, R10
+	VMOVUPS Z2, (R10)
+	VMOVUPS Z3, 64(R10)
+	ADDQ    R11, R10
+	VMOVUPS Z4, (R10)
+	VMOVUPS Z5, 64(R10)
+	ADDQ    R11, R10
+	VMOVUPS Z6, (R10)
+	VMOVUPS Z7, 64(R10)
+	ADDQ    R11, R10
+	VMOVUPS Z8, (R10)
+	VMOVUPS Z9, 64(R10)
+	MOVQ    k+64(FP), R10
+	IMULQ   DX, R10
+	SUBQ    R10, R8
+	SUBQ    R10, R9
+	MOVQ    k+64(FP), R10
+	IMULQ   DI, R10
+	SUBQ    R10, BX
+	ADDQ    SI, BX
+	ADDQ    SI, BX
+	ADDQ    $+128, AX
+	DECQ    n+72(FP)
+	JNE     again1
 	VZEROUPPER
 	RET
 
-// func gemm_5_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+// func gemm_5_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 // Requires: AVX, AVX512DQ, AVX512F
-TEXT ·gemm_5_AVX512(SB), NOSPLIT, $0-80
-	MOVQ    lda+24(FP), AX
-	MOVQ    stepA+32(FP), CX
-	MOVQ    b+40(FP), DX
-	MOVQ    stepB+56(FP), BX
-	MOVQ    k+64(FP), SI
-	MOVQ    a+16(FP), DI
-	LEAQ    (DI)(AX*2), R8
-	ADDQ    AX, R8
-	MOVQ    onto+72(FP), R9
-	TESTQ   R9, R9
-	JEQ     zero1
-	MOVQ    y+0(FP), R9
-	MOVQ    ldy+8(FP), R10
-	VMOVUPS (R9), Z0
-	ADDQ    R10, R9
-	VMOVUPS (R9), Z1
-	ADDQ    R10, R9
-	VMOVUPS (R9), Z2
-	ADDQ    R10, R9
-	VMOVUPS (R9), Z3
-	ADDQ    R10, R9
-	VMOVUPS (R9), Z4
-	JMP     ready2
+TEXT ·gemm_5_AVX512(SB), NOSPLIT, $0-88
+	MOVQ y+0(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ stepA+32(FP), DX
+	MOVQ b+40(FP), BX
+	MOVQ ldb+48(FP), SI
+	MOVQ stepB+56(FP), DI
+	MOVQ a+16(FP), R8
+	LEAQ (R8)(CX*2), R9
+	ADDQ CX, R9
 
-zero1:
+again1:
+	MOVQ    onto+80(FP), R10
+	TESTQ   R10, R10
+	JEQ     zero2
+	MOVQ    ldy+8(FP), R11
+	MOVQ    AX, R10
+	VMOVUPS (R10), Z0
+	ADDQ    R11, R10
+	VMOVUPS (R10), Z1
+	ADDQ    R11, R10
+	VMOVUPS (R10), Z2
+	ADDQ    R11, R10
+	VMOVUPS (R10), Z3
+	ADDQ    R11, R10
+	VMOVUPS (R10), Z4
+	JMP     ready3
+
+zero2:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
 	VXORPS Z4, Z4, Z4
 
-ready2:
-	CMPQ SI, $+2
-	JLT  done4
+ready3:
+	MOVQ k+64(FP), R10
+	CMPQ R10, $+2
+	JLT  done5
 
-loop3:
-	VMOVUPS      (DX), Z5
-	VBROADCASTSS (DI), Z6
-	VFMADD231PS  Z6, Z5, Z0
-	VBROADCASTSS (DI)(AX*1), Z6
-	VFMADD231PS  Z6, Z5, Z1
-	VBROADCASTSS (DI)(AX*2), Z6
-	VFMADD231PS  Z6, Z5, Z2
+loop4:
+	VMOVUPS      (BX), Z5
 	VBROADCASTSS (R8), Z6
-	VFMADD231PS  Z6, Z5, Z3
-	VBROADCASTSS (R8)(AX*1), Z6
-	VFMADD231PS  Z6, Z5, Z4
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         BX, DX
-	VMOVUPS      (DX), Z5
-	VBROADCASTSS (DI), Z6
 	VFMADD231PS  Z6, Z5, Z0
-	VBROADCASTSS (DI)(AX*1), Z6
+	VBROADCASTSS (R8)(CX*1), Z6
 	VFMADD231PS  Z6, Z5, Z1
-	VBROADCASTSS (DI)(AX*2), Z6
+	VBROADCASTSS (R8)(CX*2), Z6
 	VFMADD231PS  Z6, Z5, Z2
-	VBROADCASTSS (R8), Z6
+	VBROADCASTSS (R9), Z6
 	VFMADD231PS  Z6, Z5, Z3
-	VBROADCASTSS (R8)(AX*1), Z6
+	VBROADCASTSS (R9)(CX*1), Z6
 	VFMADD231PS  Z6, Z5, Z4
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         BX, DX
-	SUBQ         $+2, SI
-	CMPQ         SI, $+2
-	JGE          loop3
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DI, BX
+	VMOVUPS      (BX), Z5
+	VBROADCASTSS (R8), Z6
+	VFMADD231PS  Z6, Z5, Z0
+	VBROADCASTSS (R8)(CX*1), Z6
+	VFMADD231PS  Z6, Z5, Z1
+	VBROADCASTSS (R8)(CX*2), Z6
+	VFMADD231PS  Z6, Z5, Z2
+	VBROADCASTSS (R9), Z6
+	VFMADD231PS  Z6, Z5, Z3
+	VBROADCASTSS (R9)(CX*1), Z6
+	VFMADD231PS  Z6, Z5, Z4
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DI, BX
+	SUBQ         $+2, R10
+	CMPQ         R10, $+2
+	JGE          loop4
 
-done4:
-	TESTQ        SI, SI
-	JEQ          none5
-	VMOVUPS      (DX), Z5
-	VBROADCASTSS (DI), Z6
-	VFMADD231PS  Z6, Z5, Z0
-	VBROADCASTSS (DI)(AX*1), Z6
-	VFMADD231PS  Z6, Z5, Z1
-	VBROADCASTSS (DI)(AX*2), Z6
-	VFMADD231PS  Z6, Z5, Z2
+done5:
+	TESTQ        R10, R10
+	JEQ          none6
+	VMOVUPS      (BX), Z5
 	VBROADCASTSS (R8), Z6
+	VFMADD231PS  Z6, Z5, Z0
+	VBROADCASTSS (R8)(CX*1), Z6
+	VFMADD231PS  Z6, Z5, Z1
+	VBROADCASTSS (R8)(CX*2), Z6
+	VFMADD231PS  Z6, Z5, Z2
+	VBROADCASTSS (R9), Z6
 	VFMADD231PS  Z6, Z5, Z3
-	VBROADCASTSS (R8)(AX*1), Z6
+	VBROADCASTSS (R9)(CX*1), Z6
 	VFMADD231PS  Z6, Z5, Z4
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         BX, DX
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DI, BX
 
-none5:
-	MOVQ    y+0(FP), AX
-	MOVQ    ldy+8(FP), CX
-	VMOVUPS Z0, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
+none6:
+	MOVQ    ldy+8(FP), R11
+	MOVQ    AX, R10
+	VMOVUPS Z0, (R10)
+	ADDQ    R11, R10
+	VMOVUPS Z1, (R10)
+	ADDQ    R11, R10
+	VMOVUPS Z2, (R10)
+	ADDQ    R11, R10
+	VMOVUPS Z3, (R10)
+	ADDQ    R11, R10
+	VMOVUPS Z4, (R10)
+	MOVQ    k+64(FP), R10
+	IMULQ   DX, R10
+	SUBQ    R10, R8
+	SUBQ    R10, R9
+	MOVQ    k+64(FP), R10
+	IMULQ   DI, R10
+	SUBQ    R10, BX
+	ADDQ    SI, BX
+	ADDQ    $+64, AX
+	DECQ    n+72(FP)
+	JNE     again1
 	VZEROUPPER
 	RET
 
-// func gemm_6x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+// func gemm_6x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 // Requires: AVX, AVX512DQ, AVX512F
-TEXT ·gemm_6x2_AVX512(SB), NOSPLIT, $0-80
-	MOVQ    lda+24(FP), AX
-	MOVQ    stepA+32(FP), CX
-	MOVQ    b+40(FP), DX
-	MOVQ    stepB+56(FP), BX
-	MOVQ    k+64(FP), SI
-	MOVQ    a+16(FP), DI
-	LEAQ    (DI)(AX*2), R8
-	ADDQ    AX, R8
-	MOVQ    ldb+48(FP), R9
-	MOVQ    onto+72(FP), R10
+TEXT ·gemm_6x2_AVX512(SB), NOSPLIT, $0-88
+	MOVQ y+0(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ stepA+32(FP), DX
+	MOVQ b+40(FP), BX
+	MOVQ ldb+48(FP), SI
+	MOVQ stepB+56(FP), DI
+	MOVQ a+16(FP), R8
+	LEAQ (R8)(CX*2), R9
+	ADDQ CX, R9
+
+again1:
+	MOVQ    onto+80(FP), R10
 	TESTQ   R10, R10
-	JEQ     zero1
-	MOVQ    y+0(FP), R10
+	JEQ     zero2
 	MOVQ    ldy+8(FP), R11
+	MOVQ    AX, R10
 	VMOVUPS (R10), Z0
 	VMOVUPS 64(R10), Z1
 	ADDQ    R11, R10
@@ -934,9 +1084,9 @@ TEXT ·gemm_6x2_AVX512(SB), NOSPLIT, $0-80
 	ADDQ    R11, R10
 	VMOVUPS (R10), Z10
 	VMOVUPS 64(R10), Z11
-	JMP     ready2
+	JMP     ready3
 
-zero1:
+zero2:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -950,141 +1100,157 @@ zero1:
 	VXORPS Z10, Z10, Z10
 	VXORPS Z11, Z11, Z11
 
-ready2:
-	CMPQ SI, $+2
-	JLT  done4
+ready3:
+	MOVQ k+64(FP), R10
+	CMPQ R10, $+2
+	JLT  done5
 
-loop3:
-	VMOVUPS      (DX), Z12
-	VMOVUPS      (DX)(R9*1), Z13
-	VBROADCASTSS (DI), Z14
+loop4:
+	VMOVUPS      (BX), Z12
+	VMOVUPS      (BX)(SI*1), Z13
+	VBROADCASTSS (R8), Z14
 	VFMADD231PS  Z14, Z12, Z0
 	VFMADD231PS  Z14, Z13, Z1
-	VBROADCASTSS (DI)(AX*1), Z14
+	VBROADCASTSS (R8)(CX*1), Z14
 	VFMADD231PS  Z14, Z12, Z2
 	VFMADD231PS  Z14, Z13, Z3
-	VBROADCASTSS (DI)(AX*2), Z14
+	VBROADCASTSS (R8)(CX*2), Z14
 	VFMADD231PS  Z14, Z12, Z4
 	VFMADD231PS  Z14, Z13, Z5
-	VBROADCASTSS (R8), Z14
+	VBROADCASTSS (R9), Z14
 	VFMADD231PS  Z14, Z12, Z6
 	VFMADD231PS  Z14, Z13, Z7
-	VBROADCASTSS (R8)(AX*1), Z14
+	VBROADCASTSS (R9)(CX*1), Z14
 	VFMADD231PS  Z14, Z12, Z8
 	VFMADD231PS  Z14, Z13, Z9
-	VBROADCASTSS (R8)(AX*2), Z14
+	VBROADCASTSS (R9)(CX*2), Z14
 	VFMADD231PS  Z14, Z12, Z10
 	VFMADD231PS  Z14, Z13, Z11
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         BX, DX
-	VMOVUPS      (DX), Z12
-	VMOVUPS      (DX)(R9*1), Z13
-	VBROADCASTSS (DI), Z14
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DI, BX
+	VMOVUPS      (BX), Z12
+	VMOVUPS      (BX)(SI*1), Z13
+	VBROADCASTSS (R8), Z14
 	VFMADD231PS  Z14, Z12, Z0
 	VFMADD231PS  Z14, Z13, Z1
-	VBROADCASTSS (DI)(AX*1), Z14
+	VBROADCASTSS (R8)(CX*1), Z14
 	VFMADD231PS  Z14, Z12, Z2
 	VFMADD231PS  Z14, Z13, Z3
-	VBROADCASTSS (DI)(AX*2), Z14
+	VBROADCASTSS (R8)(CX*2), Z14
 	VFMADD231PS  Z14, Z12, Z4
 	VFMADD231PS  Z14, Z13, Z5
-	VBROADCASTSS (R8), Z14
+	VBROADCASTSS (R9), Z14
 	VFMADD231PS  Z14, Z12, Z6
 	VFMADD231PS  Z14, Z13, Z7
-	VBROADCASTSS (R8)(AX*1), Z14
+	VBROADCASTSS (R9)(CX*1), Z14
 	VFMADD231PS  Z14, Z12, Z8
 	VFMADD231PS  Z14, Z13, Z9
-	VBROADCASTSS (R8)(AX*2), Z14
+	VBROADCASTSS (R9)(CX*2), Z14
 	VFMADD231PS  Z14, Z12, Z10
 	VFMADD231PS  Z14, Z13, Z11
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         BX, DX
-	SUBQ         $+2, SI
-	CMPQ         SI, $+2
-	JGE          loop3
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DI, BX
+	SUBQ         $+2, R10
+	CMPQ         R10, $+2
+	JGE          loop4
 
-done4:
-	TESTQ        SI, SI
-	JEQ          none5
-	VMOVUPS      (DX), Z12
-	VMOVUPS      (DX)(R9*1), Z13
-	VBROADCASTSS (DI), Z14
+done5:
+	TESTQ        R10, R10
+	JEQ          none6
+	VMOVUPS      (BX), Z12
+	VMOVUPS      (BX)(SI*1), Z13
+	VBROADCASTSS (R8), Z14
 	VFMADD231PS  Z14, Z12, Z0
 	VFMADD231PS  Z14, Z13, Z1
-	VBROADCASTSS (DI)(AX*1), Z14
+	VBROADCASTSS (R8)(CX*1), Z14
 	VFMADD231PS  Z14, Z12, Z2
 	VFMADD231PS  Z14, Z13, Z3
-	VBROADCASTSS (DI)(AX*2), Z14
+	VBROADCASTSS (R8)(CX*2), Z14
 	VFMADD231PS  Z14, Z12, Z4
 	VFMADD231PS  Z14, Z13, Z5
-	VBROADCASTSS (R8), Z14
+	VBROADCASTSS (R9), Z14
 	VFMADD231PS  Z14, Z12, Z6
 	VFMADD231PS  Z14, Z13, Z7
-	VBROADCASTSS (R8)(AX*1), Z14
+	VBROADCASTSS (R9)(CX*1), Z14
 	VFMADD231PS  Z14, Z12, Z8
 	VFMADD231PS  Z14, Z13, Z9
-	VBROADCASTSS (R8)(AX*2), Z14
+	VBROADCASTSS (R9)(CX*2), Z14
 	VFMADD231PS  Z14, Z12, Z10
 	VFMADD231PS  Z14, Z13, Z11
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         BX, DX
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DI, BX
 
-none5:
-	MOVQ    y+0(FP), AX
-	MOVQ    ldy+8(FP), CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	VMOVUPS Z9, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, (AX)
-	VMOVUPS Z11, 64(AX)
+none6:
+	MOVQ    ldy+8(FP), R11
+	MOVQ    AX, R10
+	VMOVUPS Z0, (R10)
+	VMOVUPS Z1, 64(R10)
+	ADDQ    R11, R10
+	VMOVUPS Z2, (R10)
+	VMOVUPS Z3, 64(R10)
+	ADDQ    R11, R10
+	VMOVUPS Z4, (R10)
+	VMOVUPS Z5, 64(R10)
+	ADDQ    R11, R10
+	VMOVUPS Z6, (R10)
+	VMOVUPS Z7, 64(R10)
+	ADDQ    R11, R10
+	VMOVUPS Z8, (R10)
+	VMOVUPS Z9, 64(R10)
+	ADDQ    R11, R10
+	VMOVUPS Z10, (R10)
+	VMOVUPS Z11, 64(R10)
+	MOVQ    k+64(FP), R10
+	IMULQ   DX, R10
+	SUBQ    R10, R8
+	SUBQ    R10, R9
+	MOVQ    k+64(FP), R10
+	IMULQ   DI, R10
+	SUBQ    R10, BX
+	ADDQ    SI, BX
+	ADDQ    SI, BX
+	ADDQ    $+128, AX
+	DECQ    n+72(FP)
+	JNE     again1
 	VZEROUPPER
 	RET
 
-// func gemm_6_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+// func gemm_6_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 // Requires: AVX, AVX512DQ, AVX512F
-TEXT ·gemm_6_AVX512(SB), NOSPLIT, $0-80
-	MOVQ    lda+24(FP), AX
-	MOVQ    stepA+32(FP), CX
-	MOVQ    b+40(FP), DX
-	MOVQ    stepB+56(FP), BX
-	MOVQ    k+64(FP), SI
-	MOVQ    a+16(FP), DI
-	LEAQ    (DI)(AX*2), R8
-	ADDQ    AX, R8
-	MOVQ    onto+72(FP), R9
-	TESTQ   R9, R9
-	JEQ     zero1
-	MOVQ    y+0(FP), R9
-	MOVQ    ldy+8(FP), R10
-	VMOVUPS (R9), Z0
-	ADDQ    R10, R9
-	VMOVUPS (R9), Z1
-	ADDQ    R10, R9
-	VMOVUPS (R9), Z2
-	ADDQ    R10, R9
-	VMOVUPS (R9), Z3
-	ADDQ    R10, R9
-	VMOVUPS (R9), Z4
-	ADDQ    R10, R9
-	VMOVUPS (R9), Z5
-	JMP     ready2
+TEXT ·gemm_6_AVX512(SB), NOSPLIT, $0-88
+	MOVQ y+0(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ stepA+32(FP), DX
+	MOVQ b+40(FP), BX
+	MOVQ ldb+48(FP), SI
+	MOVQ stepB+56(FP), DI
+	MOVQ a+16(FP), R8
+	LEAQ (R8)(CX*2), R9
+	ADDQ CX, R9
 
-zero1:
+again1:
+	MOVQ    onto+80(FP), R10
+	TESTQ   R10, R10
+	JEQ     zero2
+	MOVQ    ldy+8(FP), R11
+	MOVQ    AX, R10
+	VMOVUPS (R10), Z0
+	ADDQ    R11, R10
+	VMOVUPS (R10), Z1
+	ADDQ    R11, R10
+	VMOVUPS (R10), Z2
+	ADDQ    R11, R10
+	VMOVUPS (R10), Z3
+	ADDQ    R11, R10
+	VMOVUPS (R10), Z4
+	ADDQ    R11, R10
+	VMOVUPS (R10), Z5
+	JMP     ready3
+
+zero2:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1092,103 +1258,117 @@ zero1:
 	VXORPS Z4, Z4, Z4
 	VXORPS Z5, Z5, Z5
 
-ready2:
-	CMPQ SI, $+2
-	JLT  done4
+ready3:
+	MOVQ k+64(FP), R10
+	CMPQ R10, $+2
+	JLT  done5
 
-loop3:
-	VMOVUPS      (DX), Z6
-	VBROADCASTSS (DI), Z7
-	VFMADD231PS  Z7, Z6, Z0
-	VBROADCASTSS (DI)(AX*1), Z7
-	VFMADD231PS  Z7, Z6, Z1
-	VBROADCASTSS (DI)(AX*2), Z7
-	VFMADD231PS  Z7, Z6, Z2
+loop4:
+	VMOVUPS      (BX), Z6
 	VBROADCASTSS (R8), Z7
-	VFMADD231PS  Z7, Z6, Z3
-	VBROADCASTSS (R8)(AX*1), Z7
-	VFMADD231PS  Z7, Z6, Z4
-	VBROADCASTSS (R8)(AX*2), Z7
-	VFMADD231PS  Z7, Z6, Z5
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         BX, DX
-	VMOVUPS      (DX), Z6
-	VBROADCASTSS (DI), Z7
 	VFMADD231PS  Z7, Z6, Z0
-	VBROADCASTSS (DI)(AX*1), Z7
+	VBROADCASTSS (R8)(CX*1), Z7
 	VFMADD231PS  Z7, Z6, Z1
-	VBROADCASTSS (DI)(AX*2), Z7
+	VBROADCASTSS (R8)(CX*2), Z7
 	VFMADD231PS  Z7, Z6, Z2
-	VBROADCASTSS (R8), Z7
+	VBROADCASTSS (R9), Z7
 	VFMADD231PS  Z7, Z6, Z3
-	VBROADCASTSS (R8)(AX*1), Z7
+	VBROADCASTSS (R9)(CX*1), Z7
 	VFMADD231PS  Z7, Z6, Z4
-	VBROADCASTSS (R8)(AX*2), Z7
+	VBROADCASTSS (R9)(CX*2), Z7
 	VFMADD231PS  Z7, Z6, Z5
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         BX, DX
-	SUBQ         $+2, SI
-	CMPQ         SI, $+2
-	JGE          loop3
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DI, BX
+	VMOVUPS      (BX), Z6
+	VBROADCASTSS (R8), Z7
+	VFMADD231PS  Z7, Z6, Z0
+	VBROADCASTSS (R8)(CX*1), Z7
+	VFMADD231PS  Z7, Z6, Z1
+	VBROADCASTSS (R8)(CX*2), Z7
+	VFMADD231PS  Z7, Z6, Z2
+	VBROADCASTSS (R9), Z7
+	VFMADD231PS  Z7, Z6, Z3
+	VBROADCASTSS (R9)(CX*1), Z7
+	VFMADD231PS  Z7, Z6, Z4
+	VBROADCASTSS (R9)(CX*2), Z7
+	VFMADD231PS  Z7, Z6, Z5
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DI, BX
+	SUBQ         $+2, R10
+	CMPQ         R10, $+2
+	JGE          loop4
 
-done4:
-	TESTQ        SI, SI
-	JEQ          none5
-	VMOVUPS      (DX), Z6
-	VBROADCASTSS (DI), Z7
-	VFMADD231PS  Z7, Z6, Z0
-	VBROADCASTSS (DI)(AX*1), Z7
-	VFMADD231PS  Z7, Z6, Z1
-	VBROADCASTSS (DI)(AX*2), Z7
-	VFMADD231PS  Z7, Z6, Z2
+done5:
+	TESTQ        R10, R10
+	JEQ          none6
+	VMOVUPS      (BX), Z6
 	VBROADCASTSS (R8), Z7
+	VFMADD231PS  Z7, Z6, Z0
+	VBROADCASTSS (R8)(CX*1), Z7
+	VFMADD231PS  Z7, Z6, Z1
+	VBROADCASTSS (R8)(CX*2), Z7
+	VFMADD231PS  Z7, Z6, Z2
+	VBROADCASTSS (R9), Z7
 	VFMADD231PS  Z7, Z6, Z3
-	VBROADCASTSS (R8)(AX*1), Z7
+	VBROADCASTSS (R9)(CX*1), Z7
 	VFMADD231PS  Z7, Z6, Z4
-	VBROADCASTSS (R8)(AX*2), Z7
+	VBROADCASTSS (R9)(CX*2), Z7
 	VFMADD231PS  Z7, Z6, Z5
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         BX, DX
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DI, BX
 
-none5:
-	MOVQ    y+0(FP), AX
-	MOVQ    ldy+8(FP), CX
-	VMOVUPS Z0, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, (AX)
+none6:
+	MOVQ    ldy+8(FP), R11
+	MOVQ    AX, R10
+	VMOVUPS Z0, (R10)
+	ADDQ    R11, R10
+	VMOVUPS Z1, (R10)
+	ADDQ    R11, R10
+	VMOVUPS Z2, (R10)
+	ADDQ    R11, R10
+	VMOVUPS Z3, (R10)
+	ADDQ    R11, R10
+	VMOVUPS Z4, (R10)
+	ADDQ    R11, R10
+	VMOVUPS Z5, (R10)
+	MOVQ    k+64(FP), R10
+	IMULQ   DX, R10
+	SUBQ    R10, R8
+	SUBQ    R10, R9
+	MOVQ    k+64(FP), R10
+	IMULQ   DI, R10
+	SUBQ    R10, BX
+	ADDQ    SI, BX
+	ADDQ    $+64, AX
+	DECQ    n+72(FP)
+	JNE     again1
 	VZEROUPPER
 	RET
 
-// func gemm_7x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+// func gemm_7x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 // Requires: AVX, AVX512DQ, AVX512F
-TEXT ·gemm_7x2_AVX512(SB), NOSPLIT, $0-80
-	MOVQ    lda+24(FP), AX
-	MOVQ    stepA+32(FP), CX
-	MOVQ    b+40(FP), DX
-	MOVQ    stepB+56(FP), BX
-	MOVQ    k+64(FP), SI
-	MOVQ    a+16(FP), DI
-	LEAQ    (DI)(AX*2), R8
-	ADDQ    AX, R8
-	LEAQ    (R8)(AX*2), R9
-	ADDQ    AX, R9
-	MOVQ    ldb+48(FP), R10
-	MOVQ    onto+72(FP), R11
+TEXT ·gemm_7x2_AVX512(SB), NOSPLIT, $0-88
+	MOVQ y+0(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ stepA+32(FP), DX
+	MOVQ b+40(FP), BX
+	MOVQ ldb+48(FP), SI
+	MOVQ stepB+56(FP), DI
+	MOVQ a+16(FP), R8
+	LEAQ (R8)(CX*2), R9
+	ADDQ CX, R9
+	LEAQ (R9)(CX*2), R10
+	ADDQ CX, R10
+
+again1:
+	MOVQ    onto+80(FP), R11
 	TESTQ   R11, R11
-	JEQ     zero1
-	MOVQ    y+0(FP), R11
+	JEQ     zero2
 	MOVQ    ldy+8(FP), R12
+	MOVQ    AX, R11
 	VMOVUPS (R11), Z0
 	VMOVUPS 64(R11), Z1
 	ADDQ    R12, R11
@@ -1209,9 +1389,9 @@ TEXT ·gemm_7x2_AVX512(SB), NOSPLIT, $0-80
 	ADDQ    R12, R11
 	VMOVUPS (R11), Z12
 	VMOVUPS 64(R11), Z13
-	JMP     ready2
+	JMP     ready3
 
-zero1:
+zero2:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1227,160 +1407,177 @@ zero1:
 	VXORPS Z12, Z12, Z12
 	VXORPS Z13, Z13, Z13
 
-ready2:
-	CMPQ SI, $+2
-	JLT  done4
+ready3:
+	MOVQ k+64(FP), R11
+	CMPQ R11, $+2
+	JLT  done5
 
-loop3:
-	VMOVUPS      (DX), Z14
-	VMOVUPS      (DX)(R10*1), Z15
-	VBROADCASTSS (DI), Z16
+loop4:
+	VMOVUPS      (BX), Z14
+	VMOVUPS      (BX)(SI*1), Z15
+	VBROADCASTSS (R8), Z16
 	VFMADD231PS  Z16, Z14, Z0
 	VFMADD231PS  Z16, Z15, Z1
-	VBROADCASTSS (DI)(AX*1), Z16
+	VBROADCASTSS (R8)(CX*1), Z16
 	VFMADD231PS  Z16, Z14, Z2
 	VFMADD231PS  Z16, Z15, Z3
-	VBROADCASTSS (DI)(AX*2), Z16
+	VBROADCASTSS (R8)(CX*2), Z16
 	VFMADD231PS  Z16, Z14, Z4
 	VFMADD231PS  Z16, Z15, Z5
-	VBROADCASTSS (R8), Z16
+	VBROADCASTSS (R9), Z16
 	VFMADD231PS  Z16, Z14, Z6
 	VFMADD231PS  Z16, Z15, Z7
-	VBROADCASTSS (R8)(AX*1), Z16
+	VBROADCASTSS (R9)(CX*1), Z16
 	VFMADD231PS  Z16, Z14, Z8
 	VFMADD231PS  Z16, Z15, Z9
-	VBROADCASTSS (R8)(AX*2), Z16
+	VBROADCASTSS (R9)(CX*2), Z16
 	VFMADD231PS  Z16, Z14, Z10
 	VFMADD231PS  Z16, Z15, Z11
-	VBROADCASTSS (R9), Z16
+	VBROADCASTSS (R10), Z16
 	VFMADD231PS  Z16, Z14, Z12
 	VFMADD231PS  Z16, Z15, Z13
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         BX, DX
-	VMOVUPS      (DX), Z14
-	VMOVUPS      (DX)(R10*1), Z15
-	VBROADCASTSS (DI), Z16
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DI, BX
+	VMOVUPS      (BX), Z14
+	VMOVUPS      (BX)(SI*1), Z15
+	VBROADCASTSS (R8), Z16
 	VFMADD231PS  Z16, Z14, Z0
 	VFMADD231PS  Z16, Z15, Z1
-	VBROADCASTSS (DI)(AX*1), Z16
+	VBROADCASTSS (R8)(CX*1), Z16
 	VFMADD231PS  Z16, Z14, Z2
 	VFMADD231PS  Z16, Z15, Z3
-	VBROADCASTSS (DI)(AX*2), Z16
+	VBROADCASTSS (R8)(CX*2), Z16
 	VFMADD231PS  Z16, Z14, Z4
 	VFMADD231PS  Z16, Z15, Z5
-	VBROADCASTSS (R8), Z16
+	VBROADCASTSS (R9), Z16
 	VFMADD231PS  Z16, Z14, Z6
 	VFMADD231PS  Z16, Z15, Z7
-	VBROADCASTSS (R8)(AX*1), Z16
+	VBROADCASTSS (R9)(CX*1), Z16
 	VFMADD231PS  Z16, Z14, Z8
 	VFMADD231PS  Z16, Z15, Z9
-	VBROADCASTSS (R8)(AX*2), Z16
+	VBROADCASTSS (R9)(CX*2), Z16
 	VFMADD231PS  Z16, Z14, Z10
 	VFMADD231PS  Z16, Z15, Z11
-	VBROADCASTSS (R9), Z16
+	VBROADCASTSS (R10), Z16
 	VFMADD231PS  Z16, Z14, Z12
 	VFMADD231PS  Z16, Z15, Z13
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         BX, DX
-	SUBQ         $+2, SI
-	CMPQ         SI, $+2
-	JGE          loop3
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DI, BX
+	SUBQ         $+2, R11
+	CMPQ         R11, $+2
+	JGE          loop4
 
-done4:
-	TESTQ        SI, SI
-	JEQ          none5
-	VMOVUPS      (DX), Z14
-	VMOVUPS      (DX)(R10*1), Z15
-	VBROADCASTSS (DI), Z16
+done5:
+	TESTQ        R11, R11
+	JEQ          none6
+	VMOVUPS      (BX), Z14
+	VMOVUPS      (BX)(SI*1), Z15
+	VBROADCASTSS (R8), Z16
 	VFMADD231PS  Z16, Z14, Z0
 	VFMADD231PS  Z16, Z15, Z1
-	VBROADCASTSS (DI)(AX*1), Z16
+	VBROADCASTSS (R8)(CX*1), Z16
 	VFMADD231PS  Z16, Z14, Z2
 	VFMADD231PS  Z16, Z15, Z3
-	VBROADCASTSS (DI)(AX*2), Z16
+	VBROADCASTSS (R8)(CX*2), Z16
 	VFMADD231PS  Z16, Z14, Z4
 	VFMADD231PS  Z16, Z15, Z5
-	VBROADCASTSS (R8), Z16
+	VBROADCASTSS (R9), Z16
 	VFMADD231PS  Z16, Z14, Z6
 	VFMADD231PS  Z16, Z15, Z7
-	VBROADCASTSS (R8)(AX*1), Z16
+	VBROADCASTSS (R9)(CX*1), Z16
 	VFMADD231PS  Z16, Z14, Z8
 	VFMADD231PS  Z16, Z15, Z9
-	VBROADCASTSS (R8)(AX*2), Z16
+	VBROADCASTSS (R9)(CX*2), Z16
 	VFMADD231PS  Z16, Z14, Z10
 	VFMADD231PS  Z16, Z15, Z11
-	VBROADCASTSS (R9), Z16
+	VBROADCASTSS (R10), Z16
 	VFMADD231PS  Z16, Z14, Z12
 	VFMADD231PS  Z16, Z15, Z13
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         BX, DX
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DI, BX
 
-none5:
-	MOVQ    y+0(FP), AX
-	MOVQ    ldy+8(FP), CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	VMOVUPS Z9, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, (AX)
-	VMOVUPS Z11, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z12, (AX)
-	VMOVUPS Z13, 64(AX)
+none6:
+	MOVQ    ldy+8(FP), R12
+	MOVQ    AX, R11
+	VMOVUPS Z0, (R11)
+	VMOVUPS Z1, 64(R11)
+	ADDQ    R12, R11
+	VMOVUPS Z2, (R11)
+	VMOVUPS Z3, 64(R11)
+	ADDQ    R12, R11
+	VMOVUPS Z4, (R11)
+	VMOVUPS Z5, 64(R11)
+	ADDQ    R12, R11
+	VMOVUPS Z6, (R11)
+	VMOVUPS Z7, 64(R11)
+	ADDQ    R12, R11
+	VMOVUPS Z8, (R11)
+	VMOVUPS Z9, 64(R11)
+	ADDQ    R12, R11
+	VMOVUPS Z10, (R11)
+	VMOVUPS Z11, 64(R11)
+	ADDQ    R12, R11
+	VMOVUPS Z12, (R11)
+	VMOVUPS Z13, 64(R11)
+	MOVQ    k+64(FP), R11
+	IMULQ   DX, R11
+	SUBQ    R11, R8
+	SUBQ    R11, R9
+	SUBQ    R11, R10
+	MOVQ    k+64(FP), R11
+	IMULQ   DI, R11
+	SUBQ    R11, BX
+	ADDQ    SI, BX
+	ADDQ    SI, BX
+	ADDQ    $+128, AX
+	DECQ    n+72(FP)
+	JNE     again1
 	VZEROUPPER
 	RET
 
-// func gemm_7_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+// func gemm_7_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 // Requires: AVX, AVX512DQ, AVX512F
-TEXT ·gemm_7_AVX512(SB), NOSPLIT, $0-80
-	MOVQ    lda+24(FP), AX
-	MOVQ    stepA+32(FP), CX
-	MOVQ    b+40(FP), DX
-	MOVQ    stepB+56(FP), BX
-	MOVQ    k+64(FP), SI
-	MOVQ    a+16(FP), DI
-	LEAQ    (DI)(AX*2), R8
-	ADDQ    AX, R8
-	LEAQ    (R8)(AX*2), R9
-	ADDQ    AX, R9
-	MOVQ    onto+72(FP), R10
-	TESTQ   R10, R10
-	JEQ     zero1
-	MOVQ    y+0(FP), R10
-	MOVQ    ldy+8(FP), R11
-	VMOVUPS (R10), Z0
-	ADDQ    R11, R10
-	VMOVUPS (R10), Z1
-	ADDQ    R11, R10
-	VMOVUPS (R10), Z2
-	ADDQ    R11, R10
-	VMOVUPS (R10), Z3
-	ADDQ    R11, R10
-	VMOVUPS (R10), Z4
-	ADDQ    R11, R10
-	VMOVUPS (R10), Z5
-	ADDQ    R11, R10
-	VMOVUPS (R10), Z6
-	JMP     ready2
+TEXT ·gemm_7_AVX512(SB), NOSPLIT, $0-88
+	MOVQ y+0(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ stepA+32(FP), DX
+	MOVQ b+40(FP), BX
+	MOVQ ldb+48(FP), SI
+	MOVQ stepB+56(FP), DI
+	MOVQ a+16(FP), R8
+	LEAQ (R8)(CX*2), R9
+	ADDQ CX, R9
+	LEAQ (R9)(CX*2), R10
+	ADDQ CX, R10
 
-zero1:
+again1:
+	MOVQ    onto+80(FP), R11
+	TESTQ   R11, R11
+	JEQ     zero2
+	MOVQ    ldy+8(FP), R12
+	MOVQ    AX, R11
+	VMOVUPS (R11), Z0
+	ADDQ    R12, R11
+	VMOVUPS (R11), Z1
+	ADDQ    R12, R11
+	VMOVUPS (R11), Z2
+	ADDQ    R12, R11
+	VMOVUPS (R11), Z3
+	ADDQ    R12, R11
+	VMOVUPS (R11), Z4
+	ADDQ    R12, R11
+	VMOVUPS (R11), Z5
+	ADDQ    R12, R11
+	VMOVUPS (R11), Z6
+	JMP     ready3
+
+zero2:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1389,114 +1586,129 @@ zero1:
 	VXORPS Z5, Z5, Z5
 	VXORPS Z6, Z6, Z6
 
-ready2:
-	CMPQ SI, $+2
-	JLT  done4
+ready3:
+	MOVQ k+64(FP), R11
+	CMPQ R11, $+2
+	JLT  done5
 
-loop3:
-	VMOVUPS      (DX), Z7
-	VBROADCASTSS (DI), Z8
-	VFMADD231PS  Z8, Z7, Z0
-	VBROADCASTSS (DI)(AX*1), Z8
-	VFMADD231PS  Z8, Z7, Z1
-	VBROADCASTSS (DI)(AX*2), Z8
-	VFMADD231PS  Z8, Z7, Z2
+loop4:
+	VMOVUPS      (BX), Z7
 	VBROADCASTSS (R8), Z8
-	VFMADD231PS  Z8, Z7, Z3
-	VBROADCASTSS (R8)(AX*1), Z8
-	VFMADD231PS  Z8, Z7, Z4
-	VBROADCASTSS (R8)(AX*2), Z8
-	VFMADD231PS  Z8, Z7, Z5
-	VBROADCASTSS (R9), Z8
-	VFMADD231PS  Z8, Z7, Z6
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         BX, DX
-	VMOVUPS      (DX), Z7
-	VBROADCASTSS (DI), Z8
 	VFMADD231PS  Z8, Z7, Z0
-	VBROADCASTSS (DI)(AX*1), Z8
+	VBROADCASTSS (R8)(CX*1), Z8
 	VFMADD231PS  Z8, Z7, Z1
-	VBROADCASTSS (DI)(AX*2), Z8
+	VBROADCASTSS (R8)(CX*2), Z8
 	VFMADD231PS  Z8, Z7, Z2
-	VBROADCASTSS (R8), Z8
-	VFMADD231PS  Z8, Z7, Z3
-	VBROADCASTSS (R8)(AX*1), Z8
-	VFMADD231PS  Z8, Z7, Z4
-	VBROADCASTSS (R8)(AX*2), Z8
-	VFMADD231PS  Z8, Z7, Z5
 	VBROADCASTSS (R9), Z8
+	VFMADD231PS  Z8, Z7, Z3
+	VBROADCASTSS (R9)(CX*1), Z8
+	VFMADD231PS  Z8, Z7, Z4
+	VBROADCASTSS (R9)(CX*2), Z8
+	VFMADD231PS  Z8, Z7, Z5
+	VBROADCASTSS (R10), Z8
 	VFMADD231PS  Z8, Z7, Z6
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         BX, DX
-	SUBQ         $+2, SI
-	CMPQ         SI, $+2
-	JGE          loop3
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DI, BX
+	VMOVUPS      (BX), Z7
+	VBROADCASTSS (R8), Z8
+	VFMADD231PS  Z8, Z7, Z0
+	VBROADCASTSS (R8)(CX*1), Z8
+	VFMADD231PS  Z8, Z7, Z1
+	VBROADCASTSS (R8)(CX*2), Z8
+	VFMADD231PS  Z8, Z7, Z2
+	VBROADCASTSS (R9), Z8
+	VFMADD231PS  Z8, Z7, Z3
+	VBROADCASTSS (R9)(CX*1), Z8
+	VFMADD231PS  Z8, Z7, Z4
+	VBROADCASTSS (R9)(CX*2), Z8
+	VFMADD231PS  Z8, Z7, Z5
+	VBROADCASTSS (R10), Z8
+	VFMADD231PS  Z8, Z7, Z6
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DI, BX
+	SUBQ         $+2, R11
+	CMPQ         R11, $+2
+	JGE          loop4
 
-done4:
-	TESTQ        SI, SI
-	JEQ          none5
-	VMOVUPS      (DX), Z7
-	VBROADCASTSS (DI), Z8
-	VFMADD231PS  Z8, Z7, Z0
-	VBROADCASTSS (DI)(AX*1), Z8
-	VFMADD231PS  Z8, Z7, Z1
-	VBROADCASTSS (DI)(AX*2), Z8
-	VFMADD231PS  Z8, Z7, Z2
+done5:
+	TESTQ        R11, R11
+	JEQ          none6
+	VMOVUPS      (BX), Z7
 	VBROADCASTSS (R8), Z8
-	VFMADD231PS  Z8, Z7, Z3
-	VBROADCASTSS (R8)(AX*1), Z8
-	VFMADD231PS  Z8, Z7, Z4
-	VBROADCASTSS (R8)(AX*2), Z8
-	VFMADD231PS  Z8, Z7, Z5
+	VFMADD231PS  Z8, Z7, Z0
+	VBROADCASTSS (R8)(CX*1), Z8
+	VFMADD231PS  Z8, Z7, Z1
+	VBROADCASTSS (R8)(CX*2), Z8
+	VFMADD231PS  Z8, Z7, Z2
 	VBROADCASTSS (R9), Z8
+	VFMADD231PS  Z8, Z7, Z3
+	VBROADCASTSS (R9)(CX*1), Z8
+	VFMADD231PS  Z8, Z7, Z4
+	VBROADCASTSS (R9)(CX*2), Z8
+	VFMADD231PS  Z8, Z7, Z5
+	VBROADCASTSS (R10), Z8
 	VFMADD231PS  Z8, Z7, Z6
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         BX, DX
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DI, BX
 
-none5:
-	MOVQ    y+0(FP), AX
-	MOVQ    ldy+8(FP), CX
-	VMOVUPS Z0, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
+none6:
+	MOVQ    ldy+8(FP), R12
+	MOVQ    AX, R11
+	VMOVUPS Z0, (R11)
+	ADDQ    R12, R11
+	VMOVUPS Z1, (R11)
+	ADDQ    R12, R11
+	VMOVUPS Z2, (R11)
+	ADDQ    R12, R11
+	VMOVUPS Z3, (R11)
+	ADDQ    R12, R11
+	VMOVUPS Z4, (R11)
+	ADDQ    R12, R11
+	VMOVUPS Z5, (R11)
+	ADDQ    R12, R11
+	VMOVUPS Z6, (R11)
+	MOVQ    k+64(FP), R11
+	IMULQ   DX, R11
+	SUBQ    R11, R8
+	SUBQ    R11, R9
+	SUBQ    R11, R10
+	MOVQ    k+64(FP), R11
+	IMULQ   DI, R11
+	SUBQ    R11, BX
+	ADDQ    SI, BX
+	ADDQ    $+64, AX
+	DECQ    n+72(FP)
+	JNE     again1
 	VZEROUPPER
 	RET
 
-// func gemm_8x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+// func gemm_8x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 // Requires: AVX, AVX512DQ, AVX512F
-TEXT ·gemm_8x2_AVX512(SB), NOSPLIT, $0-80
-	MOVQ    lda+24(FP), AX
-	MOVQ    stepA+32(FP), CX
-	MOVQ    b+40(FP), DX
-	MOVQ    stepB+56(FP), BX
-	MOVQ    k+64(FP), SI
-	MOVQ    a+16(FP), DI
-	LEAQ    (DI)(AX*2), R8
-	ADDQ    AX, R8
-	LEAQ    (R8)(AX*2), R9
-	ADDQ    AX, R9
-	MOVQ    ldb+48(FP), R10
-	MOVQ    onto+72(FP), R11
+TEXT ·gemm_8x2_AVX512(SB), NOSPLIT, $0-88
+	MOVQ y+0(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ stepA+32(FP), DX
+	MOVQ b+40(FP), BX
+	MOVQ ldb+48(FP), SI
+	MOVQ stepB+56(FP), DI
+	MOVQ a+16(FP), R8
+	LEAQ (R8)(CX*2), R9
+	ADDQ CX, R9
+	LEAQ (R9)(CX*2), R10
+	ADDQ CX, R10
+
+again1:
+	MOVQ    onto+80(FP), R11
 	TESTQ   R11, R11
-	JEQ     zero1
-	MOVQ    y+0(FP), R11
+	JEQ     zero2
 	MOVQ    ldy+8(FP), R12
+	MOVQ    AX, R11
 	VMOVUPS (R11), Z0
 	VMOVUPS 64(R11), Z1
 	ADDQ    R12, R11
@@ -1520,9 +1732,9 @@ TEXT ·gemm_8x2_AVX512(SB), NOSPLIT, $0-80
 	ADDQ    R12, R11
 	VMOVUPS (R11), Z14
 	VMOVUPS 64(R11), Z15
-	JMP     ready2
+	JMP     ready3
 
-zero1:
+zero2:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1540,174 +1752,191 @@ zero1:
 	VXORPS Z14, Z14, Z14
 	VXORPS Z15, Z15, Z15
 
-ready2:
-	CMPQ SI, $+2
-	JLT  done4
+ready3:
+	MOVQ k+64(FP), R11
+	CMPQ R11, $+2
+	JLT  done5
 
-loop3:
-	VMOVUPS      (DX), Z16
-	VMOVUPS      (DX)(R10*1), Z17
-	VBROADCASTSS (DI), Z18
+loop4:
+	VMOVUPS      (BX), Z16
+	VMOVUPS      (BX)(SI*1), Z17
+	VBROADCASTSS (R8), Z18
 	VFMADD231PS  Z18, Z16, Z0
 	VFMADD231PS  Z18, Z17, Z1
-	VBROADCASTSS (DI)(AX*1), Z18
+	VBROADCASTSS (R8)(CX*1), Z18
 	VFMADD231PS  Z18, Z16, Z2
 	VFMADD231PS  Z18, Z17, Z3
-	VBROADCASTSS (DI)(AX*2), Z18
+	VBROADCASTSS (R8)(CX*2), Z18
 	VFMADD231PS  Z18, Z16, Z4
 	VFMADD231PS  Z18, Z17, Z5
-	VBROADCASTSS (R8), Z18
+	VBROADCASTSS (R9), Z18
 	VFMADD231PS  Z18, Z16, Z6
 	VFMADD231PS  Z18, Z17, Z7
-	VBROADCASTSS (R8)(AX*1), Z18
+	VBROADCASTSS (R9)(CX*1), Z18
 	VFMADD231PS  Z18, Z16, Z8
 	VFMADD231PS  Z18, Z17, Z9
-	VBROADCASTSS (R8)(AX*2), Z18
+	VBROADCASTSS (R9)(CX*2), Z18
 	VFMADD231PS  Z18, Z16, Z10
 	VFMADD231PS  Z18, Z17, Z11
-	VBROADCASTSS (R9), Z18
+	VBROADCASTSS (R10), Z18
 	VFMADD231PS  Z18, Z16, Z12
 	VFMADD231PS  Z18, Z17, Z13
-	VBROADCASTSS (R9)(AX*1), Z18
+	VBROADCASTSS (R10)(CX*1), Z18
 	VFMADD231PS  Z18, Z16, Z14
 	VFMADD231PS  Z18, Z17, Z15
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         BX, DX
-	VMOVUPS      (DX), Z16
-	VMOVUPS      (DX)(R10*1), Z17
-	VBROADCASTSS (DI), Z18
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DI, BX
+	VMOVUPS      (BX), Z16
+	VMOVUPS      (BX)(SI*1), Z17
+	VBROADCASTSS (R8), Z18
 	VFMADD231PS  Z18, Z16, Z0
 	VFMADD231PS  Z18, Z17, Z1
-	VBROADCASTSS (DI)(AX*1), Z18
+	VBROADCASTSS (R8)(CX*1), Z18
 	VFMADD231PS  Z18, Z16, Z2
 	VFMADD231PS  Z18, Z17, Z3
-	VBROADCASTSS (DI)(AX*2), Z18
+	VBROADCASTSS (R8)(CX*2), Z18
 	VFMADD231PS  Z18, Z16, Z4
 	VFMADD231PS  Z18, Z17, Z5
-	VBROADCASTSS (R8), Z18
+	VBROADCASTSS (R9), Z18
 	VFMADD231PS  Z18, Z16, Z6
 	VFMADD231PS  Z18, Z17, Z7
-	VBROADCASTSS (R8)(AX*1), Z18
+	VBROADCASTSS (R9)(CX*1), Z18
 	VFMADD231PS  Z18, Z16, Z8
 	VFMADD231PS  Z18, Z17, Z9
-	VBROADCASTSS (R8)(AX*2), Z18
+	VBROADCASTSS (R9)(CX*2), Z18
 	VFMADD231PS  Z18, Z16, Z10
 	VFMADD231PS  Z18, Z17, Z11
-	VBROADCASTSS (R9), Z18
+	VBROADCASTSS (R10), Z18
 	VFMADD231PS  Z18, Z16, Z12
 	VFMADD231PS  Z18, Z17, Z13
-	VBROADCASTSS (R9)(AX*1), Z18
+	VBROADCASTSS (R10)(CX*1), Z18
 	VFMADD231PS  Z18, Z16, Z14
 	VFMADD231PS  Z18, Z17, Z15
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         BX, DX
-	SUBQ         $+2, SI
-	CMPQ         SI, $+2
-	JGE          loop3
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DI, BX
+	SUBQ         $+2, R11
+	CMPQ         R11, $+2
+	JGE          loop4
 
-done4:
-	TESTQ        SI, SI
-	JEQ          none5
-	VMOVUPS      (DX), Z16
-	VMOVUPS      (DX)(R10*1), Z17
-	VBROADCASTSS (DI), Z18
+done5:
+	TESTQ        R11, R11
+	JEQ          none6
+	VMOVUPS      (BX), Z16
+	VMOVUPS      (BX)(SI*1), Z17
+	VBROADCASTSS (R8), Z18
 	VFMADD231PS  Z18, Z16, Z0
 	VFMADD231PS  Z18, Z17, Z1
-	VBROADCASTSS (DI)(AX*1), Z18
+	VBROADCASTSS (R8)(CX*1), Z18
 	VFMADD231PS  Z18, Z16, Z2
 	VFMADD231PS  Z18, Z17, Z3
-	VBROADCASTSS (DI)(AX*2), Z18
+	VBROADCASTSS (R8)(CX*2), Z18
 	VFMADD231PS  Z18, Z16, Z4
 	VFMADD231PS  Z18, Z17, Z5
-	VBROADCASTSS (R8), Z18
+	VBROADCASTSS (R9), Z18
 	VFMADD231PS  Z18, Z16, Z6
 	VFMADD231PS  Z18, Z17, Z7
-	VBROADCASTSS (R8)(AX*1), Z18
+	VBROADCASTSS (R9)(CX*1), Z18
 	VFMADD231PS  Z18, Z16, Z8
 	VFMADD231PS  Z18, Z17, Z9
-	VBROADCASTSS (R8)(AX*2), Z18
+	VBROADCASTSS (R9)(CX*2), Z18
 	VFMADD231PS  Z18, Z16, Z10
 	VFMADD231PS  Z18, Z17, Z11
-	VBROADCASTSS (R9), Z18
+	VBROADCASTSS (R10), Z18
 	VFMADD231PS  Z18, Z16, Z12
 	VFMADD231PS  Z18, Z17, Z13
-	VBROADCASTSS (R9)(AX*1), Z18
+	VBROADCASTSS (R10)(CX*1), Z18
 	VFMADD231PS  Z18, Z16, Z14
 	VFMADD231PS  Z18, Z17, Z15
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         BX, DX
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DI, BX
 
-none5:
-	MOVQ    y+0(FP), AX
-	MOVQ    ldy+8(FP), CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	VMOVUPS Z9, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, (AX)
-	VMOVUPS Z11, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z12, (AX)
-	VMOVUPS Z13, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z14, (AX)
-	VMOVUPS Z15, 64(AX)
+none6:
+	MOVQ    ldy+8(FP), R12
+	MOVQ    AX, R11
+	VMOVUPS Z0, (R11)
+	VMOVUPS Z1, 64(R11)
+	ADDQ    R12, R11
+	VMOVUPS Z2, (R11)
+	VMOVUPS Z3, 64(R11)
+	ADDQ    R12, R11
+	VMOVUPS Z4, (R11)
+	VMOVUPS Z5, 64(R11)
+	ADDQ    R12, R11
+	VMOVUPS Z6, (R11)
+	VMOVUPS Z7, 64(R11)
+	ADDQ    R12, R11
+	VMOVUPS Z8, (R11)
+	VMOVUPS Z9, 64(R11)
+	ADDQ    R12, R11
+	VMOVUPS Z10, (R11)
+	VMOVUPS Z11, 64(R11)
+	ADDQ    R12, R11
+	VMOVUPS Z12, (R11)
+	VMOVUPS Z13, 64(R11)
+	ADDQ    R12, R11
+	VMOVUPS Z14, (R11)
+	VMOVUPS Z15, 64(R11)
+	MOVQ    k+64(FP), R11
+	IMULQ   DX, R11
+	SUBQ    R11, R8
+	SUBQ    R11, R9
+	SUBQ    R11, R10
+	MOVQ    k+64(FP), R11
+	IMULQ   DI, R11
+	SUBQ    R11, BX
+	ADDQ    SI, BX
+	ADDQ    SI, BX
+	ADDQ    $+128, AX
+	DECQ    n+72(FP)
+	JNE     again1
 	VZEROUPPER
 	RET
 
-// func gemm_8_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+// func gemm_8_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 // Requires: AVX, AVX512DQ, AVX512F
-TEXT ·gemm_8_AVX512(SB), NOSPLIT, $0-80
-	MOVQ    lda+24(FP), AX
-	MOVQ    stepA+32(FP), CX
-	MOVQ    b+40(FP), DX
-	MOVQ    stepB+56(FP), BX
-	MOVQ    k+64(FP), SI
-	MOVQ    a+16(FP), DI
-	LEAQ    (DI)(AX*2), R8
-	ADDQ    AX, R8
-	LEAQ    (R8)(AX*2), R9
-	ADDQ    AX, R9
-	MOVQ    onto+72(FP), R10
-	TESTQ   R10, R10
-	JEQ     zero1
-	MOVQ    y+0(FP), R10
-	MOVQ    ldy+8(FP), R11
-	VMOVUPS (R10), Z0
-	ADDQ    R11, R10
-	VMOVUPS (R10), Z1
-	ADDQ    R11, R10
-	VMOVUPS (R10), Z2
-	ADDQ    R11, R10
-	VMOVUPS (R10), Z3
-	ADDQ    R11, R10
-	VMOVUPS (R10), Z4
-	ADDQ    R11, R10
-	VMOVUPS (R10), Z5
-	ADDQ    R11, R10
-	VMOVUPS (R10), Z6
-	ADDQ    R11, R10
-	VMOVUPS (R10), Z7
-	JMP     ready2
+TEXT ·gemm_8_AVX512(SB), NOSPLIT, $0-88
+	MOVQ y+0(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ stepA+32(FP), DX
+	MOVQ b+40(FP), BX
+	MOVQ ldb+48(FP), SI
+	MOVQ stepB+56(FP), DI
+	MOVQ a+16(FP), R8
+	LEAQ (R8)(CX*2), R9
+	ADDQ CX, R9
+	LEAQ (R9)(CX*2), R10
+	ADDQ CX, R10
 
-zero1:
+again1:
+	MOVQ    onto+80(FP), R11
+	TESTQ   R11, R11
+	JEQ     zero2
+	MOVQ    ldy+8(FP), R12
+	MOVQ    AX, R11
+	VMOVUPS (R11), Z0
+	ADDQ    R12, R11
+	VMOVUPS (R11), Z1
+	ADDQ    R12, R11
+	VMOVUPS (R11), Z2
+	ADDQ    R12, R11
+	VMOVUPS (R11), Z3
+	ADDQ    R12, R11
+	VMOVUPS (R11), Z4
+	ADDQ    R12, R11
+	VMOVUPS (R11), Z5
+	ADDQ    R12, R11
+	VMOVUPS (R11), Z6
+	ADDQ    R12, R11
+	VMOVUPS (R11), Z7
+	JMP     ready3
+
+zero2:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1717,122 +1946,137 @@ zero1:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-ready2:
-	CMPQ SI, $+2
-	JLT  done4
+ready3:
+	MOVQ k+64(FP), R11
+	CMPQ R11, $+2
+	JLT  done5
 
-loop3:
-	VMOVUPS      (DX), Z8
-	VBROADCASTSS (DI), Z9
-	VFMADD231PS  Z9, Z8, Z0
-	VBROADCASTSS (DI)(AX*1), Z9
-	VFMADD231PS  Z9, Z8, Z1
-	VBROADCASTSS (DI)(AX*2), Z9
-	VFMADD231PS  Z9, Z8, Z2
+loop4:
+	VMOVUPS      (BX), Z8
 	VBROADCASTSS (R8), Z9
-	VFMADD231PS  Z9, Z8, Z3
-	VBROADCASTSS (R8)(AX*1), Z9
-	VFMADD231PS  Z9, Z8, Z4
-	VBROADCASTSS (R8)(AX*2), Z9
-	VFMADD231PS  Z9, Z8, Z5
-	VBROADCASTSS (R9), Z9
-	VFMADD231PS  Z9, Z8, Z6
-	VBROADCASTSS (R9)(AX*1), Z9
-	VFMADD231PS  Z9, Z8, Z7
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         BX, DX
-	VMOVUPS      (DX), Z8
-	VBROADCASTSS (DI), Z9
 	VFMADD231PS  Z9, Z8, Z0
-	VBROADCASTSS (DI)(AX*1), Z9
+	VBROADCASTSS (R8)(CX*1), Z9
 	VFMADD231PS  Z9, Z8, Z1
-	VBROADCASTSS (DI)(AX*2), Z9
+	VBROADCASTSS (R8)(CX*2), Z9
 	VFMADD231PS  Z9, Z8, Z2
-	VBROADCASTSS (R8), Z9
-	VFMADD231PS  Z9, Z8, Z3
-	VBROADCASTSS (R8)(AX*1), Z9
-	VFMADD231PS  Z9, Z8, Z4
-	VBROADCASTSS (R8)(AX*2), Z9
-	VFMADD231PS  Z9, Z8, Z5
 	VBROADCASTSS (R9), Z9
+	VFMADD231PS  Z9, Z8, Z3
+	VBROADCASTSS (R9)(CX*1), Z9
+	VFMADD231PS  Z9, Z8, Z4
+	VBROADCASTSS (R9)(CX*2), Z9
+	VFMADD231PS  Z9, Z8, Z5
+	VBROADCASTSS (R10), Z9
 	VFMADD231PS  Z9, Z8, Z6
-	VBROADCASTSS (R9)(AX*1), Z9
+	VBROADCASTSS (R10)(CX*1), Z9
 	VFMADD231PS  Z9, Z8, Z7
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         BX, DX
-	SUBQ         $+2, SI
-	CMPQ         SI, $+2
-	JGE          loop3
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DI, BX
+	VMOVUPS      (BX), Z8
+	VBROADCASTSS (R8), Z9
+	VFMADD231PS  Z9, Z8, Z0
+	VBROADCASTSS (R8)(CX*1), Z9
+	VFMADD231PS  Z9, Z8, Z1
+	VBROADCASTSS (R8)(CX*2), Z9
+	VFMADD231PS  Z9, Z8, Z2
+	VBROADCASTSS (R9), Z9
+	VFMADD231PS  Z9, Z8, Z3
+	VBROADCASTSS (R9)(CX*1), Z9
+	VFMADD231PS  Z9, Z8, Z4
+	VBROADCASTSS (R9)(CX*2), Z9
+	VFMADD231PS  Z9, Z8, Z5
+	VBROADCASTSS (R10), Z9
+	VFMADD231PS  Z9, Z8, Z6
+	VBROADCASTSS (R10)(CX*1), Z9
+	VFMADD231PS  Z9, Z8, Z7
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DI, BX
+	SUBQ         $+2, R11
+	CMPQ         R11, $+2
+	JGE          loop4
 
-done4:
-	TESTQ        SI, SI
-	JEQ          none5
-	VMOVUPS      (DX), Z8
-	VBROADCASTSS (DI), Z9
-	VFMADD231PS  Z9, Z8, Z0
-	VBROADCASTSS (DI)(AX*1), Z9
-	VFMADD231PS  Z9, Z8, Z1
-	VBROADCASTSS (DI)(AX*2), Z9
-	VFMADD231PS  Z9, Z8, Z2
+done5:
+	TESTQ        R11, R11
+	JEQ          none6
+	VMOVUPS      (BX), Z8
 	VBROADCASTSS (R8), Z9
-	VFMADD231PS  Z9, Z8, Z3
-	VBROADCASTSS (R8)(AX*1), Z9
-	VFMADD231PS  Z9, Z8, Z4
-	VBROADCASTSS (R8)(AX*2), Z9
-	VFMADD231PS  Z9, Z8, Z5
+	VFMADD231PS  Z9, Z8, Z0
+	VBROADCASTSS (R8)(CX*1), Z9
+	VFMADD231PS  Z9, Z8, Z1
+	VBROADCASTSS (R8)(CX*2), Z9
+	VFMADD231PS  Z9, Z8, Z2
 	VBROADCASTSS (R9), Z9
+	VFMADD231PS  Z9, Z8, Z3
+	VBROADCASTSS (R9)(CX*1), Z9
+	VFMADD231PS  Z9, Z8, Z4
+	VBROADCASTSS (R9)(CX*2), Z9
+	VFMADD231PS  Z9, Z8, Z5
+	VBROADCASTSS (R10), Z9
 	VFMADD231PS  Z9, Z8, Z6
-	VBROADCASTSS (R9)(AX*1), Z9
+	VBROADCASTSS (R10)(CX*1), Z9
 	VFMADD231PS  Z9, Z8, Z7
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         BX, DX
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DI, BX
 
-none5:
-	MOVQ    y+0(FP), AX
-	MOVQ    ldy+8(FP), CX
-	VMOVUPS Z0, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z7, (AX)
+none6:
+	MOVQ    ldy+8(FP), R12
+	MOVQ    AX, R11
+	VMOVUPS Z0, (R11)
+	ADDQ    R12, R11
+	VMOVUPS Z1, (R11)
+	ADDQ    R12, R11
+	VMOVUPS Z2, (R11)
+	ADDQ    R12, R11
+	VMOVUPS Z3, (R11)
+	ADDQ    R12, R11
+	VMOVUPS Z4, (R11)
+	ADDQ    R12, R11
+	VMOVUPS Z5, (R11)
+	ADDQ    R12, R11
+	VMOVUPS Z6, (R11)
+	ADDQ    R12, R11
+	VMOVUPS Z7, (R11)
+	MOVQ    k+64(FP), R11
+	IMULQ   DX, R11
+	SUBQ    R11, R8
+	SUBQ    R11, R9
+	SUBQ    R11, R10
+	MOVQ    k+64(FP), R11
+	IMULQ   DI, R11
+	SUBQ    R11, BX
+	ADDQ    SI, BX
+	ADDQ    $+64, AX
+	DECQ    n+72(FP)
+	JNE     again1
 	VZEROUPPER
 	RET
 
-// func gemm_9x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+// func gemm_9x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 // Requires: AVX, AVX512DQ, AVX512F
-TEXT ·gemm_9x2_AVX512(SB), NOSPLIT, $0-80
-	MOVQ    lda+24(FP), AX
-	MOVQ    stepA+32(FP), CX
-	MOVQ    b+40(FP), DX
-	MOVQ    stepB+56(FP), BX
-	MOVQ    k+64(FP), SI
-	MOVQ    a+16(FP), DI
-	LEAQ    (DI)(AX*2), R8
-	ADDQ    AX, R8
-	LEAQ    (R8)(AX*2), R9
-	ADDQ    AX, R9
-	MOVQ    ldb+48(FP), R10
-	MOVQ    onto+72(FP), R11
+TEXT ·gemm_9x2_AVX512(SB), NOSPLIT, $0-88
+	MOVQ y+0(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ stepA+32(FP), DX
+	MOVQ b+40(FP), BX
+	MOVQ ldb+48(FP), SI
+	MOVQ stepB+56(FP), DI
+	MOVQ a+16(FP), R8
+	LEAQ (R8)(CX*2), R9
+	ADDQ CX, R9
+	LEAQ (R9)(CX*2), R10
+	ADDQ CX, R10
+
+again1:
+	MOVQ    onto+80(FP), R11
 	TESTQ   R11, R11
-	JEQ     zero1
-	MOVQ    y+0(FP), R11
+	JEQ     zero2
 	MOVQ    ldy+8(FP), R12
+	MOVQ    AX, R11
 	VMOVUPS (R11), Z0
 	VMOVUPS 64(R11), Z1
 	ADDQ    R12, R11
@@ -1859,9 +2103,9 @@ TEXT ·gemm_9x2_AVX512(SB), NOSPLIT, $0-80
 	ADDQ    R12, R11
 	VMOVUPS (R11), Z16
 	VMOVUPS 64(R11), Z17
-	JMP     ready2
+	JMP     ready3
 
-zero1:
+zero2:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1881,188 +2125,205 @@ zero1:
 	VXORPS Z16, Z16, Z16
 	VXORPS Z17, Z17, Z17
 
-ready2:
-	CMPQ SI, $+2
-	JLT  done4
+ready3:
+	MOVQ k+64(FP), R11
+	CMPQ R11, $+2
+	JLT  done5
 
-loop3:
-	VMOVUPS      (DX), Z18
-	VMOVUPS      (DX)(R10*1), Z19
-	VBROADCASTSS (DI), Z20
+loop4:
+	VMOVUPS      (BX), Z18
+	VMOVUPS      (BX)(SI*1), Z19
+	VBROADCASTSS (R8), Z20
 	VFMADD231PS  Z20, Z18, Z0
 	VFMADD231PS  Z20, Z19, Z1
-	VBROADCASTSS (DI)(AX*1), Z20
+	VBROADCASTSS (R8)(CX*1), Z20
 	VFMADD231PS  Z20, Z18, Z2
 	VFMADD231PS  Z20, Z19, Z3
-	VBROADCASTSS (DI)(AX*2), Z20
+	VBROADCASTSS (R8)(CX*2), Z20
 	VFMADD231PS  Z20, Z18, Z4
 	VFMADD231PS  Z20, Z19, Z5
-	VBROADCASTSS (R8), Z20
+	VBROADCASTSS (R9), Z20
 	VFMADD231PS  Z20, Z18, Z6
 	VFMADD231PS  Z20, Z19, Z7
-	VBROADCASTSS (R8)(AX*1), Z20
+	VBROADCASTSS (R9)(CX*1), Z20
 	VFMADD231PS  Z20, Z18, Z8
 	VFMADD231PS  Z20, Z19, Z9
-	VBROADCASTSS (R8)(AX*2), Z20
+	VBROADCASTSS (R9)(CX*2), Z20
 	VFMADD231PS  Z20, Z18, Z10
 	VFMADD231PS  Z20, Z19, Z11
-	VBROADCASTSS (R9), Z20
+	VBROADCASTSS (R10), Z20
 	VFMADD231PS  Z20, Z18, Z12
 	VFMADD231PS  Z20, Z19, Z13
-	VBROADCASTSS (R9)(AX*1), Z20
+	VBROADCASTSS (R10)(CX*1), Z20
 	VFMADD231PS  Z20, Z18, Z14
 	VFMADD231PS  Z20, Z19, Z15
-	VBROADCASTSS (R9)(AX*2), Z20
+	VBROADCASTSS (R10)(CX*2), Z20
 	VFMADD231PS  Z20, Z18, Z16
 	VFMADD231PS  Z20, Z19, Z17
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         BX, DX
-	VMOVUPS      (DX), Z18
-	VMOVUPS      (DX)(R10*1), Z19
-	VBROADCASTSS (DI), Z20
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DI, BX
+	VMOVUPS      (BX), Z18
+	VMOVUPS      (BX)(SI*1), Z19
+	VBROADCASTSS (R8), Z20
 	VFMADD231PS  Z20, Z18, Z0
 	VFMADD231PS  Z20, Z19, Z1
-	VBROADCASTSS (DI)(AX*1), Z20
+	VBROADCASTSS (R8)(CX*1), Z20
 	VFMADD231PS  Z20, Z18, Z2
 	VFMADD231PS  Z20, Z19, Z3
-	VBROADCASTSS (DI)(AX*2), Z20
+	VBROADCASTSS (R8)(CX*2), Z20
 	VFMADD231PS  Z20, Z18, Z4
 	VFMADD231PS  Z20, Z19, Z5
-	VBROADCASTSS (R8), Z20
+	VBROADCASTSS (R9), Z20
 	VFMADD231PS  Z20, Z18, Z6
 	VFMADD231PS  Z20, Z19, Z7
-	VBROADCASTSS (R8)(AX*1), Z20
+	VBROADCASTSS (R9)(CX*1), Z20
 	VFMADD231PS  Z20, Z18, Z8
 	VFMADD231PS  Z20, Z19, Z9
-	VBROADCASTSS (R8)(AX*2), Z20
+	VBROADCASTSS (R9)(CX*2), Z20
 	VFMADD231PS  Z20, Z18, Z10
 	VFMADD231PS  Z20, Z19, Z11
-	VBROADCASTSS (R9), Z20
+	VBROADCASTSS (R10), Z20
 	VFMADD231PS  Z20, Z18, Z12
 	VFMADD231PS  Z20, Z19, Z13
-	VBROADCASTSS (R9)(AX*1), Z20
+	VBROADCASTSS (R10)(CX*1), Z20
 	VFMADD231PS  Z20, Z18, Z14
 	VFMADD231PS  Z20, Z19, Z15
-	VBROADCASTSS (R9)(AX*2), Z20
+	VBROADCASTSS (R10)(CX*2), Z20
 	VFMADD231PS  Z20, Z18, Z16
 	VFMADD231PS  Z20, Z19, Z17
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         BX, DX
-	SUBQ         $+2, SI
-	CMPQ         SI, $+2
-	JGE          loop3
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DI, BX
+	SUBQ         $+2, R11
+	CMPQ         R11, $+2
+	JGE          loop4
 
-done4:
-	TESTQ        SI, SI
-	JEQ          none5
-	VMOVUPS      (DX), Z18
-	VMOVUPS      (DX)(R10*1), Z19
-	VBROADCASTSS (DI), Z20
+done5:
+	TESTQ        R11, R11
+	JEQ          none6
+	VMOVUPS      (BX), Z18
+	VMOVUPS      (BX)(SI*1), Z19
+	VBROADCASTSS (R8), Z20
 	VFMADD231PS  Z20, Z18, Z0
 	VFMADD231PS  Z20, Z19, Z1
-	VBROADCASTSS (DI)(AX*1), Z20
+	VBROADCASTSS (R8)(CX*1), Z20
 	VFMADD231PS  Z20, Z18, Z2
 	VFMADD231PS  Z20, Z19, Z3
-	VBROADCASTSS (DI)(AX*2), Z20
+	VBROADCASTSS (R8)(CX*2), Z20
 	VFMADD231PS  Z20, Z18, Z4
 	VFMADD231PS  Z20, Z19, Z5
-	VBROADCASTSS (R8), Z20
+	VBROADCASTSS (R9), Z20
 	VFMADD231PS  Z20, Z18, Z6
 	VFMADD231PS  Z20, Z19, Z7
-	VBROADCASTSS (R8)(AX*1), Z20
+	VBROADCASTSS (R9)(CX*1), Z20
 	VFMADD231PS  Z20, Z18, Z8
 	VFMADD231PS  Z20, Z19, Z9
-	VBROADCASTSS (R8)(AX*2), Z20
+	VBROADCASTSS (R9)(CX*2), Z20
 	VFMADD231PS  Z20, Z18, Z10
 	VFMADD231PS  Z20, Z19, Z11
-	VBROADCASTSS (R9), Z20
+	VBROADCASTSS (R10), Z20
 	VFMADD231PS  Z20, Z18, Z12
 	VFMADD231PS  Z20, Z19, Z13
-	VBROADCASTSS (R9)(AX*1), Z20
+	VBROADCASTSS (R10)(CX*1), Z20
 	VFMADD231PS  Z20, Z18, Z14
 	VFMADD231PS  Z20, Z19, Z15
-	VBROADCASTSS (R9)(AX*2), Z20
+	VBROADCASTSS (R10)(CX*2), Z20
 	VFMADD231PS  Z20, Z18, Z16
 	VFMADD231PS  Z20, Z19, Z17
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         BX, DX
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DI, BX
 
-none5:
-	MOVQ    y+0(FP), AX
-	MOVQ    ldy+8(FP), CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	VMOVUPS Z9, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, (AX)
-	VMOVUPS Z11, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z12, (AX)
-	VMOVUPS Z13, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z14, (AX)
-	VMOVUPS Z15, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z16, (AX)
-	VMOVUPS Z17, 64(AX)
+none6:
+	MOVQ    ldy+8(FP), R12
+	MOVQ    AX, R11
+	VMOVUPS Z0, (R11)
+	VMOVUPS Z1, 64(R11)
+	ADDQ    R12, R11
+	VMOVUPS Z2, (R11)
+	VMOVUPS Z3, 64(R11)
+	ADDQ    R12, R11
+	VMOVUPS Z4, (R11)
+	VMOVUPS Z5, 64(R11)
+	ADDQ    R12, R11
+	VMOVUPS Z6, (R11)
+	VMOVUPS Z7, 64(R11)
+	ADDQ    R12, R11
+	VMOVUPS Z8, (R11)
+	VMOVUPS Z9, 64(R11)
+	ADDQ    R12, R11
+	VMOVUPS Z10, (R11)
+	VMOVUPS Z11, 64(R11)
+	ADDQ    R12, R11
+	VMOVUPS Z12, (R11)
+	VMOVUPS Z13, 64(R11)
+	ADDQ    R12, R11
+	VMOVUPS Z14, (R11)
+	VMOVUPS Z15, 64(R11)
+	ADDQ    R12, R11
+	VMOVUPS Z16, (R11)
+	VMOVUPS Z17, 64(R11)
+	MOVQ    k+64(FP), R11
+	IMULQ   DX, R11
+	SUBQ    R11, R8
+	SUBQ    R11, R9
+	SUBQ    R11, R10
+	MOVQ    k+64(FP), R11
+	IMULQ   DI, R11
+	SUBQ    R11, BX
+	ADDQ    SI, BX
+	ADDQ    SI, BX
+	ADDQ    $+128, AX
+	DECQ    n+72(FP)
+	JNE     again1
 	VZEROUPPER
 	RET
 
-// func gemm_9_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+// func gemm_9_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 // Requires: AVX, AVX512DQ, AVX512F
-TEXT ·gemm_9_AVX512(SB), NOSPLIT, $0-80
-	MOVQ    lda+24(FP), AX
-	MOVQ    stepA+32(FP), CX
-	MOVQ    b+40(FP), DX
-	MOVQ    stepB+56(FP), BX
-	MOVQ    k+64(FP), SI
-	MOVQ    a+16(FP), DI
-	LEAQ    (DI)(AX*2), R8
-	ADDQ    AX, R8
-	LEAQ    (R8)(AX*2), R9
-	ADDQ    AX, R9
-	MOVQ    onto+72(FP), R10
-	TESTQ   R10, R10
-	JEQ     zero1
-	MOVQ    y+0(FP), R10
-	MOVQ    ldy+8(FP), R11
-	VMOVUPS (R10), Z0
-	ADDQ    R11, R10
-	VMOVUPS (R10), Z1
-	ADDQ    R11, R10
-	VMOVUPS (R10), Z2
-	ADDQ    R11, R10
-	VMOVUPS (R10), Z3
-	ADDQ    R11, R10
-	VMOVUPS (R10), Z4
-	ADDQ    R11, R10
-	VMOVUPS (R10), Z5
-	ADDQ    R11, R10
-	VMOVUPS (R10), Z6
-	ADDQ    R11, R10
-	VMOVUPS (R10), Z7
-	ADDQ    R11, R10
-	VMOVUPS (R10), Z8
-	JMP     ready2
+TEXT ·gemm_9_AVX512(SB), NOSPLIT, $0-88
+	MOVQ y+0(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ stepA+32(FP), DX
+	MOVQ b+40(FP), BX
+	MOVQ ldb+48(FP), SI
+	MOVQ stepB+56(FP), DI
+	MOVQ a+16(FP), R8
+	LEAQ (R8)(CX*2), R9
+	ADDQ CX, R9
+	LEAQ (R9)(CX*2), R10
+	ADDQ CX, R10
 
-zero1:
+again1:
+	MOVQ    onto+80(FP), R11
+	TESTQ   R11, R11
+	JEQ     zero2
+	MOVQ    ldy+8(FP), R12
+	MOVQ    AX, R11
+	VMOVUPS (R11), Z0
+	ADDQ    R12, R11
+	VMOVUPS (R11), Z1
+	ADDQ    R12, R11
+	VMOVUPS (R11), Z2
+	ADDQ    R12, R11
+	VMOVUPS (R11), Z3
+	ADDQ    R12, R11
+	VMOVUPS (R11), Z4
+	ADDQ    R12, R11
+	VMOVUPS (R11), Z5
+	ADDQ    R12, R11
+	VMOVUPS (R11), Z6
+	ADDQ    R12, R11
+	VMOVUPS (R11), Z7
+	ADDQ    R12, R11
+	VMOVUPS (R11), Z8
+	JMP     ready3
+
+zero2:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -2073,132 +2334,147 @@ zero1:
 	VXORPS Z7, Z7, Z7
 	VXORPS Z8, Z8, Z8
 
-ready2:
-	CMPQ SI, $+2
-	JLT  done4
+ready3:
+	MOVQ k+64(FP), R11
+	CMPQ R11, $+2
+	JLT  done5
 
-loop3:
-	VMOVUPS      (DX), Z9
-	VBROADCASTSS (DI), Z10
-	VFMADD231PS  Z10, Z9, Z0
-	VBROADCASTSS (DI)(AX*1), Z10
-	VFMADD231PS  Z10, Z9, Z1
-	VBROADCASTSS (DI)(AX*2), Z10
-	VFMADD231PS  Z10, Z9, Z2
+loop4:
+	VMOVUPS      (BX), Z9
 	VBROADCASTSS (R8), Z10
-	VFMADD231PS  Z10, Z9, Z3
-	VBROADCASTSS (R8)(AX*1), Z10
-	VFMADD231PS  Z10, Z9, Z4
-	VBROADCASTSS (R8)(AX*2), Z10
-	VFMADD231PS  Z10, Z9, Z5
-	VBROADCASTSS (R9), Z10
-	VFMADD231PS  Z10, Z9, Z6
-	VBROADCASTSS (R9)(AX*1), Z10
-	VFMADD231PS  Z10, Z9, Z7
-	VBROADCASTSS (R9)(AX*2), Z10
-	VFMADD231PS  Z10, Z9, Z8
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         BX, DX
-	VMOVUPS      (DX), Z9
-	VBROADCASTSS (DI), Z10
 	VFMADD231PS  Z10, Z9, Z0
-	VBROADCASTSS (DI)(AX*1), Z10
+	VBROADCASTSS (R8)(CX*1), Z10
 	VFMADD231PS  Z10, Z9, Z1
-	VBROADCASTSS (DI)(AX*2), Z10
+	VBROADCASTSS (R8)(CX*2), Z10
 	VFMADD231PS  Z10, Z9, Z2
-	VBROADCASTSS (R8), Z10
-	VFMADD231PS  Z10, Z9, Z3
-	VBROADCASTSS (R8)(AX*1), Z10
-	VFMADD231PS  Z10, Z9, Z4
-	VBROADCASTSS (R8)(AX*2), Z10
-	VFMADD231PS  Z10, Z9, Z5
 	VBROADCASTSS (R9), Z10
+	VFMADD231PS  Z10, Z9, Z3
+	VBROADCASTSS (R9)(CX*1), Z10
+	VFMADD231PS  Z10, Z9, Z4
+	VBROADCASTSS (R9)(CX*2), Z10
+	VFMADD231PS  Z10, Z9, Z5
+	VBROADCASTSS (R10), Z10
 	VFMADD231PS  Z10, Z9, Z6
-	VBROADCASTSS (R9)(AX*1), Z10
+	VBROADCASTSS (R10)(CX*1), Z10
 	VFMADD231PS  Z10, Z9, Z7
-	VBROADCASTSS (R9)(AX*2), Z10
+	VBROADCASTSS (R10)(CX*2), Z10
 	VFMADD231PS  Z10, Z9, Z8
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         BX, DX
-	SUBQ         $+2, SI
-	CMPQ         SI, $+2
-	JGE          loop3
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DI, BX
+	VMOVUPS      (BX), Z9
+	VBROADCASTSS (R8), Z10
+	VFMADD231PS  Z10, Z9, Z0
+	VBROADCASTSS (R8)(CX*1), Z10
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS (R8)(CX*2), Z10
+	VFMADD231PS  Z10, Z9, Z2
+	VBROADCASTSS (R9), Z10
+	VFMADD231PS  Z10, Z9, Z3
+	VBROADCASTSS (R9)(CX*1), Z10
+	VFMADD231PS  Z10, Z9, Z4
+	VBROADCASTSS (R9)(CX*2), Z10
+	VFMADD231PS  Z10, Z9, Z5
+	VBROADCASTSS (R10), Z10
+	VFMADD231PS  Z10, Z9, Z6
+	VBROADCASTSS (R10)(CX*1), Z10
+	VFMADD231PS  Z10, Z9, Z7
+	VBROADCASTSS (R10)(CX*2), Z10
+	VFMADD231PS  Z10, Z9, Z8
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DI, BX
+	SUBQ         $+2, R11
+	CMPQ         R11, $+2
+	JGE          loop4
 
-done4:
-	TESTQ        SI, SI
-	JEQ          none5
-	VMOVUPS      (DX), Z9
-	VBROADCASTSS (DI), Z10
-	VFMADD231PS  Z10, Z9, Z0
-	VBROADCASTSS (DI)(AX*1), Z10
-	VFMADD231PS  Z10, Z9, Z1
-	VBROADCASTSS (DI)(AX*2), Z10
-	VFMADD231PS  Z10, Z9, Z2
+done5:
+	TESTQ        R11, R11
+	JEQ          none6
+	VMOVUPS      (BX), Z9
 	VBROADCASTSS (R8), Z10
-	VFMADD231PS  Z10, Z9, Z3
-	VBROADCASTSS (R8)(AX*1), Z10
-	VFMADD231PS  Z10, Z9, Z4
-	VBROADCASTSS (R8)(AX*2), Z10
-	VFMADD231PS  Z10, Z9, Z5
+	VFMADD231PS  Z10, Z9, Z0
+	VBROADCASTSS (R8)(CX*1), Z10
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS (R8)(CX*2), Z10
+	VFMADD231PS  Z10, Z9, Z2
 	VBROADCASTSS (R9), Z10
+	VFMADD231PS  Z10, Z9, Z3
+	VBROADCASTSS (R9)(CX*1), Z10
+	VFMADD231PS  Z10, Z9, Z4
+	VBROADCASTSS (R9)(CX*2), Z10
+	VFMADD231PS  Z10, Z9, Z5
+	VBROADCASTSS (R10), Z10
 	VFMADD231PS  Z10, Z9, Z6
-	VBROADCASTSS (R9)(AX*1), Z10
+	VBROADCASTSS (R10)(CX*1), Z10
 	VFMADD231PS  Z10, Z9, Z7
-	VBROADCASTSS (R9)(AX*2), Z10
+	VBROADCASTSS (R10)(CX*2), Z10
 	VFMADD231PS  Z10, Z9, Z8
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         BX, DX
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DI, BX
 
-none5:
-	MOVQ    y+0(FP), AX
-	MOVQ    ldy+8(FP), CX
-	VMOVUPS Z0, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z7, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
+none6:
+	MOVQ    ldy+8(FP), R12
+	MOVQ    AX, R11
+	VMOVUPS Z0, (R11)
+	ADDQ    R12, R11
+	VMOVUPS Z1, (R11)
+	ADDQ    R12, R11
+	VMOVUPS Z2, (R11)
+	ADDQ    R12, R11
+	VMOVUPS Z3, (R11)
+	ADDQ    R12, R11
+	VMOVUPS Z4, (R11)
+	ADDQ    R12, R11
+	VMOVUPS Z5, (R11)
+	ADDQ    R12, R11
+	VMOVUPS Z6, (R11)
+	ADDQ    R12, R11
+	VMOVUPS Z7, (R11)
+	ADDQ    R12, R11
+	VMOVUPS Z8, (R11)
+	MOVQ    k+64(FP), R11
+	IMULQ   DX, R11
+	SUBQ    R11, R8
+	SUBQ    R11, R9
+	SUBQ    R11, R10
+	MOVQ    k+64(FP), R11
+	IMULQ   DI, R11
+	SUBQ    R11, BX
+	ADDQ    SI, BX
+	ADDQ    $+64, AX
+	DECQ    n+72(FP)
+	JNE     again1
 	VZEROUPPER
 	RET
 
-// func gemm_10x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+// func gemm_10x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 // Requires: AVX, AVX512DQ, AVX512F
-TEXT ·gemm_10x2_AVX512(SB), NOSPLIT, $0-80
-	MOVQ    lda+24(FP), AX
-	MOVQ    stepA+32(FP), CX
-	MOVQ    b+40(FP), DX
-	MOVQ    stepB+56(FP), BX
-	MOVQ    k+64(FP), SI
-	MOVQ    a+16(FP), DI
-	LEAQ    (DI)(AX*2), R8
-	ADDQ    AX, R8
-	LEAQ    (R8)(AX*2), R9
-	ADDQ    AX, R9
-	LEAQ    (R9)(AX*2), R10
-	ADDQ    AX, R10
-	MOVQ    ldb+48(FP), R11
-	MOVQ    onto+72(FP), R12
+TEXT ·gemm_10x2_AVX512(SB), NOSPLIT, $0-88
+	MOVQ y+0(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ stepA+32(FP), DX
+	MOVQ b+40(FP), BX
+	MOVQ ldb+48(FP), SI
+	MOVQ stepB+56(FP), DI
+	MOVQ a+16(FP), R8
+	LEAQ (R8)(CX*2), R9
+	ADDQ CX, R9
+	LEAQ (R9)(CX*2), R10
+	ADDQ CX, R10
+	LEAQ (R10)(CX*2), R11
+	ADDQ CX, R11
+
+again1:
+	MOVQ    onto+80(FP), R12
 	TESTQ   R12, R12
-	JEQ     zero1
-	MOVQ    y+0(FP), R12
+	JEQ     zero2
 	MOVQ    ldy+8(FP), R13
+	MOVQ    AX, R12
 	VMOVUPS (R12), Z0
 	VMOVUPS 64(R12), Z1
 	ADDQ    R13, R12
@@ -2228,9 +2504,9 @@ TEXT ·gemm_10x2_AVX512(SB), NOSPLIT, $0-80
 	ADDQ    R13, R12
 	VMOVUPS (R12), Z18
 	VMOVUPS 64(R12), Z19
-	JMP     ready2
+	JMP     ready3
 
-zero1:
+zero2:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -2252,207 +2528,225 @@ zero1:
 	VXORPS Z18, Z18, Z18
 	VXORPS Z19, Z19, Z19
 
-ready2:
-	CMPQ SI, $+2
-	JLT  done4
+ready3:
+	MOVQ k+64(FP), R12
+	CMPQ R12, $+2
+	JLT  done5
 
-loop3:
-	VMOVUPS      (DX), Z20
-	VMOVUPS      (DX)(R11*1), Z21
-	VBROADCASTSS (DI), Z22
+loop4:
+	VMOVUPS      (BX), Z20
+	VMOVUPS      (BX)(SI*1), Z21
+	VBROADCASTSS (R8), Z22
 	VFMADD231PS  Z22, Z20, Z0
 	VFMADD231PS  Z22, Z21, Z1
-	VBROADCASTSS (DI)(AX*1), Z22
+	VBROADCASTSS (R8)(CX*1), Z22
 	VFMADD231PS  Z22, Z20, Z2
 	VFMADD231PS  Z22, Z21, Z3
-	VBROADCASTSS (DI)(AX*2), Z22
+	VBROADCASTSS (R8)(CX*2), Z22
 	VFMADD231PS  Z22, Z20, Z4
 	VFMADD231PS  Z22, Z21, Z5
-	VBROADCASTSS (R8), Z22
+	VBROADCASTSS (R9), Z22
 	VFMADD231PS  Z22, Z20, Z6
 	VFMADD231PS  Z22, Z21, Z7
-	VBROADCASTSS (R8)(AX*1), Z22
+	VBROADCASTSS (R9)(CX*1), Z22
 	VFMADD231PS  Z22, Z20, Z8
 	VFMADD231PS  Z22, Z21, Z9
-	VBROADCASTSS (R8)(AX*2), Z22
+	VBROADCASTSS (R9)(CX*2), Z22
 	VFMADD231PS  Z22, Z20, Z10
 	VFMADD231PS  Z22, Z21, Z11
-	VBROADCASTSS (R9), Z22
+	VBROADCASTSS (R10), Z22
 	VFMADD231PS  Z22, Z20, Z12
 	VFMADD231PS  Z22, Z21, Z13
-	VBROADCASTSS (R9)(AX*1), Z22
+	VBROADCASTSS (R10)(CX*1), Z22
 	VFMADD231PS  Z22, Z20, Z14
 	VFMADD231PS  Z22, Z21, Z15
-	VBROADCASTSS (R9)(AX*2), Z22
+	VBROADCASTSS (R10)(CX*2), Z22
 	VFMADD231PS  Z22, Z20, Z16
 	VFMADD231PS  Z22, Z21, Z17
-	VBROADCASTSS (R10), Z22
+	VBROADCASTSS (R11), Z22
 	VFMADD231PS  Z22, Z20, Z18
 	VFMADD231PS  Z22, Z21, Z19
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         CX, R10
-	ADDQ         BX, DX
-	VMOVUPS      (DX), Z20
-	VMOVUPS      (DX)(R11*1), Z21
-	VBROADCASTSS (DI), Z22
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	ADDQ         DI, BX
+	VMOVUPS      (BX), Z20
+	VMOVUPS      (BX)(SI*1), Z21
+	VBROADCASTSS (R8), Z22
 	VFMADD231PS  Z22, Z20, Z0
 	VFMADD231PS  Z22, Z21, Z1
-	VBROADCASTSS (DI)(AX*1), Z22
+	VBROADCASTSS (R8)(CX*1), Z22
 	VFMADD231PS  Z22, Z20, Z2
 	VFMADD231PS  Z22, Z21, Z3
-	VBROADCASTSS (DI)(AX*2), Z22
+	VBROADCASTSS (R8)(CX*2), Z22
 	VFMADD231PS  Z22, Z20, Z4
 	VFMADD231PS  Z22, Z21, Z5
-	VBROADCASTSS (R8), Z22
+	VBROADCASTSS (R9), Z22
 	VFMADD231PS  Z22, Z20, Z6
 	VFMADD231PS  Z22, Z21, Z7
-	VBROADCASTSS (R8)(AX*1), Z22
+	VBROADCASTSS (R9)(CX*1), Z22
 	VFMADD231PS  Z22, Z20, Z8
 	VFMADD231PS  Z22, Z21, Z9
-	VBROADCASTSS (R8)(AX*2), Z22
+	VBROADCASTSS (R9)(CX*2), Z22
 	VFMADD231PS  Z22, Z20, Z10
 	VFMADD231PS  Z22, Z21, Z11
-	VBROADCASTSS (R9), Z22
+	VBROADCASTSS (R10), Z22
 	VFMADD231PS  Z22, Z20, Z12
 	VFMADD231PS  Z22, Z21, Z13
-	VBROADCASTSS (R9)(AX*1), Z22
+	VBROADCASTSS (R10)(CX*1), Z22
 	VFMADD231PS  Z22, Z20, Z14
 	VFMADD231PS  Z22, Z21, Z15
-	VBROADCASTSS (R9)(AX*2), Z22
+	VBROADCASTSS (R10)(CX*2), Z22
 	VFMADD231PS  Z22, Z20, Z16
 	VFMADD231PS  Z22, Z21, Z17
-	VBROADCASTSS (R10), Z22
+	VBROADCASTSS (R11), Z22
 	VFMADD231PS  Z22, Z20, Z18
 	VFMADD231PS  Z22, Z21, Z19
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         CX, R10
-	ADDQ         BX, DX
-	SUBQ         $+2, SI
-	CMPQ         SI, $+2
-	JGE          loop3
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	ADDQ         DI, BX
+	SUBQ         $+2, R12
+	CMPQ         R12, $+2
+	JGE          loop4
 
-done4:
-	TESTQ        SI, SI
-	JEQ          none5
-	VMOVUPS      (DX), Z20
-	VMOVUPS      (DX)(R11*1), Z21
-	VBROADCASTSS (DI), Z22
+done5:
+	TESTQ        R12, R12
+	JEQ          none6
+	VMOVUPS      (BX), Z20
+	VMOVUPS      (BX)(SI*1), Z21
+	VBROADCASTSS (R8), Z22
 	VFMADD231PS  Z22, Z20, Z0
 	VFMADD231PS  Z22, Z21, Z1
-	VBROADCASTSS (DI)(AX*1), Z22
+	VBROADCASTSS (R8)(CX*1), Z22
 	VFMADD231PS  Z22, Z20, Z2
 	VFMADD231PS  Z22, Z21, Z3
-	VBROADCASTSS (DI)(AX*2), Z22
+	VBROADCASTSS (R8)(CX*2), Z22
 	VFMADD231PS  Z22, Z20, Z4
 	VFMADD231PS  Z22, Z21, Z5
-	VBROADCASTSS (R8), Z22
+	VBROADCASTSS (R9), Z22
 	VFMADD231PS  Z22, Z20, Z6
 	VFMADD231PS  Z22, Z21, Z7
-	VBROADCASTSS (R8)(AX*1), Z22
+	VBROADCASTSS (R9)(CX*1), Z22
 	VFMADD231PS  Z22, Z20, Z8
 	VFMADD231PS  Z22, Z21, Z9
-	VBROADCASTSS (R8)(AX*2), Z22
+	VBROADCASTSS (R9)(CX*2), Z22
 	VFMADD231PS  Z22, Z20, Z10
 	VFMADD231PS  Z22, Z21, Z11
-	VBROADCASTSS (R9), Z22
+	VBROADCASTSS (R10), Z22
 	VFMADD231PS  Z22, Z20, Z12
 	VFMADD231PS  Z22, Z21, Z13
-	VBROADCASTSS (R9)(AX*1), Z22
+	VBROADCASTSS (R10)(CX*1), Z22
 	VFMADD231PS  Z22, Z20, Z14
 	VFMADD231PS  Z22, Z21, Z15
-	VBROADCASTSS (R9)(AX*2), Z22
+	VBROADCASTSS (R10)(CX*2), Z22
 	VFMADD231PS  Z22, Z20, Z16
 	VFMADD231PS  Z22, Z21, Z17
-	VBROADCASTSS (R10), Z22
+	VBROADCASTSS (R11), Z22
 	VFMADD231PS  Z22, Z20, Z18
 	VFMADD231PS  Z22, Z21, Z19
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         CX, R10
-	ADDQ         BX, DX
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	ADDQ         DI, BX
 
-none5:
-	MOVQ    y+0(FP), AX
-	MOVQ    ldy+8(FP), CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	VMOVUPS Z9, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, (AX)
-	VMOVUPS Z11, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z12, (AX)
-	VMOVUPS Z13, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z14, (AX)
-	VMOVUPS Z15, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z16, (AX)
-	VMOVUPS Z17, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z18, (AX)
-	VMOVUPS Z19, 64(AX)
+none6:
+	MOVQ    ldy+8(FP), R13
+	MOVQ    AX, R12
+	VMOVUPS Z0, (R12)
+	VMOVUPS Z1, 64(R12)
+	ADDQ    R13, R12
+	VMOVUPS Z2, (R12)
+	VMOVUPS Z3, 64(R12)
+	ADDQ    R13, R12
+	VMOVUPS Z4, (R12)
+	VMOVUPS Z5, 64(R12)
+	ADDQ    R13, R12
+	VMOVUPS Z6, (R12)
+	VMOVUPS Z7, 64(R12)
+	ADDQ    R13, R12
+	VMOVUPS Z8, (R12)
+	VMOVUPS Z9, 64(R12)
+	ADDQ    R13, R12
+	VMOVUPS Z10, (R12)
+	VMOVUPS Z11, 64(R12)
+	ADDQ    R13, R12
+	VMOVUPS Z12, (R12)
+	VMOVUPS Z13, 64(R12)
+	ADDQ    R13, R12
+	VMOVUPS Z14, (R12)
+	VMOVUPS Z15, 64(R12)
+	ADDQ    R13, R12
+	VMOVUPS Z16, (R12)
+	VMOVUPS Z17, 64(R12)
+	ADDQ    R13, R12
+	VMOVUPS Z18, (R12)
+	VMOVUPS Z19, 64(R12)
+	MOVQ    k+64(FP), R12
+	IMULQ   DX, R12
+	SUBQ    R12, R8
+	SUBQ    R12, R9
+	SUBQ    R12, R10
+	SUBQ    R12, R11
+	MOVQ    k+64(FP), R12
+	IMULQ   DI, R12
+	SUBQ    R12, BX
+	ADDQ    SI, BX
+	ADDQ    SI, BX
+	ADDQ    $+128, AX
+	DECQ    n+72(FP)
+	JNE     again1
 	VZEROUPPER
 	RET
 
-// func gemm_10_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+// func gemm_10_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 // Requires: AVX, AVX512DQ, AVX512F
-TEXT ·gemm_10_AVX512(SB), NOSPLIT, $0-80
-	MOVQ    lda+24(FP), AX
-	MOVQ    stepA+32(FP), CX
-	MOVQ    b+40(FP), DX
-	MOVQ    stepB+56(FP), BX
-	MOVQ    k+64(FP), SI
-	MOVQ    a+16(FP), DI
-	LEAQ    (DI)(AX*2), R8
-	ADDQ    AX, R8
-	LEAQ    (R8)(AX*2), R9
-	ADDQ    AX, R9
-	LEAQ    (R9)(AX*2), R10
-	ADDQ    AX, R10
-	MOVQ    onto+72(FP), R11
-	TESTQ   R11, R11
-	JEQ     zero1
-	MOVQ    y+0(FP), R11
-	MOVQ    ldy+8(FP), R12
-	VMOVUPS (R11), Z0
-	ADDQ    R12, R11
-	VMOVUPS (R11), Z1
-	ADDQ    R12, R11
-	VMOVUPS (R11), Z2
-	ADDQ    R12, R11
-	VMOVUPS (R11), Z3
-	ADDQ    R12, R11
-	VMOVUPS (R11), Z4
-	ADDQ    R12, R11
-	VMOVUPS (R11), Z5
-	ADDQ    R12, R11
-	VMOVUPS (R11), Z6
-	ADDQ    R12, R11
-	VMOVUPS (R11), Z7
-	ADDQ    R12, R11
-	VMOVUPS (R11), Z8
-	ADDQ    R12, R11
-	VMOVUPS (R11), Z9
-	JMP     ready2
+TEXT ·gemm_10_AVX512(SB), NOSPLIT, $0-88
+	MOVQ y+0(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ stepA+32(FP), DX
+	MOVQ b+40(FP), BX
+	MOVQ ldb+48(FP), SI
+	MOVQ stepB+56(FP), DI
+	MOVQ a+16(FP), R8
+	LEAQ (R8)(CX*2), R9
+	ADDQ CX, R9
+	LEAQ (R9)(CX*2), R10
+	ADDQ CX, R10
+	LEAQ (R10)(CX*2), R11
+	ADDQ CX, R11
 
-zero1:
+again1:
+	MOVQ    onto+80(FP), R12
+	TESTQ   R12, R12
+	JEQ     zero2
+	MOVQ    ldy+8(FP), R13
+	MOVQ    AX, R12
+	VMOVUPS (R12), Z0
+	ADDQ    R13, R12
+	VMOVUPS (R12), Z1
+	ADDQ    R13, R12
+	VMOVUPS (R12), Z2
+	ADDQ    R13, R12
+	VMOVUPS (R12), Z3
+	ADDQ    R13, R12
+	VMOVUPS (R12), Z4
+	ADDQ    R13, R12
+	VMOVUPS (R12), Z5
+	ADDQ    R13, R12
+	VMOVUPS (R12), Z6
+	ADDQ    R13, R12
+	VMOVUPS (R12), Z7
+	ADDQ    R13, R12
+	VMOVUPS (R12), Z8
+	ADDQ    R13, R12
+	VMOVUPS (R12), Z9
+	JMP     ready3
+
+zero2:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -2464,143 +2758,159 @@ zero1:
 	VXORPS Z8, Z8, Z8
 	VXORPS Z9, Z9, Z9
 
-ready2:
-	CMPQ SI, $+2
-	JLT  done4
+ready3:
+	MOVQ k+64(FP), R12
+	CMPQ R12, $+2
+	JLT  done5
 
-loop3:
-	VMOVUPS      (DX), Z10
-	VBROADCASTSS (DI), Z11
-	VFMADD231PS  Z11, Z10, Z0
-	VBROADCASTSS (DI)(AX*1), Z11
-	VFMADD231PS  Z11, Z10, Z1
-	VBROADCASTSS (DI)(AX*2), Z11
-	VFMADD231PS  Z11, Z10, Z2
+loop4:
+	VMOVUPS      (BX), Z10
 	VBROADCASTSS (R8), Z11
-	VFMADD231PS  Z11, Z10, Z3
-	VBROADCASTSS (R8)(AX*1), Z11
-	VFMADD231PS  Z11, Z10, Z4
-	VBROADCASTSS (R8)(AX*2), Z11
-	VFMADD231PS  Z11, Z10, Z5
-	VBROADCASTSS (R9), Z11
-	VFMADD231PS  Z11, Z10, Z6
-	VBROADCASTSS (R9)(AX*1), Z11
-	VFMADD231PS  Z11, Z10, Z7
-	VBROADCASTSS (R9)(AX*2), Z11
-	VFMADD231PS  Z11, Z10, Z8
-	VBROADCASTSS (R10), Z11
-	VFMADD231PS  Z11, Z10, Z9
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         CX, R10
-	ADDQ         BX, DX
-	VMOVUPS      (DX), Z10
-	VBROADCASTSS (DI), Z11
 	VFMADD231PS  Z11, Z10, Z0
-	VBROADCASTSS (DI)(AX*1), Z11
+	VBROADCASTSS (R8)(CX*1), Z11
 	VFMADD231PS  Z11, Z10, Z1
-	VBROADCASTSS (DI)(AX*2), Z11
+	VBROADCASTSS (R8)(CX*2), Z11
 	VFMADD231PS  Z11, Z10, Z2
-	VBROADCASTSS (R8), Z11
-	VFMADD231PS  Z11, Z10, Z3
-	VBROADCASTSS (R8)(AX*1), Z11
-	VFMADD231PS  Z11, Z10, Z4
-	VBROADCASTSS (R8)(AX*2), Z11
-	VFMADD231PS  Z11, Z10, Z5
 	VBROADCASTSS (R9), Z11
-	VFMADD231PS  Z11, Z10, Z6
-	VBROADCASTSS (R9)(AX*1), Z11
-	VFMADD231PS  Z11, Z10, Z7
-	VBROADCASTSS (R9)(AX*2), Z11
-	VFMADD231PS  Z11, Z10, Z8
+	VFMADD231PS  Z11, Z10, Z3
+	VBROADCASTSS (R9)(CX*1), Z11
+	VFMADD231PS  Z11, Z10, Z4
+	VBROADCASTSS (R9)(CX*2), Z11
+	VFMADD231PS  Z11, Z10, Z5
 	VBROADCASTSS (R10), Z11
+	VFMADD231PS  Z11, Z10, Z6
+	VBROADCASTSS (R10)(CX*1), Z11
+	VFMADD231PS  Z11, Z10, Z7
+	VBROADCASTSS (R10)(CX*2), Z11
+	VFMADD231PS  Z11, Z10, Z8
+	VBROADCASTSS (R11), Z11
 	VFMADD231PS  Z11, Z10, Z9
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         CX, R10
-	ADDQ         BX, DX
-	SUBQ         $+2, SI
-	CMPQ         SI, $+2
-	JGE          loop3
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	ADDQ         DI, BX
+	VMOVUPS      (BX), Z10
+	VBROADCASTSS (R8), Z11
+	VFMADD231PS  Z11, Z10, Z0
+	VBROADCASTSS (R8)(CX*1), Z11
+	VFMADD231PS  Z11, Z10, Z1
+	VBROADCASTSS (R8)(CX*2), Z11
+	VFMADD231PS  Z11, Z10, Z2
+	VBROADCASTSS (R9), Z11
+	VFMADD231PS  Z11, Z10, Z3
+	VBROADCASTSS (R9)(CX*1), Z11
+	VFMADD231PS  Z11, Z10, Z4
+	VBROADCASTSS (R9)(CX*2), Z11
+	VFMADD231PS  Z11, Z10, Z5
+	VBROADCASTSS (R10), Z11
+	VFMADD231PS  Z11, Z10, Z6
+	VBROADCASTSS (R10)(CX*1), Z11
+	VFMADD231PS  Z11, Z10, Z7
+	VBROADCASTSS (R10)(CX*2), Z11
+	VFMADD231PS  Z11, Z10, Z8
+	VBROADCASTSS (R11), Z11
+	VFMADD231PS  Z11, Z10, Z9
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	ADDQ         DI, BX
+	SUBQ         $+2, R12
+	CMPQ         R12, $+2
+	JGE          loop4
 
-done4:
-	TESTQ        SI, SI
-	JEQ          none5
-	VMOVUPS      (DX), Z10
-	VBROADCASTSS (DI), Z11
-	VFMADD231PS  Z11, Z10, Z0
-	VBROADCASTSS (DI)(AX*1), Z11
-	VFMADD231PS  Z11, Z10, Z1
-	VBROADCASTSS (DI)(AX*2), Z11
-	VFMADD231PS  Z11, Z10, Z2
+done5:
+	TESTQ        R12, R12
+	JEQ          none6
+	VMOVUPS      (BX), Z10
 	VBROADCASTSS (R8), Z11
-	VFMADD231PS  Z11, Z10, Z3
-	VBROADCASTSS (R8)(AX*1), Z11
-	VFMADD231PS  Z11, Z10, Z4
-	VBROADCASTSS (R8)(AX*2), Z11
-	VFMADD231PS  Z11, Z10, Z5
+	VFMADD231PS  Z11, Z10, Z0
+	VBROADCASTSS (R8)(CX*1), Z11
+	VFMADD231PS  Z11, Z10, Z1
+	VBROADCASTSS (R8)(CX*2), Z11
+	VFMADD231PS  Z11, Z10, Z2
 	VBROADCASTSS (R9), Z11
-	VFMADD231PS  Z11, Z10, Z6
-	VBROADCASTSS (R9)(AX*1), Z11
-	VFMADD231PS  Z11, Z10, Z7
-	VBROADCASTSS (R9)(AX*2), Z11
-	VFMADD231PS  Z11, Z10, Z8
+	VFMADD231PS  Z11, Z10, Z3
+	VBROADCASTSS (R9)(CX*1), Z11
+	VFMADD231PS  Z11, Z10, Z4
+	VBROADCASTSS (R9)(CX*2), Z11
+	VFMADD231PS  Z11, Z10, Z5
 	VBROADCASTSS (R10), Z11
+	VFMADD231PS  Z11, Z10, Z6
+	VBROADCASTSS (R10)(CX*1), Z11
+	VFMADD231PS  Z11, Z10, Z7
+	VBROADCASTSS (R10)(CX*2), Z11
+	VFMADD231PS  Z11, Z10, Z8
+	VBROADCASTSS (R11), Z11
 	VFMADD231PS  Z11, Z10, Z9
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         CX, R10
-	ADDQ         BX, DX
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	ADDQ         DI, BX
 
-none5:
-	MOVQ    y+0(FP), AX
-	MOVQ    ldy+8(FP), CX
-	VMOVUPS Z0, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z7, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z9, (AX)
+none6:
+	MOVQ    ldy+8(FP), R13
+	MOVQ    AX, R12
+	VMOVUPS Z0, (R12)
+	ADDQ    R13, R12
+	VMOVUPS Z1, (R12)
+	ADDQ    R13, R12
+	VMOVUPS Z2, (R12)
+	ADDQ    R13, R12
+	VMOVUPS Z3, (R12)
+	ADDQ    R13, R12
+	VMOVUPS Z4, (R12)
+	ADDQ    R13, R12
+	VMOVUPS Z5, (R12)
+	ADDQ    R13, R12
+	VMOVUPS Z6, (R12)
+	ADDQ    R13, R12
+	VMOVUPS Z7, (R12)
+	ADDQ    R13, R12
+	VMOVUPS Z8, (R12)
+	ADDQ    R13, R12
+	VMOVUPS Z9, (R12)
+	MOVQ    k+64(FP), R12
+	IMULQ   DX, R12
+	SUBQ    R12, R8
+	SUBQ    R12, R9
+	SUBQ    R12, R10
+	SUBQ    R12, R11
+	MOVQ    k+64(FP), R12
+	IMULQ   DI, R12
+	SUBQ    R12, BX
+	ADDQ    SI, BX
+	ADDQ    $+64, AX
+	DECQ    n+72(FP)
+	JNE     again1
 	VZEROUPPER
 	RET
 
-// func gemm_11x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+// func gemm_11x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 // Requires: AVX, AVX512DQ, AVX512F
-TEXT ·gemm_11x2_AVX512(SB), NOSPLIT, $0-80
-	MOVQ    lda+24(FP), AX
-	MOVQ    stepA+32(FP), CX
-	MOVQ    b+40(FP), DX
-	MOVQ    stepB+56(FP), BX
-	MOVQ    k+64(FP), SI
-	MOVQ    a+16(FP), DI
-	LEAQ    (DI)(AX*2), R8
-	ADDQ    AX, R8
-	LEAQ    (R8)(AX*2), R9
-	ADDQ    AX, R9
-	LEAQ    (R9)(AX*2), R10
-	ADDQ    AX, R10
-	MOVQ    ldb+48(FP), R11
-	MOVQ    onto+72(FP), R12
+TEXT ·gemm_11x2_AVX512(SB), NOSPLIT, $0-88
+	MOVQ y+0(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ stepA+32(FP), DX
+	MOVQ b+40(FP), BX
+	MOVQ ldb+48(FP), SI
+	MOVQ stepB+56(FP), DI
+	MOVQ a+16(FP), R8
+	LEAQ (R8)(CX*2), R9
+	ADDQ CX, R9
+	LEAQ (R9)(CX*2), R10
+	ADDQ CX, R10
+	LEAQ (R10)(CX*2), R11
+	ADDQ CX, R11
+
+again1:
+	MOVQ    onto+80(FP), R12
 	TESTQ   R12, R12
-	JEQ     zero1
-	MOVQ    y+0(FP), R12
+	JEQ     zero2
 	MOVQ    ldy+8(FP), R13
+	MOVQ    AX, R12
 	VMOVUPS (R12), Z0
 	VMOVUPS 64(R12), Z1
 	ADDQ    R13, R12
@@ -2633,9 +2943,9 @@ TEXT ·gemm_11x2_AVX512(SB), NOSPLIT, $0-80
 	ADDQ    R13, R12
 	VMOVUPS (R12), Z20
 	VMOVUPS 64(R12), Z21
-	JMP     ready2
+	JMP     ready3
 
-zero1:
+zero2:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -2659,221 +2969,239 @@ zero1:
 	VXORPS Z20, Z20, Z20
 	VXORPS Z21, Z21, Z21
 
-ready2:
-	CMPQ SI, $+2
-	JLT  done4
+ready3:
+	MOVQ k+64(FP), R12
+	CMPQ R12, $+2
+	JLT  done5
 
-loop3:
-	VMOVUPS      (DX), Z22
-	VMOVUPS      (DX)(R11*1), Z23
-	VBROADCASTSS (DI), Z24
+loop4:
+	VMOVUPS      (BX), Z22
+	VMOVUPS      (BX)(SI*1), Z23
+	VBROADCASTSS (R8), Z24
 	VFMADD231PS  Z24, Z22, Z0
 	VFMADD231PS  Z24, Z23, Z1
-	VBROADCASTSS (DI)(AX*1), Z24
+	VBROADCASTSS (R8)(CX*1), Z24
 	VFMADD231PS  Z24, Z22, Z2
 	VFMADD231PS  Z24, Z23, Z3
-	VBROADCASTSS (DI)(AX*2), Z24
+	VBROADCASTSS (R8)(CX*2), Z24
 	VFMADD231PS  Z24, Z22, Z4
 	VFMADD231PS  Z24, Z23, Z5
-	VBROADCASTSS (R8), Z24
+	VBROADCASTSS (R9), Z24
 	VFMADD231PS  Z24, Z22, Z6
 	VFMADD231PS  Z24, Z23, Z7
-	VBROADCASTSS (R8)(AX*1), Z24
+	VBROADCASTSS (R9)(CX*1), Z24
 	VFMADD231PS  Z24, Z22, Z8
 	VFMADD231PS  Z24, Z23, Z9
-	VBROADCASTSS (R8)(AX*2), Z24
+	VBROADCASTSS (R9)(CX*2), Z24
 	VFMADD231PS  Z24, Z22, Z10
 	VFMADD231PS  Z24, Z23, Z11
-	VBROADCASTSS (R9), Z24
+	VBROADCASTSS (R10), Z24
 	VFMADD231PS  Z24, Z22, Z12
 	VFMADD231PS  Z24, Z23, Z13
-	VBROADCASTSS (R9)(AX*1), Z24
+	VBROADCASTSS (R10)(CX*1), Z24
 	VFMADD231PS  Z24, Z22, Z14
 	VFMADD231PS  Z24, Z23, Z15
-	VBROADCASTSS (R9)(AX*2), Z24
+	VBROADCASTSS (R10)(CX*2), Z24
 	VFMADD231PS  Z24, Z22, Z16
 	VFMADD231PS  Z24, Z23, Z17
-	VBROADCASTSS (R10), Z24
+	VBROADCASTSS (R11), Z24
 	VFMADD231PS  Z24, Z22, Z18
 	VFMADD231PS  Z24, Z23, Z19
-	VBROADCASTSS (R10)(AX*1), Z24
+	VBROADCASTSS (R11)(CX*1), Z24
 	VFMADD231PS  Z24, Z22, Z20
 	VFMADD231PS  Z24, Z23, Z21
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         CX, R10
-	ADDQ         BX, DX
-	VMOVUPS      (DX), Z22
-	VMOVUPS      (DX)(R11*1), Z23
-	VBROADCASTSS (DI), Z24
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	ADDQ         DI, BX
+	VMOVUPS      (BX), Z22
+	VMOVUPS      (BX)(SI*1), Z23
+	VBROADCASTSS (R8), Z24
 	VFMADD231PS  Z24, Z22, Z0
 	VFMADD231PS  Z24, Z23, Z1
-	VBROADCASTSS (DI)(AX*1), Z24
+	VBROADCASTSS (R8)(CX*1), Z24
 	VFMADD231PS  Z24, Z22, Z2
 	VFMADD231PS  Z24, Z23, Z3
-	VBROADCASTSS (DI)(AX*2), Z24
+	VBROADCASTSS (R8)(CX*2), Z24
 	VFMADD231PS  Z24, Z22, Z4
 	VFMADD231PS  Z24, Z23, Z5
-	VBROADCASTSS (R8), Z24
+	VBROADCASTSS (R9), Z24
 	VFMADD231PS  Z24, Z22, Z6
 	VFMADD231PS  Z24, Z23, Z7
-	VBROADCASTSS (R8)(AX*1), Z24
+	VBROADCASTSS (R9)(CX*1), Z24
 	VFMADD231PS  Z24, Z22, Z8
 	VFMADD231PS  Z24, Z23, Z9
-	VBROADCASTSS (R8)(AX*2), Z24
+	VBROADCASTSS (R9)(CX*2), Z24
 	VFMADD231PS  Z24, Z22, Z10
 	VFMADD231PS  Z24, Z23, Z11
-	VBROADCASTSS (R9), Z24
+	VBROADCASTSS (R10), Z24
 	VFMADD231PS  Z24, Z22, Z12
 	VFMADD231PS  Z24, Z23, Z13
-	VBROADCASTSS (R9)(AX*1), Z24
+	VBROADCASTSS (R10)(CX*1), Z24
 	VFMADD231PS  Z24, Z22, Z14
 	VFMADD231PS  Z24, Z23, Z15
-	VBROADCASTSS (R9)(AX*2), Z24
+	VBROADCASTSS (R10)(CX*2), Z24
 	VFMADD231PS  Z24, Z22, Z16
 	VFMADD231PS  Z24, Z23, Z17
-	VBROADCASTSS (R10), Z24
+	VBROADCASTSS (R11), Z24
 	VFMADD231PS  Z24, Z22, Z18
 	VFMADD231PS  Z24, Z23, Z19
-	VBROADCASTSS (R10)(AX*1), Z24
+	VBROADCASTSS (R11)(CX*1), Z24
 	VFMADD231PS  Z24, Z22, Z20
 	VFMADD231PS  Z24, Z23, Z21
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         CX, R10
-	ADDQ         BX, DX
-	SUBQ         $+2, SI
-	CMPQ         SI, $+2
-	JGE          loop3
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	ADDQ         DI, BX
+	SUBQ         $+2, R12
+	CMPQ         R12, $+2
+	JGE          loop4
 
-done4:
-	TESTQ        SI, SI
-	JEQ          none5
-	VMOVUPS      (DX), Z22
-	VMOVUPS      (DX)(R11*1), Z23
-	VBROADCASTSS (DI), Z24
+done5:
+	TESTQ        R12, R12
+	JEQ          none6
+	VMOVUPS      (BX), Z22
+	VMOVUPS      (BX)(SI*1), Z23
+	VBROADCASTSS (R8), Z24
 	VFMADD231PS  Z24, Z22, Z0
 	VFMADD231PS  Z24, Z23, Z1
-	VBROADCASTSS (DI)(AX*1), Z24
+	VBROADCASTSS (R8)(CX*1), Z24
 	VFMADD231PS  Z24, Z22, Z2
 	VFMADD231PS  Z24, Z23, Z3
-	VBROADCASTSS (DI)(AX*2), Z24
+	VBROADCASTSS (R8)(CX*2), Z24
 	VFMADD231PS  Z24, Z22, Z4
 	VFMADD231PS  Z24, Z23, Z5
-	VBROADCASTSS (R8), Z24
+	VBROADCASTSS (R9), Z24
 	VFMADD231PS  Z24, Z22, Z6
 	VFMADD231PS  Z24, Z23, Z7
-	VBROADCASTSS (R8)(AX*1), Z24
+	VBROADCASTSS (R9)(CX*1), Z24
 	VFMADD231PS  Z24, Z22, Z8
 	VFMADD231PS  Z24, Z23, Z9
-	VBROADCASTSS (R8)(AX*2), Z24
+	VBROADCASTSS (R9)(CX*2), Z24
 	VFMADD231PS  Z24, Z22, Z10
 	VFMADD231PS  Z24, Z23, Z11
-	VBROADCASTSS (R9), Z24
+	VBROADCASTSS (R10), Z24
 	VFMADD231PS  Z24, Z22, Z12
 	VFMADD231PS  Z24, Z23, Z13
-	VBROADCASTSS (R9)(AX*1), Z24
+	VBROADCASTSS (R10)(CX*1), Z24
 	VFMADD231PS  Z24, Z22, Z14
 	VFMADD231PS  Z24, Z23, Z15
-	VBROADCASTSS (R9)(AX*2), Z24
+	VBROADCASTSS (R10)(CX*2), Z24
 	VFMADD231PS  Z24, Z22, Z16
 	VFMADD231PS  Z24, Z23, Z17
-	VBROADCASTSS (R10), Z24
+	VBROADCASTSS (R11), Z24
 	VFMADD231PS  Z24, Z22, Z18
 	VFMADD231PS  Z24, Z23, Z19
-	VBROADCASTSS (R10)(AX*1), Z24
+	VBROADCASTSS (R11)(CX*1), Z24
 	VFMADD231PS  Z24, Z22, Z20
 	VFMADD231PS  Z24, Z23, Z21
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         CX, R10
-	ADDQ         BX, DX
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	ADDQ         DI, BX
 
-none5:
-	MOVQ    y+0(FP), AX
-	MOVQ    ldy+8(FP), CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	VMOVUPS Z9, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, (AX)
-	VMOVUPS Z11, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z12, (AX)
-	VMOVUPS Z13, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z14, (AX)
-	VMOVUPS Z15, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z16, (AX)
-	VMOVUPS Z17, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z18, (AX)
-	VMOVUPS Z19, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z20, (AX)
-	VMOVUPS Z21, 64(AX)
+none6:
+	MOVQ    ldy+8(FP), R13
+	MOVQ    AX, R12
+	VMOVUPS Z0, (R12)
+	VMOVUPS Z1, 64(R12)
+	ADDQ    R13, R12
+	VMOVUPS Z2, (R12)
+	VMOVUPS Z3, 64(R12)
+	ADDQ    R13, R12
+	VMOVUPS Z4, (R12)
+	VMOVUPS Z5, 64(R12)
+	ADDQ    R13, R12
+	VMOVUPS Z6, (R12)
+	VMOVUPS Z7, 64(R12)
+	ADDQ    R13, R12
+	VMOVUPS Z8, (R12)
+	VMOVUPS Z9, 64(R12)
+	ADDQ    R13, R12
+	VMOVUPS Z10, (R12)
+	VMOVUPS Z11, 64(R12)
+	ADDQ    R13, R12
+	VMOVUPS Z12, (R12)
+	VMOVUPS Z13, 64(R12)
+	ADDQ    R13, R12
+	VMOVUPS Z14, (R12)
+	VMOVUPS Z15, 64(R12)
+	ADDQ    R13, R12
+	VMOVUPS Z16, (R12)
+	VMOVUPS Z17, 64(R12)
+	ADDQ    R13, R12
+	VMOVUPS Z18, (R12)
+	VMOVUPS Z19, 64(R12)
+	ADDQ    R13, R12
+	VMOVUPS Z20, (R12)
+	VMOVUPS Z21, 64(R12)
+	MOVQ    k+64(FP), R12
+	IMULQ   DX, R12
+	SUBQ    R12, R8
+	SUBQ    R12, R9
+	SUBQ    R12, R10
+	SUBQ    R12, R11
+	MOVQ    k+64(FP), R12
+	IMULQ   DI, R12
+	SUBQ    R12, BX
+	ADDQ    SI, BX
+	ADDQ    SI, BX
+	ADDQ    $+128, AX
+	DECQ    n+72(FP)
+	JNE     again1
 	VZEROUPPER
 	RET
 
-// func gemm_11_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+// func gemm_11_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 // Requires: AVX, AVX512DQ, AVX512F
-TEXT ·gemm_11_AVX512(SB), NOSPLIT, $0-80
-	MOVQ    lda+24(FP), AX
-	MOVQ    stepA+32(FP), CX
-	MOVQ    b+40(FP), DX
-	MOVQ    stepB+56(FP), BX
-	MOVQ    k+64(FP), SI
-	MOVQ    a+16(FP), DI
-	LEAQ    (DI)(AX*2), R8
-	ADDQ    AX, R8
-	LEAQ    (R8)(AX*2), R9
-	ADDQ    AX, R9
-	LEAQ    (R9)(AX*2), R10
-	ADDQ    AX, R10
-	MOVQ    onto+72(FP), R11
-	TESTQ   R11, R11
-	JEQ     zero1
-	MOVQ    y+0(FP), R11
-	MOVQ    ldy+8(FP), R12
-	VMOVUPS (R11), Z0
-	ADDQ    R12, R11
-	VMOVUPS (R11), Z1
-	ADDQ    R12, R11
-	VMOVUPS (R11), Z2
-	ADDQ    R12, R11
-	VMOVUPS (R11), Z3
-	ADDQ    R12, R11
-	VMOVUPS (R11), Z4
-	ADDQ    R12, R11
-	VMOVUPS (R11), Z5
-	ADDQ    R12, R11
-	VMOVUPS (R11), Z6
-	ADDQ    R12, R11
-	VMOVUPS (R11), Z7
-	ADDQ    R12, R11
-	VMOVUPS (R11), Z8
-	ADDQ    R12, R11
-	VMOVUPS (R11), Z9
-	ADDQ    R12, R11
-	VMOVUPS (R11), Z10
-	JMP     ready2
+TEXT ·gemm_11_AVX512(SB), NOSPLIT, $0-88
+	MOVQ y+0(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ stepA+32(FP), DX
+	MOVQ b+40(FP), BX
+	MOVQ ldb+48(FP), SI
+	MOVQ stepB+56(FP), DI
+	MOVQ a+16(FP), R8
+	LEAQ (R8)(CX*2), R9
+	ADDQ CX, R9
+	LEAQ (R9)(CX*2), R10
+	ADDQ CX, R10
+	LEAQ (R10)(CX*2), R11
+	ADDQ CX, R11
 
-zero1:
+again1:
+	MOVQ    onto+80(FP), R12
+	TESTQ   R12, R12
+	JEQ     zero2
+	MOVQ    ldy+8(FP), R13
+	MOVQ    AX, R12
+	VMOVUPS (R12), Z0
+	ADDQ    R13, R12
+	VMOVUPS (R12), Z1
+	ADDQ    R13, R12
+	VMOVUPS (R12), Z2
+	ADDQ    R13, R12
+	VMOVUPS (R12), Z3
+	ADDQ    R13, R12
+	VMOVUPS (R12), Z4
+	ADDQ    R13, R12
+	VMOVUPS (R12), Z5
+	ADDQ    R13, R12
+	VMOVUPS (R12), Z6
+	ADDQ    R13, R12
+	VMOVUPS (R12), Z7
+	ADDQ    R13, R12
+	VMOVUPS (R12), Z8
+	ADDQ    R13, R12
+	VMOVUPS (R12), Z9
+	ADDQ    R13, R12
+	VMOVUPS (R12), Z10
+	JMP     ready3
+
+zero2:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -2886,151 +3214,167 @@ zero1:
 	VXORPS Z9, Z9, Z9
 	VXORPS Z10, Z10, Z10
 
-ready2:
-	CMPQ SI, $+2
-	JLT  done4
+ready3:
+	MOVQ k+64(FP), R12
+	CMPQ R12, $+2
+	JLT  done5
 
-loop3:
-	VMOVUPS      (DX), Z11
-	VBROADCASTSS (DI), Z12
-	VFMADD231PS  Z12, Z11, Z0
-	VBROADCASTSS (DI)(AX*1), Z12
-	VFMADD231PS  Z12, Z11, Z1
-	VBROADCASTSS (DI)(AX*2), Z12
-	VFMADD231PS  Z12, Z11, Z2
+loop4:
+	VMOVUPS      (BX), Z11
 	VBROADCASTSS (R8), Z12
-	VFMADD231PS  Z12, Z11, Z3
-	VBROADCASTSS (R8)(AX*1), Z12
-	VFMADD231PS  Z12, Z11, Z4
-	VBROADCASTSS (R8)(AX*2), Z12
-	VFMADD231PS  Z12, Z11, Z5
-	VBROADCASTSS (R9), Z12
-	VFMADD231PS  Z12, Z11, Z6
-	VBROADCASTSS (R9)(AX*1), Z12
-	VFMADD231PS  Z12, Z11, Z7
-	VBROADCASTSS (R9)(AX*2), Z12
-	VFMADD231PS  Z12, Z11, Z8
-	VBROADCASTSS (R10), Z12
-	VFMADD231PS  Z12, Z11, Z9
-	VBROADCASTSS (R10)(AX*1), Z12
-	VFMADD231PS  Z12, Z11, Z10
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         CX, R10
-	ADDQ         BX, DX
-	VMOVUPS      (DX), Z11
-	VBROADCASTSS (DI), Z12
 	VFMADD231PS  Z12, Z11, Z0
-	VBROADCASTSS (DI)(AX*1), Z12
+	VBROADCASTSS (R8)(CX*1), Z12
 	VFMADD231PS  Z12, Z11, Z1
-	VBROADCASTSS (DI)(AX*2), Z12
+	VBROADCASTSS (R8)(CX*2), Z12
 	VFMADD231PS  Z12, Z11, Z2
-	VBROADCASTSS (R8), Z12
-	VFMADD231PS  Z12, Z11, Z3
-	VBROADCASTSS (R8)(AX*1), Z12
-	VFMADD231PS  Z12, Z11, Z4
-	VBROADCASTSS (R8)(AX*2), Z12
-	VFMADD231PS  Z12, Z11, Z5
 	VBROADCASTSS (R9), Z12
-	VFMADD231PS  Z12, Z11, Z6
-	VBROADCASTSS (R9)(AX*1), Z12
-	VFMADD231PS  Z12, Z11, Z7
-	VBROADCASTSS (R9)(AX*2), Z12
-	VFMADD231PS  Z12, Z11, Z8
+	VFMADD231PS  Z12, Z11, Z3
+	VBROADCASTSS (R9)(CX*1), Z12
+	VFMADD231PS  Z12, Z11, Z4
+	VBROADCASTSS (R9)(CX*2), Z12
+	VFMADD231PS  Z12, Z11, Z5
 	VBROADCASTSS (R10), Z12
+	VFMADD231PS  Z12, Z11, Z6
+	VBROADCASTSS (R10)(CX*1), Z12
+	VFMADD231PS  Z12, Z11, Z7
+	VBROADCASTSS (R10)(CX*2), Z12
+	VFMADD231PS  Z12, Z11, Z8
+	VBROADCASTSS (R11), Z12
 	VFMADD231PS  Z12, Z11, Z9
-	VBROADCASTSS (R10)(AX*1), Z12
+	VBROADCASTSS (R11)(CX*1), Z12
 	VFMADD231PS  Z12, Z11, Z10
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         CX, R10
-	ADDQ         BX, DX
-	SUBQ         $+2, SI
-	CMPQ         SI, $+2
-	JGE          loop3
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	ADDQ         DI, BX
+	VMOVUPS      (BX), Z11
+	VBROADCASTSS (R8), Z12
+	VFMADD231PS  Z12, Z11, Z0
+	VBROADCASTSS (R8)(CX*1), Z12
+	VFMADD231PS  Z12, Z11, Z1
+	VBROADCASTSS (R8)(CX*2), Z12
+	VFMADD231PS  Z12, Z11, Z2
+	VBROADCASTSS (R9), Z12
+	VFMADD231PS  Z12, Z11, Z3
+	VBROADCASTSS (R9)(CX*1), Z12
+	VFMADD231PS  Z12, Z11, Z4
+	VBROADCASTSS (R9)(CX*2), Z12
+	VFMADD231PS  Z12, Z11, Z5
+	VBROADCASTSS (R10), Z12
+	VFMADD231PS  Z12, Z11, Z6
+	VBROADCASTSS (R10)(CX*1), Z12
+	VFMADD231PS  Z12, Z11, Z7
+	VBROADCASTSS (R10)(CX*2), Z12
+	VFMADD231PS  Z12, Z11, Z8
+	VBROADCASTSS (R11), Z12
+	VFMADD231PS  Z12, Z11, Z9
+	VBROADCASTSS (R11)(CX*1), Z12
+	VFMADD231PS  Z12, Z11, Z10
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	ADDQ         DI, BX
+	SUBQ         $+2, R12
+	CMPQ         R12, $+2
+	JGE          loop4
 
-done4:
-	TESTQ        SI, SI
-	JEQ          none5
-	VMOVUPS      (DX), Z11
-	VBROADCASTSS (DI), Z12
-	VFMADD231PS  Z12, Z11, Z0
-	VBROADCASTSS (DI)(AX*1), Z12
-	VFMADD231PS  Z12, Z11, Z1
-	VBROADCASTSS (DI)(AX*2), Z12
-	VFMADD231PS  Z12, Z11, Z2
+done5:
+	TESTQ        R12, R12
+	JEQ          none6
+	VMOVUPS      (BX), Z11
 	VBROADCASTSS (R8), Z12
-	VFMADD231PS  Z12, Z11, Z3
-	VBROADCASTSS (R8)(AX*1), Z12
-	VFMADD231PS  Z12, Z11, Z4
-	VBROADCASTSS (R8)(AX*2), Z12
-	VFMADD231PS  Z12, Z11, Z5
+	VFMADD231PS  Z12, Z11, Z0
+	VBROADCASTSS (R8)(CX*1), Z12
+	VFMADD231PS  Z12, Z11, Z1
+	VBROADCASTSS (R8)(CX*2), Z12
+	VFMADD231PS  Z12, Z11, Z2
 	VBROADCASTSS (R9), Z12
-	VFMADD231PS  Z12, Z11, Z6
-	VBROADCASTSS (R9)(AX*1), Z12
-	VFMADD231PS  Z12, Z11, Z7
-	VBROADCASTSS (R9)(AX*2), Z12
-	VFMADD231PS  Z12, Z11, Z8
+	VFMADD231PS  Z12, Z11, Z3
+	VBROADCASTSS (R9)(CX*1), Z12
+	VFMADD231PS  Z12, Z11, Z4
+	VBROADCASTSS (R9)(CX*2), Z12
+	VFMADD231PS  Z12, Z11, Z5
 	VBROADCASTSS (R10), Z12
+	VFMADD231PS  Z12, Z11, Z6
+	VBROADCASTSS (R10)(CX*1), Z12
+	VFMADD231PS  Z12, Z11, Z7
+	VBROADCASTSS (R10)(CX*2), Z12
+	VFMADD231PS  Z12, Z11, Z8
+	VBROADCASTSS (R11), Z12
 	VFMADD231PS  Z12, Z11, Z9
-	VBROADCASTSS (R10)(AX*1), Z12
+	VBROADCASTSS (R11)(CX*1), Z12
 	VFMADD231PS  Z12, Z11, Z10
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         CX, R10
-	ADDQ         BX, DX
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	ADDQ         DI, BX
 
-none5:
-	MOVQ    y+0(FP), AX
-	MOVQ    ldy+8(FP), CX
-	VMOVUPS Z0, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z7, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z9, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, (AX)
+none6:
+	MOVQ    ldy+8(FP), R13
+	MOVQ    AX, R12
+	VMOVUPS Z0, (R12)
+	ADDQ    R13, R12
+	VMOVUPS Z1, (R12)
+	ADDQ    R13, R12
+	VMOVUPS Z2, (R12)
+	ADDQ    R13, R12
+	VMOVUPS Z3, (R12)
+	ADDQ    R13, R12
+	VMOVUPS Z4, (R12)
+	ADDQ    R13, R12
+	VMOVUPS Z5, (R12)
+	ADDQ    R13, R12
+	VMOVUPS Z6, (R12)
+	ADDQ    R13, R12
+	VMOVUPS Z7, (R12)
+	ADDQ    R13, R12
+	VMOVUPS Z8, (R12)
+	ADDQ    R13, R12
+	VMOVUPS Z9, (R12)
+	ADDQ    R13, R12
+	VMOVUPS Z10, (R12)
+	MOVQ    k+64(FP), R12
+	IMULQ   DX, R12
+	SUBQ    R12, R8
+	SUBQ    R12, R9
+	SUBQ    R12, R10
+	SUBQ    R12, R11
+	MOVQ    k+64(FP), R12
+	IMULQ   DI, R12
+	SUBQ    R12, BX
+	ADDQ    SI, BX
+	ADDQ    $+64, AX
+	DECQ    n+72(FP)
+	JNE     again1
 	VZEROUPPER
 	RET
 
-// func gemm_12x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+// func gemm_12x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 // Requires: AVX, AVX512DQ, AVX512F
-TEXT ·gemm_12x2_AVX512(SB), NOSPLIT, $0-80
-	MOVQ    lda+24(FP), AX
-	MOVQ    stepA+32(FP), CX
-	MOVQ    b+40(FP), DX
-	MOVQ    stepB+56(FP), BX
-	MOVQ    k+64(FP), SI
-	MOVQ    a+16(FP), DI
-	LEAQ    (DI)(AX*2), R8
-	ADDQ    AX, R8
-	LEAQ    (R8)(AX*2), R9
-	ADDQ    AX, R9
-	LEAQ    (R9)(AX*2), R10
-	ADDQ    AX, R10
-	MOVQ    ldb+48(FP), R11
-	MOVQ    onto+72(FP), R12
+TEXT ·gemm_12x2_AVX512(SB), NOSPLIT, $0-88
+	MOVQ y+0(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ stepA+32(FP), DX
+	MOVQ b+40(FP), BX
+	MOVQ ldb+48(FP), SI
+	MOVQ stepB+56(FP), DI
+	MOVQ a+16(FP), R8
+	LEAQ (R8)(CX*2), R9
+	ADDQ CX, R9
+	LEAQ (R9)(CX*2), R10
+	ADDQ CX, R10
+	LEAQ (R10)(CX*2), R11
+	ADDQ CX, R11
+
+again1:
+	MOVQ    onto+80(FP), R12
 	TESTQ   R12, R12
-	JEQ     zero1
-	MOVQ    y+0(FP), R12
+	JEQ     zero2
 	MOVQ    ldy+8(FP), R13
+	MOVQ    AX, R12
 	VMOVUPS (R12), Z0
 	VMOVUPS 64(R12), Z1
 	ADDQ    R13, R12
@@ -3066,9 +3410,9 @@ TEXT ·gemm_12x2_AVX512(SB), NOSPLIT, $0-80
 	ADDQ    R13, R12
 	VMOVUPS (R12), Z22
 	VMOVUPS 64(R12), Z23
-	JMP     ready2
+	JMP     ready3
 
-zero1:
+zero2:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -3094,235 +3438,253 @@ zero1:
 	VXORPS Z22, Z22, Z22
 	VXORPS Z23, Z23, Z23
 
-ready2:
-	CMPQ SI, $+2
-	JLT  done4
+ready3:
+	MOVQ k+64(FP), R12
+	CMPQ R12, $+2
+	JLT  done5
 
-loop3:
-	VMOVUPS      (DX), Z24
-	VMOVUPS      (DX)(R11*1), Z25
-	VBROADCASTSS (DI), Z26
+loop4:
+	VMOVUPS      (BX), Z24
+	VMOVUPS      (BX)(SI*1), Z25
+	VBROADCASTSS (R8), Z26
 	VFMADD231PS  Z26, Z24, Z0
 	VFMADD231PS  Z26, Z25, Z1
-	VBROADCASTSS (DI)(AX*1), Z26
+	VBROADCASTSS (R8)(CX*1), Z26
 	VFMADD231PS  Z26, Z24, Z2
 	VFMADD231PS  Z26, Z25, Z3
-	VBROADCASTSS (DI)(AX*2), Z26
+	VBROADCASTSS (R8)(CX*2), Z26
 	VFMADD231PS  Z26, Z24, Z4
 	VFMADD231PS  Z26, Z25, Z5
-	VBROADCASTSS (R8), Z26
+	VBROADCASTSS (R9), Z26
 	VFMADD231PS  Z26, Z24, Z6
 	VFMADD231PS  Z26, Z25, Z7
-	VBROADCASTSS (R8)(AX*1), Z26
+	VBROADCASTSS (R9)(CX*1), Z26
 	VFMADD231PS  Z26, Z24, Z8
 	VFMADD231PS  Z26, Z25, Z9
-	VBROADCASTSS (R8)(AX*2), Z26
+	VBROADCASTSS (R9)(CX*2), Z26
 	VFMADD231PS  Z26, Z24, Z10
 	VFMADD231PS  Z26, Z25, Z11
-	VBROADCASTSS (R9), Z26
+	VBROADCASTSS (R10), Z26
 	VFMADD231PS  Z26, Z24, Z12
 	VFMADD231PS  Z26, Z25, Z13
-	VBROADCASTSS (R9)(AX*1), Z26
+	VBROADCASTSS (R10)(CX*1), Z26
 	VFMADD231PS  Z26, Z24, Z14
 	VFMADD231PS  Z26, Z25, Z15
-	VBROADCASTSS (R9)(AX*2), Z26
+	VBROADCASTSS (R10)(CX*2), Z26
 	VFMADD231PS  Z26, Z24, Z16
 	VFMADD231PS  Z26, Z25, Z17
-	VBROADCASTSS (R10), Z26
+	VBROADCASTSS (R11), Z26
 	VFMADD231PS  Z26, Z24, Z18
 	VFMADD231PS  Z26, Z25, Z19
-	VBROADCASTSS (R10)(AX*1), Z26
+	VBROADCASTSS (R11)(CX*1), Z26
 	VFMADD231PS  Z26, Z24, Z20
 	VFMADD231PS  Z26, Z25, Z21
-	VBROADCASTSS (R10)(AX*2), Z26
+	VBROADCASTSS (R11)(CX*2), Z26
 	VFMADD231PS  Z26, Z24, Z22
 	VFMADD231PS  Z26, Z25, Z23
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         CX, R10
-	ADDQ         BX, DX
-	VMOVUPS      (DX), Z24
-	VMOVUPS      (DX)(R11*1), Z25
-	VBROADCASTSS (DI), Z26
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	ADDQ         DI, BX
+	VMOVUPS      (BX), Z24
+	VMOVUPS      (BX)(SI*1), Z25
+	VBROADCASTSS (R8), Z26
 	VFMADD231PS  Z26, Z24, Z0
 	VFMADD231PS  Z26, Z25, Z1
-	VBROADCASTSS (DI)(AX*1), Z26
+	VBROADCASTSS (R8)(CX*1), Z26
 	VFMADD231PS  Z26, Z24, Z2
 	VFMADD231PS  Z26, Z25, Z3
-	VBROADCASTSS (DI)(AX*2), Z26
+	VBROADCASTSS (R8)(CX*2), Z26
 	VFMADD231PS  Z26, Z24, Z4
 	VFMADD231PS  Z26, Z25, Z5
-	VBROADCASTSS (R8), Z26
+	VBROADCASTSS (R9), Z26
 	VFMADD231PS  Z26, Z24, Z6
 	VFMADD231PS  Z26, Z25, Z7
-	VBROADCASTSS (R8)(AX*1), Z26
+	VBROADCASTSS (R9)(CX*1), Z26
 	VFMADD231PS  Z26, Z24, Z8
 	VFMADD231PS  Z26, Z25, Z9
-	VBROADCASTSS (R8)(AX*2), Z26
+	VBROADCASTSS (R9)(CX*2), Z26
 	VFMADD231PS  Z26, Z24, Z10
 	VFMADD231PS  Z26, Z25, Z11
-	VBROADCASTSS (R9), Z26
+	VBROADCASTSS (R10), Z26
 	VFMADD231PS  Z26, Z24, Z12
 	VFMADD231PS  Z26, Z25, Z13
-	VBROADCASTSS (R9)(AX*1), Z26
+	VBROADCASTSS (R10)(CX*1), Z26
 	VFMADD231PS  Z26, Z24, Z14
 	VFMADD231PS  Z26, Z25, Z15
-	VBROADCASTSS (R9)(AX*2), Z26
+	VBROADCASTSS (R10)(CX*2), Z26
 	VFMADD231PS  Z26, Z24, Z16
 	VFMADD231PS  Z26, Z25, Z17
-	VBROADCASTSS (R10), Z26
+	VBROADCASTSS (R11), Z26
 	VFMADD231PS  Z26, Z24, Z18
 	VFMADD231PS  Z26, Z25, Z19
-	VBROADCASTSS (R10)(AX*1), Z26
+	VBROADCASTSS (R11)(CX*1), Z26
 	VFMADD231PS  Z26, Z24, Z20
 	VFMADD231PS  Z26, Z25, Z21
-	VBROADCASTSS (R10)(AX*2), Z26
+	VBROADCASTSS (R11)(CX*2), Z26
 	VFMADD231PS  Z26, Z24, Z22
 	VFMADD231PS  Z26, Z25, Z23
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         CX, R10
-	ADDQ         BX, DX
-	SUBQ         $+2, SI
-	CMPQ         SI, $+2
-	JGE          loop3
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	ADDQ         DI, BX
+	SUBQ         $+2, R12
+	CMPQ         R12, $+2
+	JGE          loop4
 
-done4:
-	TESTQ        SI, SI
-	JEQ          none5
-	VMOVUPS      (DX), Z24
-	VMOVUPS      (DX)(R11*1), Z25
-	VBROADCASTSS (DI), Z26
+done5:
+	TESTQ        R12, R12
+	JEQ          none6
+	VMOVUPS      (BX), Z24
+	VMOVUPS      (BX)(SI*1), Z25
+	VBROADCASTSS (R8), Z26
 	VFMADD231PS  Z26, Z24, Z0
 	VFMADD231PS  Z26, Z25, Z1
-	VBROADCASTSS (DI)(AX*1), Z26
+	VBROADCASTSS (R8)(CX*1), Z26
 	VFMADD231PS  Z26, Z24, Z2
 	VFMADD231PS  Z26, Z25, Z3
-	VBROADCASTSS (DI)(AX*2), Z26
+	VBROADCASTSS (R8)(CX*2), Z26
 	VFMADD231PS  Z26, Z24, Z4
 	VFMADD231PS  Z26, Z25, Z5
-	VBROADCASTSS (R8), Z26
+	VBROADCASTSS (R9), Z26
 	VFMADD231PS  Z26, Z24, Z6
 	VFMADD231PS  Z26, Z25, Z7
-	VBROADCASTSS (R8)(AX*1), Z26
+	VBROADCASTSS (R9)(CX*1), Z26
 	VFMADD231PS  Z26, Z24, Z8
 	VFMADD231PS  Z26, Z25, Z9
-	VBROADCASTSS (R8)(AX*2), Z26
+	VBROADCASTSS (R9)(CX*2), Z26
 	VFMADD231PS  Z26, Z24, Z10
 	VFMADD231PS  Z26, Z25, Z11
-	VBROADCASTSS (R9), Z26
+	VBROADCASTSS (R10), Z26
 	VFMADD231PS  Z26, Z24, Z12
 	VFMADD231PS  Z26, Z25, Z13
-	VBROADCASTSS (R9)(AX*1), Z26
+	VBROADCASTSS (R10)(CX*1), Z26
 	VFMADD231PS  Z26, Z24, Z14
 	VFMADD231PS  Z26, Z25, Z15
-	VBROADCASTSS (R9)(AX*2), Z26
+	VBROADCASTSS (R10)(CX*2), Z26
 	VFMADD231PS  Z26, Z24, Z16
 	VFMADD231PS  Z26, Z25, Z17
-	VBROADCASTSS (R10), Z26
+	VBROADCASTSS (R11), Z26
 	VFMADD231PS  Z26, Z24, Z18
 	VFMADD231PS  Z26, Z25, Z19
-	VBROADCASTSS (R10)(AX*1), Z26
+	VBROADCASTSS (R11)(CX*1), Z26
 	VFMADD231PS  Z26, Z24, Z20
 	VFMADD231PS  Z26, Z25, Z21
-	VBROADCASTSS (R10)(AX*2), Z26
+	VBROADCASTSS (R11)(CX*2), Z26
 	VFMADD231PS  Z26, Z24, Z22
 	VFMADD231PS  Z26, Z25, Z23
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         CX, R10
-	ADDQ         BX, DX
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	ADDQ         DI, BX
 
-none5:
-	MOVQ    y+0(FP), AX
-	MOVQ    ldy+8(FP), CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	VMOVUPS Z9, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, (AX)
-	VMOVUPS Z11, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z12, (AX)
-	VMOVUPS Z13, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z14, (AX)
-	VMOVUPS Z15, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z16, (AX)
-	VMOVUPS Z17, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z18, (AX)
-	VMOVUPS Z19, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z20, (AX)
-	VMOVUPS Z21, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z22, (AX)
-	VMOVUPS Z23, 64(AX)
+none6:
+	MOVQ    ldy+8(FP), R13
+	MOVQ    AX, R12
+	VMOVUPS Z0, (R12)
+	VMOVUPS Z1, 64(R12)
+	ADDQ    R13, R12
+	VMOVUPS Z2, (R12)
+	VMOVUPS Z3, 64(R12)
+	ADDQ    R13, R12
+	VMOVUPS Z4, (R12)
+	VMOVUPS Z5, 64(R12)
+	ADDQ    R13, R12
+	VMOVUPS Z6, (R12)
+	VMOVUPS Z7, 64(R12)
+	ADDQ    R13, R12
+	VMOVUPS Z8, (R12)
+	VMOVUPS Z9, 64(R12)
+	ADDQ    R13, R12
+	VMOVUPS Z10, (R12)
+	VMOVUPS Z11, 64(R12)
+	ADDQ    R13, R12
+	VMOVUPS Z12, (R12)
+	VMOVUPS Z13, 64(R12)
+	ADDQ    R13, R12
+	VMOVUPS Z14, (R12)
+	VMOVUPS Z15, 64(R12)
+	ADDQ    R13, R12
+	VMOVUPS Z16, (R12)
+	VMOVUPS Z17, 64(R12)
+	ADDQ    R13, R12
+	VMOVUPS Z18, (R12)
+	VMOVUPS Z19, 64(R12)
+	ADDQ    R13, R12
+	VMOVUPS Z20, (R12)
+	VMOVUPS Z21, 64(R12)
+	ADDQ    R13, R12
+	VMOVUPS Z22, (R12)
+	VMOVUPS Z23, 64(R12)
+	MOVQ    k+64(FP), R12
+	IMULQ   DX, R12
+	SUBQ    R12, R8
+	SUBQ    R12, R9
+	SUBQ    R12, R10
+	SUBQ    R12, R11
+	MOVQ    k+64(FP), R12
+	IMULQ   DI, R12
+	SUBQ    R12, BX
+	ADDQ    SI, BX
+	ADDQ    SI, BX
+	ADDQ    $+128, AX
+	DECQ    n+72(FP)
+	JNE     again1
 	VZEROUPPER
 	RET
 
-// func gemm_12_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+// func gemm_12_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 // Requires: AVX, AVX512DQ, AVX512F
-TEXT ·gemm_12_AVX512(SB), NOSPLIT, $0-80
-	MOVQ    lda+24(FP), AX
-	MOVQ    stepA+32(FP), CX
-	MOVQ    b+40(FP), DX
-	MOVQ    stepB+56(FP), BX
-	MOVQ    k+64(FP), SI
-	MOVQ    a+16(FP), DI
-	LEAQ    (DI)(AX*2), R8
-	ADDQ    AX, R8
-	LEAQ    (R8)(AX*2), R9
-	ADDQ    AX, R9
-	LEAQ    (R9)(AX*2), R10
-	ADDQ    AX, R10
-	MOVQ    onto+72(FP), R11
-	TESTQ   R11, R11
-	JEQ     zero1
-	MOVQ    y+0(FP), R11
-	MOVQ    ldy+8(FP), R12
-	VMOVUPS (R11), Z0
-	ADDQ    R12, R11
-	VMOVUPS (R11), Z1
-	ADDQ    R12, R11
-	VMOVUPS (R11), Z2
-	ADDQ    R12, R11
-	VMOVUPS (R11), Z3
-	ADDQ    R12, R11
-	VMOVUPS (R11), Z4
-	ADDQ    R12, R11
-	VMOVUPS (R11), Z5
-	ADDQ    R12, R11
-	VMOVUPS (R11), Z6
-	ADDQ    R12, R11
-	VMOVUPS (R11), Z7
-	ADDQ    R12, R11
-	VMOVUPS (R11), Z8
-	ADDQ    R12, R11
-	VMOVUPS (R11), Z9
-	ADDQ    R12, R11
-	VMOVUPS (R11), Z10
-	ADDQ    R12, R11
-	VMOVUPS (R11), Z11
-	JMP     ready2
+TEXT ·gemm_12_AVX512(SB), NOSPLIT, $0-88
+	MOVQ y+0(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ stepA+32(FP), DX
+	MOVQ b+40(FP), BX
+	MOVQ ldb+48(FP), SI
+	MOVQ stepB+56(FP), DI
+	MOVQ a+16(FP), R8
+	LEAQ (R8)(CX*2), R9
+	ADDQ CX, R9
+	LEAQ (R9)(CX*2), R10
+	ADDQ CX, R10
+	LEAQ (R10)(CX*2), R11
+	ADDQ CX, R11
 
-zero1:
+again1:
+	MOVQ    onto+80(FP), R12
+	TESTQ   R12, R12
+	JEQ     zero2
+	MOVQ    ldy+8(FP), R13
+	MOVQ    AX, R12
+	VMOVUPS (R12), Z0
+	ADDQ    R13, R12
+	VMOVUPS (R12), Z1
+	ADDQ    R13, R12
+	VMOVUPS (R12), Z2
+	ADDQ    R13, R12
+	VMOVUPS (R12), Z3
+	ADDQ    R13, R12
+	VMOVUPS (R12), Z4
+	ADDQ    R13, R12
+	VMOVUPS (R12), Z5
+	ADDQ    R13, R12
+	VMOVUPS (R12), Z6
+	ADDQ    R13, R12
+	VMOVUPS (R12), Z7
+	ADDQ    R13, R12
+	VMOVUPS (R12), Z8
+	ADDQ    R13, R12
+	VMOVUPS (R12), Z9
+	ADDQ    R13, R12
+	VMOVUPS (R12), Z10
+	ADDQ    R13, R12
+	VMOVUPS (R12), Z11
+	JMP     ready3
+
+zero2:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -3336,161 +3698,177 @@ zero1:
 	VXORPS Z10, Z10, Z10
 	VXORPS Z11, Z11, Z11
 
-ready2:
-	CMPQ SI, $+2
-	JLT  done4
+ready3:
+	MOVQ k+64(FP), R12
+	CMPQ R12, $+2
+	JLT  done5
 
-loop3:
-	VMOVUPS      (DX), Z12
-	VBROADCASTSS (DI), Z13
-	VFMADD231PS  Z13, Z12, Z0
-	VBROADCASTSS (DI)(AX*1), Z13
-	VFMADD231PS  Z13, Z12, Z1
-	VBROADCASTSS (DI)(AX*2), Z13
-	VFMADD231PS  Z13, Z12, Z2
+loop4:
+	VMOVUPS      (BX), Z12
 	VBROADCASTSS (R8), Z13
-	VFMADD231PS  Z13, Z12, Z3
-	VBROADCASTSS (R8)(AX*1), Z13
-	VFMADD231PS  Z13, Z12, Z4
-	VBROADCASTSS (R8)(AX*2), Z13
-	VFMADD231PS  Z13, Z12, Z5
-	VBROADCASTSS (R9), Z13
-	VFMADD231PS  Z13, Z12, Z6
-	VBROADCASTSS (R9)(AX*1), Z13
-	VFMADD231PS  Z13, Z12, Z7
-	VBROADCASTSS (R9)(AX*2), Z13
-	VFMADD231PS  Z13, Z12, Z8
-	VBROADCASTSS (R10), Z13
-	VFMADD231PS  Z13, Z12, Z9
-	VBROADCASTSS (R10)(AX*1), Z13
-	VFMADD231PS  Z13, Z12, Z10
-	VBROADCASTSS (R10)(AX*2), Z13
-	VFMADD231PS  Z13, Z12, Z11
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         CX, R10
-	ADDQ         BX, DX
-	VMOVUPS      (DX), Z12
-	VBROADCASTSS (DI), Z13
 	VFMADD231PS  Z13, Z12, Z0
-	VBROADCASTSS (DI)(AX*1), Z13
+	VBROADCASTSS (R8)(CX*1), Z13
 	VFMADD231PS  Z13, Z12, Z1
-	VBROADCASTSS (DI)(AX*2), Z13
+	VBROADCASTSS (R8)(CX*2), Z13
 	VFMADD231PS  Z13, Z12, Z2
-	VBROADCASTSS (R8), Z13
-	VFMADD231PS  Z13, Z12, Z3
-	VBROADCASTSS (R8)(AX*1), Z13
-	VFMADD231PS  Z13, Z12, Z4
-	VBROADCASTSS (R8)(AX*2), Z13
-	VFMADD231PS  Z13, Z12, Z5
 	VBROADCASTSS (R9), Z13
-	VFMADD231PS  Z13, Z12, Z6
-	VBROADCASTSS (R9)(AX*1), Z13
-	VFMADD231PS  Z13, Z12, Z7
-	VBROADCASTSS (R9)(AX*2), Z13
-	VFMADD231PS  Z13, Z12, Z8
+	VFMADD231PS  Z13, Z12, Z3
+	VBROADCASTSS (R9)(CX*1), Z13
+	VFMADD231PS  Z13, Z12, Z4
+	VBROADCASTSS (R9)(CX*2), Z13
+	VFMADD231PS  Z13, Z12, Z5
 	VBROADCASTSS (R10), Z13
+	VFMADD231PS  Z13, Z12, Z6
+	VBROADCASTSS (R10)(CX*1), Z13
+	VFMADD231PS  Z13, Z12, Z7
+	VBROADCASTSS (R10)(CX*2), Z13
+	VFMADD231PS  Z13, Z12, Z8
+	VBROADCASTSS (R11), Z13
 	VFMADD231PS  Z13, Z12, Z9
-	VBROADCASTSS (R10)(AX*1), Z13
+	VBROADCASTSS (R11)(CX*1), Z13
 	VFMADD231PS  Z13, Z12, Z10
-	VBROADCASTSS (R10)(AX*2), Z13
+	VBROADCASTSS (R11)(CX*2), Z13
 	VFMADD231PS  Z13, Z12, Z11
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         CX, R10
-	ADDQ         BX, DX
-	SUBQ         $+2, SI
-	CMPQ         SI, $+2
-	JGE          loop3
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	ADDQ         DI, BX
+	VMOVUPS      (BX), Z12
+	VBROADCASTSS (R8), Z13
+	VFMADD231PS  Z13, Z12, Z0
+	VBROADCASTSS (R8)(CX*1), Z13
+	VFMADD231PS  Z13, Z12, Z1
+	VBROADCASTSS (R8)(CX*2), Z13
+	VFMADD231PS  Z13, Z12, Z2
+	VBROADCASTSS (R9), Z13
+	VFMADD231PS  Z13, Z12, Z3
+	VBROADCASTSS (R9)(CX*1), Z13
+	VFMADD231PS  Z13, Z12, Z4
+	VBROADCASTSS (R9)(CX*2), Z13
+	VFMADD231PS  Z13, Z12, Z5
+	VBROADCASTSS (R10), Z13
+	VFMADD231PS  Z13, Z12, Z6
+	VBROADCASTSS (R10)(CX*1), Z13
+	VFMADD231PS  Z13, Z12, Z7
+	VBROADCASTSS (R10)(CX*2), Z13
+	VFMADD231PS  Z13, Z12, Z8
+	VBROADCASTSS (R11), Z13
+	VFMADD231PS  Z13, Z12, Z9
+	VBROADCASTSS (R11)(CX*1), Z13
+	VFMADD231PS  Z13, Z12, Z10
+	VBROADCASTSS (R11)(CX*2), Z13
+	VFMADD231PS  Z13, Z12, Z11
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	ADDQ         DI, BX
+	SUBQ         $+2, R12
+	CMPQ         R12, $+2
+	JGE          loop4
 
-done4:
-	TESTQ        SI, SI
-	JEQ          none5
-	VMOVUPS      (DX), Z12
-	VBROADCASTSS (DI), Z13
-	VFMADD231PS  Z13, Z12, Z0
-	VBROADCASTSS (DI)(AX*1), Z13
-	VFMADD231PS  Z13, Z12, Z1
-	VBROADCASTSS (DI)(AX*2), Z13
-	VFMADD231PS  Z13, Z12, Z2
+done5:
+	TESTQ        R12, R12
+	JEQ          none6
+	VMOVUPS      (BX), Z12
 	VBROADCASTSS (R8), Z13
-	VFMADD231PS  Z13, Z12, Z3
-	VBROADCASTSS (R8)(AX*1), Z13
-	VFMADD231PS  Z13, Z12, Z4
-	VBROADCASTSS (R8)(AX*2), Z13
-	VFMADD231PS  Z13, Z12, Z5
+	VFMADD231PS  Z13, Z12, Z0
+	VBROADCASTSS (R8)(CX*1), Z13
+	VFMADD231PS  Z13, Z12, Z1
+	VBROADCASTSS (R8)(CX*2), Z13
+	VFMADD231PS  Z13, Z12, Z2
 	VBROADCASTSS (R9), Z13
-	VFMADD231PS  Z13, Z12, Z6
-	VBROADCASTSS (R9)(AX*1), Z13
-	VFMADD231PS  Z13, Z12, Z7
-	VBROADCASTSS (R9)(AX*2), Z13
-	VFMADD231PS  Z13, Z12, Z8
+	VFMADD231PS  Z13, Z12, Z3
+	VBROADCASTSS (R9)(CX*1), Z13
+	VFMADD231PS  Z13, Z12, Z4
+	VBROADCASTSS (R9)(CX*2), Z13
+	VFMADD231PS  Z13, Z12, Z5
 	VBROADCASTSS (R10), Z13
+	VFMADD231PS  Z13, Z12, Z6
+	VBROADCASTSS (R10)(CX*1), Z13
+	VFMADD231PS  Z13, Z12, Z7
+	VBROADCASTSS (R10)(CX*2), Z13
+	VFMADD231PS  Z13, Z12, Z8
+	VBROADCASTSS (R11), Z13
 	VFMADD231PS  Z13, Z12, Z9
-	VBROADCASTSS (R10)(AX*1), Z13
+	VBROADCASTSS (R11)(CX*1), Z13
 	VFMADD231PS  Z13, Z12, Z10
-	VBROADCASTSS (R10)(AX*2), Z13
+	VBROADCASTSS (R11)(CX*2), Z13
 	VFMADD231PS  Z13, Z12, Z11
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         CX, R10
-	ADDQ         BX, DX
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	ADDQ         DI, BX
 
-none5:
-	MOVQ    y+0(FP), AX
-	MOVQ    ldy+8(FP), CX
-	VMOVUPS Z0, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z7, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z9, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z11, (AX)
+none6:
+	MOVQ    ldy+8(FP), R13
+	MOVQ    AX, R12
+	VMOVUPS Z0, (R12)
+	ADDQ    R13, R12
+	VMOVUPS Z1, (R12)
+	ADDQ    R13, R12
+	VMOVUPS Z2, (R12)
+	ADDQ    R13, R12
+	VMOVUPS Z3, (R12)
+	ADDQ    R13, R12
+	VMOVUPS Z4, (R12)
+	ADDQ    R13, R12
+	VMOVUPS Z5, (R12)
+	ADDQ    R13, R12
+	VMOVUPS Z6, (R12)
+	ADDQ    R13, R12
+	VMOVUPS Z7, (R12)
+	ADDQ    R13, R12
+	VMOVUPS Z8, (R12)
+	ADDQ    R13, R12
+	VMOVUPS Z9, (R12)
+	ADDQ    R13, R12
+	VMOVUPS Z10, (R12)
+	ADDQ    R13, R12
+	VMOVUPS Z11, (R12)
+	MOVQ    k+64(FP), R12
+	IMULQ   DX, R12
+	SUBQ    R12, R8
+	SUBQ    R12, R9
+	SUBQ    R12, R10
+	SUBQ    R12, R11
+	MOVQ    k+64(FP), R12
+	IMULQ   DI, R12
+	SUBQ    R12, BX
+	ADDQ    SI, BX
+	ADDQ    $+64, AX
+	DECQ    n+72(FP)
+	JNE     again1
 	VZEROUPPER
 	RET
 
-// func gemm_13x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+// func gemm_13x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 // Requires: AVX, AVX512DQ, AVX512F
-TEXT ·gemm_13x2_AVX512(SB), NOSPLIT, $0-80
-	MOVQ    lda+24(FP), AX
-	MOVQ    stepA+32(FP), CX
-	MOVQ    b+40(FP), DX
-	MOVQ    stepB+56(FP), BX
-	MOVQ    k+64(FP), SI
-	MOVQ    a+16(FP), DI
-	LEAQ    (DI)(AX*2), R8
-	ADDQ    AX, R8
-	LEAQ    (R8)(AX*2), R9
-	ADDQ    AX, R9
-	LEAQ    (R9)(AX*2), R10
-	ADDQ    AX, R10
-	LEAQ    (R10)(AX*2), R11
-	ADDQ    AX, R11
-	MOVQ    ldb+48(FP), R12
-	MOVQ    onto+72(FP), R13
+TEXT ·gemm_13x2_AVX512(SB), NOSPLIT, $0-88
+	MOVQ y+0(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ stepA+32(FP), DX
+	MOVQ b+40(FP), BX
+	MOVQ ldb+48(FP), SI
+	MOVQ stepB+56(FP), DI
+	MOVQ a+16(FP), R8
+	LEAQ (R8)(CX*2), R9
+	ADDQ CX, R9
+	LEAQ (R9)(CX*2), R10
+	ADDQ CX, R10
+	LEAQ (R10)(CX*2), R11
+	ADDQ CX, R11
+	LEAQ (R11)(CX*2), R12
+	ADDQ CX, R12
+
+again1:
+	MOVQ    onto+80(FP), R13
 	TESTQ   R13, R13
-	JEQ     zero1
-	MOVQ    y+0(FP), R13
+	JEQ     zero2
 	MOVQ    ldy+8(FP), R14
+	MOVQ    AX, R13
 	VMOVUPS (R13), Z0
 	VMOVUPS 64(R13), Z1
 	ADDQ    R14, R13
@@ -3529,9 +3907,9 @@ TEXT ·gemm_13x2_AVX512(SB), NOSPLIT, $0-80
 	ADDQ    R14, R13
 	VMOVUPS (R13), Z24
 	VMOVUPS 64(R13), Z25
-	JMP     ready2
+	JMP     ready3
 
-zero1:
+zero2:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -3559,254 +3937,273 @@ zero1:
 	VXORPS Z24, Z24, Z24
 	VXORPS Z25, Z25, Z25
 
-ready2:
-	CMPQ SI, $+2
-	JLT  done4
+ready3:
+	MOVQ k+64(FP), R13
+	CMPQ R13, $+2
+	JLT  done5
 
-loop3:
-	VMOVUPS      (DX), Z26
-	VMOVUPS      (DX)(R12*1), Z27
-	VBROADCASTSS (DI), Z28
+loop4:
+	VMOVUPS      (BX), Z26
+	VMOVUPS      (BX)(SI*1), Z27
+	VBROADCASTSS (R8), Z28
 	VFMADD231PS  Z28, Z26, Z0
 	VFMADD231PS  Z28, Z27, Z1
-	VBROADCASTSS (DI)(AX*1), Z28
+	VBROADCASTSS (R8)(CX*1), Z28
 	VFMADD231PS  Z28, Z26, Z2
 	VFMADD231PS  Z28, Z27, Z3
-	VBROADCASTSS (DI)(AX*2), Z28
+	VBROADCASTSS (R8)(CX*2), Z28
 	VFMADD231PS  Z28, Z26, Z4
 	VFMADD231PS  Z28, Z27, Z5
-	VBROADCASTSS (R8), Z28
+	VBROADCASTSS (R9), Z28
 	VFMADD231PS  Z28, Z26, Z6
 	VFMADD231PS  Z28, Z27, Z7
-	VBROADCASTSS (R8)(AX*1), Z28
+	VBROADCASTSS (R9)(CX*1), Z28
 	VFMADD231PS  Z28, Z26, Z8
 	VFMADD231PS  Z28, Z27, Z9
-	VBROADCASTSS (R8)(AX*2), Z28
+	VBROADCASTSS (R9)(CX*2), Z28
 	VFMADD231PS  Z28, Z26, Z10
 	VFMADD231PS  Z28, Z27, Z11
-	VBROADCASTSS (R9), Z28
+	VBROADCASTSS (R10), Z28
 	VFMADD231PS  Z28, Z26, Z12
 	VFMADD231PS  Z28, Z27, Z13
-	VBROADCASTSS (R9)(AX*1), Z28
+	VBROADCASTSS (R10)(CX*1), Z28
 	VFMADD231PS  Z28, Z26, Z14
 	VFMADD231PS  Z28, Z27, Z15
-	VBROADCASTSS (R9)(AX*2), Z28
+	VBROADCASTSS (R10)(CX*2), Z28
 	VFMADD231PS  Z28, Z26, Z16
 	VFMADD231PS  Z28, Z27, Z17
-	VBROADCASTSS (R10), Z28
+	VBROADCASTSS (R11), Z28
 	VFMADD231PS  Z28, Z26, Z18
 	VFMADD231PS  Z28, Z27, Z19
-	VBROADCASTSS (R10)(AX*1), Z28
+	VBROADCASTSS (R11)(CX*1), Z28
 	VFMADD231PS  Z28, Z26, Z20
 	VFMADD231PS  Z28, Z27, Z21
-	VBROADCASTSS (R10)(AX*2), Z28
+	VBROADCASTSS (R11)(CX*2), Z28
 	VFMADD231PS  Z28, Z26, Z22
 	VFMADD231PS  Z28, Z27, Z23
-	VBROADCASTSS (R11), Z28
+	VBROADCASTSS (R12), Z28
 	VFMADD231PS  Z28, Z26, Z24
 	VFMADD231PS  Z28, Z27, Z25
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         CX, R10
-	ADDQ         CX, R11
-	ADDQ         BX, DX
-	VMOVUPS      (DX), Z26
-	VMOVUPS      (DX)(R12*1), Z27
-	VBROADCASTSS (DI), Z28
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	ADDQ         DX, R12
+	ADDQ         DI, BX
+	VMOVUPS      (BX), Z26
+	VMOVUPS      (BX)(SI*1), Z27
+	VBROADCASTSS (R8), Z28
 	VFMADD231PS  Z28, Z26, Z0
 	VFMADD231PS  Z28, Z27, Z1
-	VBROADCASTSS (DI)(AX*1), Z28
+	VBROADCASTSS (R8)(CX*1), Z28
 	VFMADD231PS  Z28, Z26, Z2
 	VFMADD231PS  Z28, Z27, Z3
-	VBROADCASTSS (DI)(AX*2), Z28
+	VBROADCASTSS (R8)(CX*2), Z28
 	VFMADD231PS  Z28, Z26, Z4
 	VFMADD231PS  Z28, Z27, Z5
-	VBROADCASTSS (R8), Z28
+	VBROADCASTSS (R9), Z28
 	VFMADD231PS  Z28, Z26, Z6
 	VFMADD231PS  Z28, Z27, Z7
-	VBROADCASTSS (R8)(AX*1), Z28
+	VBROADCASTSS (R9)(CX*1), Z28
 	VFMADD231PS  Z28, Z26, Z8
 	VFMADD231PS  Z28, Z27, Z9
-	VBROADCASTSS (R8)(AX*2), Z28
+	VBROADCASTSS (R9)(CX*2), Z28
 	VFMADD231PS  Z28, Z26, Z10
 	VFMADD231PS  Z28, Z27, Z11
-	VBROADCASTSS (R9), Z28
+	VBROADCASTSS (R10), Z28
 	VFMADD231PS  Z28, Z26, Z12
 	VFMADD231PS  Z28, Z27, Z13
-	VBROADCASTSS (R9)(AX*1), Z28
+	VBROADCASTSS (R10)(CX*1), Z28
 	VFMADD231PS  Z28, Z26, Z14
 	VFMADD231PS  Z28, Z27, Z15
-	VBROADCASTSS (R9)(AX*2), Z28
+	VBROADCASTSS (R10)(CX*2), Z28
 	VFMADD231PS  Z28, Z26, Z16
 	VFMADD231PS  Z28, Z27, Z17
-	VBROADCASTSS (R10), Z28
+	VBROADCASTSS (R11), Z28
 	VFMADD231PS  Z28, Z26, Z18
 	VFMADD231PS  Z28, Z27, Z19
-	VBROADCASTSS (R10)(AX*1), Z28
+	VBROADCASTSS (R11)(CX*1), Z28
 	VFMADD231PS  Z28, Z26, Z20
 	VFMADD231PS  Z28, Z27, Z21
-	VBROADCASTSS (R10)(AX*2), Z28
+	VBROADCASTSS (R11)(CX*2), Z28
 	VFMADD231PS  Z28, Z26, Z22
 	VFMADD231PS  Z28, Z27, Z23
-	VBROADCASTSS (R11), Z28
+	VBROADCASTSS (R12), Z28
 	VFMADD231PS  Z28, Z26, Z24
 	VFMADD231PS  Z28, Z27, Z25
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         CX, R10
-	ADDQ         CX, R11
-	ADDQ         BX, DX
-	SUBQ         $+2, SI
-	CMPQ         SI, $+2
-	JGE          loop3
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	ADDQ         DX, R12
+	ADDQ         DI, BX
+	SUBQ         $+2, R13
+	CMPQ         R13, $+2
+	JGE          loop4
 
-done4:
-	TESTQ        SI, SI
-	JEQ          none5
-	VMOVUPS      (DX), Z26
-	VMOVUPS      (DX)(R12*1), Z27
-	VBROADCASTSS (DI), Z28
+done5:
+	TESTQ        R13, R13
+	JEQ          none6
+	VMOVUPS      (BX), Z26
+	VMOVUPS      (BX)(SI*1), Z27
+	VBROADCASTSS (R8), Z28
 	VFMADD231PS  Z28, Z26, Z0
 	VFMADD231PS  Z28, Z27, Z1
-	VBROADCASTSS (DI)(AX*1), Z28
+	VBROADCASTSS (R8)(CX*1), Z28
 	VFMADD231PS  Z28, Z26, Z2
 	VFMADD231PS  Z28, Z27, Z3
-	VBROADCASTSS (DI)(AX*2), Z28
+	VBROADCASTSS (R8)(CX*2), Z28
 	VFMADD231PS  Z28, Z26, Z4
 	VFMADD231PS  Z28, Z27, Z5
-	VBROADCASTSS (R8), Z28
+	VBROADCASTSS (R9), Z28
 	VFMADD231PS  Z28, Z26, Z6
 	VFMADD231PS  Z28, Z27, Z7
-	VBROADCASTSS (R8)(AX*1), Z28
+	VBROADCASTSS (R9)(CX*1), Z28
 	VFMADD231PS  Z28, Z26, Z8
 	VFMADD231PS  Z28, Z27, Z9
-	VBROADCASTSS (R8)(AX*2), Z28
+	VBROADCASTSS (R9)(CX*2), Z28
 	VFMADD231PS  Z28, Z26, Z10
 	VFMADD231PS  Z28, Z27, Z11
-	VBROADCASTSS (R9), Z28
+	VBROADCASTSS (R10), Z28
 	VFMADD231PS  Z28, Z26, Z12
 	VFMADD231PS  Z28, Z27, Z13
-	VBROADCASTSS (R9)(AX*1), Z28
+	VBROADCASTSS (R10)(CX*1), Z28
 	VFMADD231PS  Z28, Z26, Z14
 	VFMADD231PS  Z28, Z27, Z15
-	VBROADCASTSS (R9)(AX*2), Z28
+	VBROADCASTSS (R10)(CX*2), Z28
 	VFMADD231PS  Z28, Z26, Z16
 	VFMADD231PS  Z28, Z27, Z17
-	VBROADCASTSS (R10), Z28
+	VBROADCASTSS (R11), Z28
 	VFMADD231PS  Z28, Z26, Z18
 	VFMADD231PS  Z28, Z27, Z19
-	VBROADCASTSS (R10)(AX*1), Z28
+	VBROADCASTSS (R11)(CX*1), Z28
 	VFMADD231PS  Z28, Z26, Z20
 	VFMADD231PS  Z28, Z27, Z21
-	VBROADCASTSS (R10)(AX*2), Z28
+	VBROADCASTSS (R11)(CX*2), Z28
 	VFMADD231PS  Z28, Z26, Z22
 	VFMADD231PS  Z28, Z27, Z23
-	VBROADCASTSS (R11), Z28
+	VBROADCASTSS (R12), Z28
 	VFMADD231PS  Z28, Z26, Z24
 	VFMADD231PS  Z28, Z27, Z25
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         CX, R10
-	ADDQ         CX, R11
-	ADDQ         BX, DX
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	ADDQ         DX, R12
+	ADDQ         DI, BX
 
-none5:
-	MOVQ    y+0(FP), AX
-	MOVQ    ldy+8(FP), CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	VMOVUPS Z9, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, (AX)
-	VMOVUPS Z11, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z12, (AX)
-	VMOVUPS Z13, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z14, (AX)
-	VMOVUPS Z15, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z16, (AX)
-	VMOVUPS Z17, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z18, (AX)
-	VMOVUPS Z19, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z20, (AX)
-	VMOVUPS Z21, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z22, (AX)
-	VMOVUPS Z23, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z24, (AX)
-	VMOVUPS Z25, 64(AX)
+none6:
+	MOVQ    ldy+8(FP), R14
+	MOVQ    AX, R13
+	VMOVUPS Z0, (R13)
+	VMOVUPS Z1, 64(R13)
+	ADDQ    R14, R13
+	VMOVUPS Z2, (R13)
+	VMOVUPS Z3, 64(R13)
+	ADDQ    R14, R13
+	VMOVUPS Z4, (R13)
+	VMOVUPS Z5, 64(R13)
+	ADDQ    R14, R13
+	VMOVUPS Z6, (R13)
+	VMOVUPS Z7, 64(R13)
+	ADDQ    R14, R13
+	VMOVUPS Z8, (R13)
+	VMOVUPS Z9, 64(R13)
+	ADDQ    R14, R13
+	VMOVUPS Z10, (R13)
+	VMOVUPS Z11, 64(R13)
+	ADDQ    R14, R13
+	VMOVUPS Z12, (R13)
+	VMOVUPS Z13, 64(R13)
+	ADDQ    R14, R13
+	VMOVUPS Z14, (R13)
+	VMOVUPS Z15, 64(R13)
+	ADDQ    R14, R13
+	VMOVUPS Z16, (R13)
+	VMOVUPS Z17, 64(R13)
+	ADDQ    R14, R13
+	VMOVUPS Z18, (R13)
+	VMOVUPS Z19, 64(R13)
+	ADDQ    R14, R13
+	VMOVUPS Z20, (R13)
+	VMOVUPS Z21, 64(R13)
+	ADDQ    R14, R13
+	VMOVUPS Z22, (R13)
+	VMOVUPS Z23, 64(R13)
+	ADDQ    R14, R13
+	VMOVUPS Z24, (R13)
+	VMOVUPS Z25, 64(R13)
+	MOVQ    k+64(FP), R13
+	IMULQ   DX, R13
+	SUBQ    R13, R8
+	SUBQ    R13, R9
+	SUBQ    R13, R10
+	SUBQ    R13, R11
+	SUBQ    R13, R12
+	MOVQ    k+64(FP), R13
+	IMULQ   DI, R13
+	SUBQ    R13, BX
+	ADDQ    SI, BX
+	ADDQ    SI, BX
+	ADDQ    $+128, AX
+	DECQ    n+72(FP)
+	JNE     again1
 	VZEROUPPER
 	RET
 
-// func gemm_13_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+// func gemm_13_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 // Requires: AVX, AVX512DQ, AVX512F
-TEXT ·gemm_13_AVX512(SB), NOSPLIT, $0-80
-	MOVQ    lda+24(FP), AX
-	MOVQ    stepA+32(FP), CX
-	MOVQ    b+40(FP), DX
-	MOVQ    stepB+56(FP), BX
-	MOVQ    k+64(FP), SI
-	MOVQ    a+16(FP), DI
-	LEAQ    (DI)(AX*2), R8
-	ADDQ    AX, R8
-	LEAQ    (R8)(AX*2), R9
-	ADDQ    AX, R9
-	LEAQ    (R9)(AX*2), R10
-	ADDQ    AX, R10
-	LEAQ    (R10)(AX*2), R11
-	ADDQ    AX, R11
-	MOVQ    onto+72(FP), R12
-	TESTQ   R12, R12
-	JEQ     zero1
-	MOVQ    y+0(FP), R12
-	MOVQ    ldy+8(FP), R13
-	VMOVUPS (R12), Z0
-	ADDQ    R13, R12
-	VMOVUPS (R12), Z1
-	ADDQ    R13, R12
-	VMOVUPS (R12), Z2
-	ADDQ    R13, R12
-	VMOVUPS (R12), Z3
-	ADDQ    R13, R12
-	VMOVUPS (R12), Z4
-	ADDQ    R13, R12
-	VMOVUPS (R12), Z5
-	ADDQ    R13, R12
-	VMOVUPS (R12), Z6
-	ADDQ    R13, R12
-	VMOVUPS (R12), Z7
-	ADDQ    R13, R12
-	VMOVUPS (R12), Z8
-	ADDQ    R13, R12
-	VMOVUPS (R12), Z9
-	ADDQ    R13, R12
-	VMOVUPS (R12), Z10
-	ADDQ    R13, R12
-	VMOVUPS (R12), Z11
-	ADDQ    R13, R12
-	VMOVUPS (R12), Z12
-	JMP     ready2
+TEXT ·gemm_13_AVX512(SB), NOSPLIT, $0-88
+	MOVQ y+0(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ stepA+32(FP), DX
+	MOVQ b+40(FP), BX
+	MOVQ ldb+48(FP), SI
+	MOVQ stepB+56(FP), DI
+	MOVQ a+16(FP), R8
+	LEAQ (R8)(CX*2), R9
+	ADDQ CX, R9
+	LEAQ (R9)(CX*2), R10
+	ADDQ CX, R10
+	LEAQ (R10)(CX*2), R11
+	ADDQ CX, R11
+	LEAQ (R11)(CX*2), R12
+	ADDQ CX, R12
 
-zero1:
+again1:
+	MOVQ    onto+80(FP), R13
+	TESTQ   R13, R13
+	JEQ     zero2
+	MOVQ    ldy+8(FP), R14
+	MOVQ    AX, R13
+	VMOVUPS (R13), Z0
+	ADDQ    R14, R13
+	VMOVUPS (R13), Z1
+	ADDQ    R14, R13
+	VMOVUPS (R13), Z2
+	ADDQ    R14, R13
+	VMOVUPS (R13), Z3
+	ADDQ    R14, R13
+	VMOVUPS (R13), Z4
+	ADDQ    R14, R13
+	VMOVUPS (R13), Z5
+	ADDQ    R14, R13
+	VMOVUPS (R13), Z6
+	ADDQ    R14, R13
+	VMOVUPS (R13), Z7
+	ADDQ    R14, R13
+	VMOVUPS (R13), Z8
+	ADDQ    R14, R13
+	VMOVUPS (R13), Z9
+	ADDQ    R14, R13
+	VMOVUPS (R13), Z10
+	ADDQ    R14, R13
+	VMOVUPS (R13), Z11
+	ADDQ    R14, R13
+	VMOVUPS (R13), Z12
+	JMP     ready3
+
+zero2:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -3821,172 +4218,189 @@ zero1:
 	VXORPS Z11, Z11, Z11
 	VXORPS Z12, Z12, Z12
 
-ready2:
-	CMPQ SI, $+2
-	JLT  done4
+ready3:
+	MOVQ k+64(FP), R13
+	CMPQ R13, $+2
+	JLT  done5
 
-loop3:
-	VMOVUPS      (DX), Z13
-	VBROADCASTSS (DI), Z14
-	VFMADD231PS  Z14, Z13, Z0
-	VBROADCASTSS (DI)(AX*1), Z14
-	VFMADD231PS  Z14, Z13, Z1
-	VBROADCASTSS (DI)(AX*2), Z14
-	VFMADD231PS  Z14, Z13, Z2
+loop4:
+	VMOVUPS      (BX), Z13
 	VBROADCASTSS (R8), Z14
-	VFMADD231PS  Z14, Z13, Z3
-	VBROADCASTSS (R8)(AX*1), Z14
-	VFMADD231PS  Z14, Z13, Z4
-	VBROADCASTSS (R8)(AX*2), Z14
-	VFMADD231PS  Z14, Z13, Z5
-	VBROADCASTSS (R9), Z14
-	VFMADD231PS  Z14, Z13, Z6
-	VBROADCASTSS (R9)(AX*1), Z14
-	VFMADD231PS  Z14, Z13, Z7
-	VBROADCASTSS (R9)(AX*2), Z14
-	VFMADD231PS  Z14, Z13, Z8
-	VBROADCASTSS (R10), Z14
-	VFMADD231PS  Z14, Z13, Z9
-	VBROADCASTSS (R10)(AX*1), Z14
-	VFMADD231PS  Z14, Z13, Z10
-	VBROADCASTSS (R10)(AX*2), Z14
-	VFMADD231PS  Z14, Z13, Z11
-	VBROADCASTSS (R11), Z14
-	VFMADD231PS  Z14, Z13, Z12
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         CX, R10
-	ADDQ         CX, R11
-	ADDQ         BX, DX
-	VMOVUPS      (DX), Z13
-	VBROADCASTSS (DI), Z14
 	VFMADD231PS  Z14, Z13, Z0
-	VBROADCASTSS (DI)(AX*1), Z14
+	VBROADCASTSS (R8)(CX*1), Z14
 	VFMADD231PS  Z14, Z13, Z1
-	VBROADCASTSS (DI)(AX*2), Z14
+	VBROADCASTSS (R8)(CX*2), Z14
 	VFMADD231PS  Z14, Z13, Z2
-	VBROADCASTSS (R8), Z14
-	VFMADD231PS  Z14, Z13, Z3
-	VBROADCASTSS (R8)(AX*1), Z14
-	VFMADD231PS  Z14, Z13, Z4
-	VBROADCASTSS (R8)(AX*2), Z14
-	VFMADD231PS  Z14, Z13, Z5
 	VBROADCASTSS (R9), Z14
-	VFMADD231PS  Z14, Z13, Z6
-	VBROADCASTSS (R9)(AX*1), Z14
-	VFMADD231PS  Z14, Z13, Z7
-	VBROADCASTSS (R9)(AX*2), Z14
-	VFMADD231PS  Z14, Z13, Z8
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS (R9)(CX*1), Z14
+	VFMADD231PS  Z14, Z13, Z4
+	VBROADCASTSS (R9)(CX*2), Z14
+	VFMADD231PS  Z14, Z13, Z5
 	VBROADCASTSS (R10), Z14
-	VFMADD231PS  Z14, Z13, Z9
-	VBROADCASTSS (R10)(AX*1), Z14
-	VFMADD231PS  Z14, Z13, Z10
-	VBROADCASTSS (R10)(AX*2), Z14
-	VFMADD231PS  Z14, Z13, Z11
+	VFMADD231PS  Z14, Z13, Z6
+	VBROADCASTSS (R10)(CX*1), Z14
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS (R10)(CX*2), Z14
+	VFMADD231PS  Z14, Z13, Z8
 	VBROADCASTSS (R11), Z14
+	VFMADD231PS  Z14, Z13, Z9
+	VBROADCASTSS (R11)(CX*1), Z14
+	VFMADD231PS  Z14, Z13, Z10
+	VBROADCASTSS (R11)(CX*2), Z14
+	VFMADD231PS  Z14, Z13, Z11
+	VBROADCASTSS (R12), Z14
 	VFMADD231PS  Z14, Z13, Z12
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         CX, R10
-	ADDQ         CX, R11
-	ADDQ         BX, DX
-	SUBQ         $+2, SI
-	CMPQ         SI, $+2
-	JGE          loop3
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	ADDQ         DX, R12
+	ADDQ         DI, BX
+	VMOVUPS      (BX), Z13
+	VBROADCASTSS (R8), Z14
+	VFMADD231PS  Z14, Z13, Z0
+	VBROADCASTSS (R8)(CX*1), Z14
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS (R8)(CX*2), Z14
+	VFMADD231PS  Z14, Z13, Z2
+	VBROADCASTSS (R9), Z14
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS (R9)(CX*1), Z14
+	VFMADD231PS  Z14, Z13, Z4
+	VBROADCASTSS (R9)(CX*2), Z14
+	VFMADD231PS  Z14, Z13, Z5
+	VBROADCASTSS (R10), Z14
+	VFMADD231PS  Z14, Z13, Z6
+	VBROADCASTSS (R10)(CX*1), Z14
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS (R10)(CX*2), Z14
+	VFMADD231PS  Z14, Z13, Z8
+	VBROADCASTSS (R11), Z14
+	VFMADD231PS  Z14, Z13, Z9
+	VBROADCASTSS (R11)(CX*1), Z14
+	VFMADD231PS  Z14, Z13, Z10
+	VBROADCASTSS (R11)(CX*2), Z14
+	VFMADD231PS  Z14, Z13, Z11
+	VBROADCASTSS (R12), Z14
+	VFMADD231PS  Z14, Z13, Z12
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	ADDQ         DX, R12
+	ADDQ         DI, BX
+	SUBQ         $+2, R13
+	CMPQ         R13, $+2
+	JGE          loop4
 
-done4:
-	TESTQ        SI, SI
-	JEQ          none5
-	VMOVUPS      (DX), Z13
-	VBROADCASTSS (DI), Z14
-	VFMADD231PS  Z14, Z13, Z0
-	VBROADCASTSS (DI)(AX*1), Z14
-	VFMADD231PS  Z14, Z13, Z1
-	VBROADCASTSS (DI)(AX*2), Z14
-	VFMADD231PS  Z14, Z13, Z2
+done5:
+	TESTQ        R13, R13
+	JEQ          none6
+	VMOVUPS      (BX), Z13
 	VBROADCASTSS (R8), Z14
-	VFMADD231PS  Z14, Z13, Z3
-	VBROADCASTSS (R8)(AX*1), Z14
-	VFMADD231PS  Z14, Z13, Z4
-	VBROADCASTSS (R8)(AX*2), Z14
-	VFMADD231PS  Z14, Z13, Z5
+	VFMADD231PS  Z14, Z13, Z0
+	VBROADCASTSS (R8)(CX*1), Z14
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS (R8)(CX*2), Z14
+	VFMADD231PS  Z14, Z13, Z2
 	VBROADCASTSS (R9), Z14
-	VFMADD231PS  Z14, Z13, Z6
-	VBROADCASTSS (R9)(AX*1), Z14
-	VFMADD231PS  Z14, Z13, Z7
-	VBROADCASTSS (R9)(AX*2), Z14
-	VFMADD231PS  Z14, Z13, Z8
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS (R9)(CX*1), Z14
+	VFMADD231PS  Z14, Z13, Z4
+	VBROADCASTSS (R9)(CX*2), Z14
+	VFMADD231PS  Z14, Z13, Z5
 	VBROADCASTSS (R10), Z14
-	VFMADD231PS  Z14, Z13, Z9
-	VBROADCASTSS (R10)(AX*1), Z14
-	VFMADD231PS  Z14, Z13, Z10
-	VBROADCASTSS (R10)(AX*2), Z14
-	VFMADD231PS  Z14, Z13, Z11
+	VFMADD231PS  Z14, Z13, Z6
+	VBROADCASTSS (R10)(CX*1), Z14
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS (R10)(CX*2), Z14
+	VFMADD231PS  Z14, Z13, Z8
 	VBROADCASTSS (R11), Z14
+	VFMADD231PS  Z14, Z13, Z9
+	VBROADCASTSS (R11)(CX*1), Z14
+	VFMADD231PS  Z14, Z13, Z10
+	VBROADCASTSS (R11)(CX*2), Z14
+	VFMADD231PS  Z14, Z13, Z11
+	VBROADCASTSS (R12), Z14
 	VFMADD231PS  Z14, Z13, Z12
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         CX, R10
-	ADDQ         CX, R11
-	ADDQ         BX, DX
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	ADDQ         DX, R12
+	ADDQ         DI, BX
 
-none5:
-	MOVQ    y+0(FP), AX
-	MOVQ    ldy+8(FP), CX
-	VMOVUPS Z0, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z7, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z9, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z11, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z12, (AX)
+none6:
+	MOVQ    ldy+8(FP), R14
+	MOVQ    AX, R13
+	VMOVUPS Z0, (R13)
+	ADDQ    R14, R13
+	VMOVUPS Z1, (R13)
+	ADDQ    R14, R13
+	VMOVUPS Z2, (R13)
+	ADDQ    R14, R13
+	VMOVUPS Z3, (R13)
+	ADDQ    R14, R13
+	VMOVUPS Z4, (R13)
+	ADDQ    R14, R13
+	VMOVUPS Z5, (R13)
+	ADDQ    R14, R13
+	VMOVUPS Z6, (R13)
+	ADDQ    R14, R13
+	VMOVUPS Z7, (R13)
+	ADDQ    R14, R13
+	VMOVUPS Z8, (R13)
+	ADDQ    R14, R13
+	VMOVUPS Z9, (R13)
+	ADDQ    R14, R13
+	VMOVUPS Z10, (R13)
+	ADDQ    R14, R13
+	VMOVUPS Z11, (R13)
+	ADDQ    R14, R13
+	VMOVUPS Z12, (R13)
+	MOVQ    k+64(FP), R13
+	IMULQ   DX, R13
+	SUBQ    R13, R8
+	SUBQ    R13, R9
+	SUBQ    R13, R10
+	SUBQ    R13, R11
+	SUBQ    R13, R12
+	MOVQ    k+64(FP), R13
+	IMULQ   DI, R13
+	SUBQ    R13, BX
+	ADDQ    SI, BX
+	ADDQ    $+64, AX
+	DECQ    n+72(FP)
+	JNE     again1
 	VZEROUPPER
 	RET
 
-// func gemm_14x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+// func gemm_14x2_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 // Requires: AVX, AVX512DQ, AVX512F
-TEXT ·gemm_14x2_AVX512(SB), NOSPLIT, $0-80
-	MOVQ    lda+24(FP), AX
-	MOVQ    stepA+32(FP), CX
-	MOVQ    b+40(FP), DX
-	MOVQ    stepB+56(FP), BX
-	MOVQ    k+64(FP), SI
-	MOVQ    a+16(FP), DI
-	LEAQ    (DI)(AX*2), R8
-	ADDQ    AX, R8
-	LEAQ    (R8)(AX*2), R9
-	ADDQ    AX, R9
-	LEAQ    (R9)(AX*2), R10
-	ADDQ    AX, R10
-	LEAQ    (R10)(AX*2), R11
-	ADDQ    AX, R11
-	MOVQ    ldb+48(FP), R12
-	MOVQ    onto+72(FP), R13
+TEXT ·gemm_14x2_AVX512(SB), NOSPLIT, $0-88
+	MOVQ y+0(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ stepA+32(FP), DX
+	MOVQ b+40(FP), BX
+	MOVQ ldb+48(FP), SI
+	MOVQ stepB+56(FP), DI
+	MOVQ a+16(FP), R8
+	LEAQ (R8)(CX*2), R9
+	ADDQ CX, R9
+	LEAQ (R9)(CX*2), R10
+	ADDQ CX, R10
+	LEAQ (R10)(CX*2), R11
+	ADDQ CX, R11
+	LEAQ (R11)(CX*2), R12
+	ADDQ CX, R12
+
+again1:
+	MOVQ    onto+80(FP), R13
 	TESTQ   R13, R13
-	JEQ     zero1
-	MOVQ    y+0(FP), R13
+	JEQ     zero2
 	MOVQ    ldy+8(FP), R14
+	MOVQ    AX, R13
 	VMOVUPS (R13), Z0
 	VMOVUPS 64(R13), Z1
 	ADDQ    R14, R13
@@ -4028,9 +4442,9 @@ TEXT ·gemm_14x2_AVX512(SB), NOSPLIT, $0-80
 	ADDQ    R14, R13
 	VMOVUPS (R13), Z26
 	VMOVUPS 64(R13), Z27
-	JMP     ready2
+	JMP     ready3
 
-zero1:
+zero2:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -4060,268 +4474,287 @@ zero1:
 	VXORPS Z26, Z26, Z26
 	VXORPS Z27, Z27, Z27
 
-ready2:
-	CMPQ SI, $+2
-	JLT  done4
+ready3:
+	MOVQ k+64(FP), R13
+	CMPQ R13, $+2
+	JLT  done5
 
-loop3:
-	VMOVUPS      (DX), Z28
-	VMOVUPS      (DX)(R12*1), Z29
-	VBROADCASTSS (DI), Z30
+loop4:
+	VMOVUPS      (BX), Z28
+	VMOVUPS      (BX)(SI*1), Z29
+	VBROADCASTSS (R8), Z30
 	VFMADD231PS  Z30, Z28, Z0
 	VFMADD231PS  Z30, Z29, Z1
-	VBROADCASTSS (DI)(AX*1), Z30
+	VBROADCASTSS (R8)(CX*1), Z30
 	VFMADD231PS  Z30, Z28, Z2
 	VFMADD231PS  Z30, Z29, Z3
-	VBROADCASTSS (DI)(AX*2), Z30
+	VBROADCASTSS (R8)(CX*2), Z30
 	VFMADD231PS  Z30, Z28, Z4
 	VFMADD231PS  Z30, Z29, Z5
-	VBROADCASTSS (R8), Z30
+	VBROADCASTSS (R9), Z30
 	VFMADD231PS  Z30, Z28, Z6
 	VFMADD231PS  Z30, Z29, Z7
-	VBROADCASTSS (R8)(AX*1), Z30
+	VBROADCASTSS (R9)(CX*1), Z30
 	VFMADD231PS  Z30, Z28, Z8
 	VFMADD231PS  Z30, Z29, Z9
-	VBROADCASTSS (R8)(AX*2), Z30
+	VBROADCASTSS (R9)(CX*2), Z30
 	VFMADD231PS  Z30, Z28, Z10
 	VFMADD231PS  Z30, Z29, Z11
-	VBROADCASTSS (R9), Z30
+	VBROADCASTSS (R10), Z30
 	VFMADD231PS  Z30, Z28, Z12
 	VFMADD231PS  Z30, Z29, Z13
-	VBROADCASTSS (R9)(AX*1), Z30
+	VBROADCASTSS (R10)(CX*1), Z30
 	VFMADD231PS  Z30, Z28, Z14
 	VFMADD231PS  Z30, Z29, Z15
-	VBROADCASTSS (R9)(AX*2), Z30
+	VBROADCASTSS (R10)(CX*2), Z30
 	VFMADD231PS  Z30, Z28, Z16
 	VFMADD231PS  Z30, Z29, Z17
-	VBROADCASTSS (R10), Z30
+	VBROADCASTSS (R11), Z30
 	VFMADD231PS  Z30, Z28, Z18
 	VFMADD231PS  Z30, Z29, Z19
-	VBROADCASTSS (R10)(AX*1), Z30
+	VBROADCASTSS (R11)(CX*1), Z30
 	VFMADD231PS  Z30, Z28, Z20
 	VFMADD231PS  Z30, Z29, Z21
-	VBROADCASTSS (R10)(AX*2), Z30
+	VBROADCASTSS (R11)(CX*2), Z30
 	VFMADD231PS  Z30, Z28, Z22
 	VFMADD231PS  Z30, Z29, Z23
-	VBROADCASTSS (R11), Z30
+	VBROADCASTSS (R12), Z30
 	VFMADD231PS  Z30, Z28, Z24
 	VFMADD231PS  Z30, Z29, Z25
-	VBROADCASTSS (R11)(AX*1), Z30
+	VBROADCASTSS (R12)(CX*1), Z30
 	VFMADD231PS  Z30, Z28, Z26
 	VFMADD231PS  Z30, Z29, Z27
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         CX, R10
-	ADDQ         CX, R11
-	ADDQ         BX, DX
-	VMOVUPS      (DX), Z28
-	VMOVUPS      (DX)(R12*1), Z29
-	VBROADCASTSS (DI), Z30
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	ADDQ         DX, R12
+	ADDQ         DI, BX
+	VMOVUPS      (BX), Z28
+	VMOVUPS      (BX)(SI*1), Z29
+	VBROADCASTSS (R8), Z30
 	VFMADD231PS  Z30, Z28, Z0
 	VFMADD231PS  Z30, Z29, Z1
-	VBROADCASTSS (DI)(AX*1), Z30
+	VBROADCASTSS (R8)(CX*1), Z30
 	VFMADD231PS  Z30, Z28, Z2
 	VFMADD231PS  Z30, Z29, Z3
-	VBROADCASTSS (DI)(AX*2), Z30
+	VBROADCASTSS (R8)(CX*2), Z30
 	VFMADD231PS  Z30, Z28, Z4
 	VFMADD231PS  Z30, Z29, Z5
-	VBROADCASTSS (R8), Z30
+	VBROADCASTSS (R9), Z30
 	VFMADD231PS  Z30, Z28, Z6
 	VFMADD231PS  Z30, Z29, Z7
-	VBROADCASTSS (R8)(AX*1), Z30
+	VBROADCASTSS (R9)(CX*1), Z30
 	VFMADD231PS  Z30, Z28, Z8
 	VFMADD231PS  Z30, Z29, Z9
-	VBROADCASTSS (R8)(AX*2), Z30
+	VBROADCASTSS (R9)(CX*2), Z30
 	VFMADD231PS  Z30, Z28, Z10
 	VFMADD231PS  Z30, Z29, Z11
-	VBROADCASTSS (R9), Z30
+	VBROADCASTSS (R10), Z30
 	VFMADD231PS  Z30, Z28, Z12
 	VFMADD231PS  Z30, Z29, Z13
-	VBROADCASTSS (R9)(AX*1), Z30
+	VBROADCASTSS (R10)(CX*1), Z30
 	VFMADD231PS  Z30, Z28, Z14
 	VFMADD231PS  Z30, Z29, Z15
-	VBROADCASTSS (R9)(AX*2), Z30
+	VBROADCASTSS (R10)(CX*2), Z30
 	VFMADD231PS  Z30, Z28, Z16
 	VFMADD231PS  Z30, Z29, Z17
-	VBROADCASTSS (R10), Z30
+	VBROADCASTSS (R11), Z30
 	VFMADD231PS  Z30, Z28, Z18
 	VFMADD231PS  Z30, Z29, Z19
-	VBROADCASTSS (R10)(AX*1), Z30
+	VBROADCASTSS (R11)(CX*1), Z30
 	VFMADD231PS  Z30, Z28, Z20
 	VFMADD231PS  Z30, Z29, Z21
-	VBROADCASTSS (R10)(AX*2), Z30
+	VBROADCASTSS (R11)(CX*2), Z30
 	VFMADD231PS  Z30, Z28, Z22
 	VFMADD231PS  Z30, Z29, Z23
-	VBROADCASTSS (R11), Z30
+	VBROADCASTSS (R12), Z30
 	VFMADD231PS  Z30, Z28, Z24
 	VFMADD231PS  Z30, Z29, Z25
-	VBROADCASTSS (R11)(AX*1), Z30
+	VBROADCASTSS (R12)(CX*1), Z30
 	VFMADD231PS  Z30, Z28, Z26
 	VFMADD231PS  Z30, Z29, Z27
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         CX, R10
-	ADDQ         CX, R11
-	ADDQ         BX, DX
-	SUBQ         $+2, SI
-	CMPQ         SI, $+2
-	JGE          loop3
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	ADDQ         DX, R12
+	ADDQ         DI, BX
+	SUBQ         $+2, R13
+	CMPQ         R13, $+2
+	JGE          loop4
 
-done4:
-	TESTQ        SI, SI
-	JEQ          none5
-	VMOVUPS      (DX), Z28
-	VMOVUPS      (DX)(R12*1), Z29
-	VBROADCASTSS (DI), Z30
+done5:
+	TESTQ        R13, R13
+	JEQ          none6
+	VMOVUPS      (BX), Z28
+	VMOVUPS      (BX)(SI*1), Z29
+	VBROADCASTSS (R8), Z30
 	VFMADD231PS  Z30, Z28, Z0
 	VFMADD231PS  Z30, Z29, Z1
-	VBROADCASTSS (DI)(AX*1), Z30
+	VBROADCASTSS (R8)(CX*1), Z30
 	VFMADD231PS  Z30, Z28, Z2
 	VFMADD231PS  Z30, Z29, Z3
-	VBROADCASTSS (DI)(AX*2), Z30
+	VBROADCASTSS (R8)(CX*2), Z30
 	VFMADD231PS  Z30, Z28, Z4
 	VFMADD231PS  Z30, Z29, Z5
-	VBROADCASTSS (R8), Z30
+	VBROADCASTSS (R9), Z30
 	VFMADD231PS  Z30, Z28, Z6
 	VFMADD231PS  Z30, Z29, Z7
-	VBROADCASTSS (R8)(AX*1), Z30
+	VBROADCASTSS (R9)(CX*1), Z30
 	VFMADD231PS  Z30, Z28, Z8
 	VFMADD231PS  Z30, Z29, Z9
-	VBROADCASTSS (R8)(AX*2), Z30
+	VBROADCASTSS (R9)(CX*2), Z30
 	VFMADD231PS  Z30, Z28, Z10
 	VFMADD231PS  Z30, Z29, Z11
-	VBROADCASTSS (R9), Z30
+	VBROADCASTSS (R10), Z30
 	VFMADD231PS  Z30, Z28, Z12
 	VFMADD231PS  Z30, Z29, Z13
-	VBROADCASTSS (R9)(AX*1), Z30
+	VBROADCASTSS (R10)(CX*1), Z30
 	VFMADD231PS  Z30, Z28, Z14
 	VFMADD231PS  Z30, Z29, Z15
-	VBROADCASTSS (R9)(AX*2), Z30
+	VBROADCASTSS (R10)(CX*2), Z30
 	VFMADD231PS  Z30, Z28, Z16
 	VFMADD231PS  Z30, Z29, Z17
-	VBROADCASTSS (R10), Z30
+	VBROADCASTSS (R11), Z30
 	VFMADD231PS  Z30, Z28, Z18
 	VFMADD231PS  Z30, Z29, Z19
-	VBROADCASTSS (R10)(AX*1), Z30
+	VBROADCASTSS (R11)(CX*1), Z30
 	VFMADD231PS  Z30, Z28, Z20
 	VFMADD231PS  Z30, Z29, Z21
-	VBROADCASTSS (R10)(AX*2), Z30
+	VBROADCASTSS (R11)(CX*2), Z30
 	VFMADD231PS  Z30, Z28, Z22
 	VFMADD231PS  Z30, Z29, Z23
-	VBROADCASTSS (R11), Z30
+	VBROADCASTSS (R12), Z30
 	VFMADD231PS  Z30, Z28, Z24
 	VFMADD231PS  Z30, Z29, Z25
-	VBROADCASTSS (R11)(AX*1), Z30
+	VBROADCASTSS (R12)(CX*1), Z30
 	VFMADD231PS  Z30, Z28, Z26
 	VFMADD231PS  Z30, Z29, Z27
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         CX, R10
-	ADDQ         CX, R11
-	ADDQ         BX, DX
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	ADDQ         DX, R12
+	ADDQ         DI, BX
 
-none5:
-	MOVQ    y+0(FP), AX
-	MOVQ    ldy+8(FP), CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	VMOVUPS Z9, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, (AX)
-	VMOVUPS Z11, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z12, (AX)
-	VMOVUPS Z13, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z14, (AX)
-	VMOVUPS Z15, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z16, (AX)
-	VMOVUPS Z17, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z18, (AX)
-	VMOVUPS Z19, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z20, (AX)
-	VMOVUPS Z21, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z22, (AX)
-	VMOVUPS Z23, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z24, (AX)
-	VMOVUPS Z25, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z26, (AX)
-	VMOVUPS Z27, 64(AX)
+none6:
+	MOVQ    ldy+8(FP), R14
+	MOVQ    AX, R13
+	VMOVUPS Z0, (R13)
+	VMOVUPS Z1, 64(R13)
+	ADDQ    R14, R13
+	VMOVUPS Z2, (R13)
+	VMOVUPS Z3, 64(R13)
+	ADDQ    R14, R13
+	VMOVUPS Z4, (R13)
+	VMOVUPS Z5, 64(R13)
+	ADDQ    R14, R13
+	VMOVUPS Z6, (R13)
+	VMOVUPS Z7, 64(R13)
+	ADDQ    R14, R13
+	VMOVUPS Z8, (R13)
+	VMOVUPS Z9, 64(R13)
+	ADDQ    R14, R13
+	VMOVUPS Z10, (R13)
+	VMOVUPS Z11, 64(R13)
+	ADDQ    R14, R13
+	VMOVUPS Z12, (R13)
+	VMOVUPS Z13, 64(R13)
+	ADDQ    R14, R13
+	VMOVUPS Z14, (R13)
+	VMOVUPS Z15, 64(R13)
+	ADDQ    R14, R13
+	VMOVUPS Z16, (R13)
+	VMOVUPS Z17, 64(R13)
+	ADDQ    R14, R13
+	VMOVUPS Z18, (R13)
+	VMOVUPS Z19, 64(R13)
+	ADDQ    R14, R13
+	VMOVUPS Z20, (R13)
+	VMOVUPS Z21, 64(R13)
+	ADDQ    R14, R13
+	VMOVUPS Z22, (R13)
+	VMOVUPS Z23, 64(R13)
+	ADDQ    R14, R13
+	VMOVUPS Z24, (R13)
+	VMOVUPS Z25, 64(R13)
+	ADDQ    R14, R13
+	VMOVUPS Z26, (R13)
+	VMOVUPS Z27, 64(R13)
+	MOVQ    k+64(FP), R13
+	IMULQ   DX, R13
+	SUBQ    R13, R8
+	SUBQ    R13, R9
+	SUBQ    R13, R10
+	SUBQ    R13, R11
+	SUBQ    R13, R12
+	MOVQ    k+64(FP), R13
+	IMULQ   DI, R13
+	SUBQ    R13, BX
+	ADDQ    SI, BX
+	ADDQ    SI, BX
+	ADDQ    $+128, AX
+	DECQ    n+72(FP)
+	JNE     again1
 	VZEROUPPER
 	RET
 
-// func gemm_14_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+// func gemm_14_AVX512(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 // Requires: AVX, AVX512DQ, AVX512F
-TEXT ·gemm_14_AVX512(SB), NOSPLIT, $0-80
-	MOVQ    lda+24(FP), AX
-	MOVQ    stepA+32(FP), CX
-	MOVQ    b+40(FP), DX
-	MOVQ    stepB+56(FP), BX
-	MOVQ    k+64(FP), SI
-	MOVQ    a+16(FP), DI
-	LEAQ    (DI)(AX*2), R8
-	ADDQ    AX, R8
-	LEAQ    (R8)(AX*2), R9
-	ADDQ    AX, R9
-	LEAQ    (R9)(AX*2), R10
-	ADDQ    AX, R10
-	LEAQ    (R10)(AX*2), R11
-	ADDQ    AX, R11
-	MOVQ    onto+72(FP), R12
-	TESTQ   R12, R12
-	JEQ     zero1
-	MOVQ    y+0(FP), R12
-	MOVQ    ldy+8(FP), R13
-	VMOVUPS (R12), Z0
-	ADDQ    R13, R12
-	VMOVUPS (R12), Z1
-	ADDQ    R13, R12
-	VMOVUPS (R12), Z2
-	ADDQ    R13, R12
-	VMOVUPS (R12), Z3
-	ADDQ    R13, R12
-	VMOVUPS (R12), Z4
-	ADDQ    R13, R12
-	VMOVUPS (R12), Z5
-	ADDQ    R13, R12
-	VMOVUPS (R12), Z6
-	ADDQ    R13, R12
-	VMOVUPS (R12), Z7
-	ADDQ    R13, R12
-	VMOVUPS (R12), Z8
-	ADDQ    R13, R12
-	VMOVUPS (R12), Z9
-	ADDQ    R13, R12
-	VMOVUPS (R12), Z10
-	ADDQ    R13, R12
-	VMOVUPS (R12), Z11
-	ADDQ    R13, R12
-	VMOVUPS (R12), Z12
-	ADDQ    R13, R12
-	VMOVUPS (R12), Z13
-	JMP     ready2
+TEXT ·gemm_14_AVX512(SB), NOSPLIT, $0-88
+	MOVQ y+0(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ stepA+32(FP), DX
+	MOVQ b+40(FP), BX
+	MOVQ ldb+48(FP), SI
+	MOVQ stepB+56(FP), DI
+	MOVQ a+16(FP), R8
+	LEAQ (R8)(CX*2), R9
+	ADDQ CX, R9
+	LEAQ (R9)(CX*2), R10
+	ADDQ CX, R10
+	LEAQ (R10)(CX*2), R11
+	ADDQ CX, R11
+	LEAQ (R11)(CX*2), R12
+	ADDQ CX, R12
 
-zero1:
+again1:
+	MOVQ    onto+80(FP), R13
+	TESTQ   R13, R13
+	JEQ     zero2
+	MOVQ    ldy+8(FP), R14
+	MOVQ    AX, R13
+	VMOVUPS (R13), Z0
+	ADDQ    R14, R13
+	VMOVUPS (R13), Z1
+	ADDQ    R14, R13
+	VMOVUPS (R13), Z2
+	ADDQ    R14, R13
+	VMOVUPS (R13), Z3
+	ADDQ    R14, R13
+	VMOVUPS (R13), Z4
+	ADDQ    R14, R13
+	VMOVUPS (R13), Z5
+	ADDQ    R14, R13
+	VMOVUPS (R13), Z6
+	ADDQ    R14, R13
+	VMOVUPS (R13), Z7
+	ADDQ    R14, R13
+	VMOVUPS (R13), Z8
+	ADDQ    R14, R13
+	VMOVUPS (R13), Z9
+	ADDQ    R14, R13
+	VMOVUPS (R13), Z10
+	ADDQ    R14, R13
+	VMOVUPS (R13), Z11
+	ADDQ    R14, R13
+	VMOVUPS (R13), Z12
+	ADDQ    R14, R13
+	VMOVUPS (R13), Z13
+	JMP     ready3
+
+zero2:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -4337,414 +4770,362 @@ zero1:
 	VXORPS Z12, Z12, Z12
 	VXORPS Z13, Z13, Z13
 
-ready2:
-	CMPQ SI, $+2
-	JLT  done4
+ready3:
+	MOVQ k+64(FP), R13
+	CMPQ R13, $+2
+	JLT  done5
 
-loop3:
-	VMOVUPS      (DX), Z14
-	VBROADCASTSS (DI), Z15
-	VFMADD231PS  Z15, Z14, Z0
-	VBROADCASTSS (DI)(AX*1), Z15
-	VFMADD231PS  Z15, Z14, Z1
-	VBROADCASTSS (DI)(AX*2), Z15
-	VFMADD231PS  Z15, Z14, Z2
+loop4:
+	VMOVUPS      (BX), Z14
 	VBROADCASTSS (R8), Z15
-	VFMADD231PS  Z15, Z14, Z3
-	VBROADCASTSS (R8)(AX*1), Z15
-	VFMADD231PS  Z15, Z14, Z4
-	VBROADCASTSS (R8)(AX*2), Z15
-	VFMADD231PS  Z15, Z14, Z5
-	VBROADCASTSS (R9), Z15
-	VFMADD231PS  Z15, Z14, Z6
-	VBROADCASTSS (R9)(AX*1), Z15
-	VFMADD231PS  Z15, Z14, Z7
-	VBROADCASTSS (R9)(AX*2), Z15
-	VFMADD231PS  Z15, Z14, Z8
-	VBROADCASTSS (R10), Z15
-	VFMADD231PS  Z15, Z14, Z9
-	VBROADCASTSS (R10)(AX*1), Z15
-	VFMADD231PS  Z15, Z14, Z10
-	VBROADCASTSS (R10)(AX*2), Z15
-	VFMADD231PS  Z15, Z14, Z11
-	VBROADCASTSS (R11), Z15
-	VFMADD231PS  Z15, Z14, Z12
-	VBROADCASTSS (R11)(AX*1), Z15
-	VFMADD231PS  Z15, Z14, Z13
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         CX, R10
-	ADDQ         CX, R11
-	ADDQ         BX, DX
-	VMOVUPS      (DX), Z14
-	VBROADCASTSS (DI), Z15
 	VFMADD231PS  Z15, Z14, Z0
-	VBROADCASTSS (DI)(AX*1), Z15
+	VBROADCASTSS (R8)(CX*1), Z15
 	VFMADD231PS  Z15, Z14, Z1
-	VBROADCASTSS (DI)(AX*2), Z15
+	VBROADCASTSS (R8)(CX*2), Z15
 	VFMADD231PS  Z15, Z14, Z2
-	VBROADCASTSS (R8), Z15
-	VFMADD231PS  Z15, Z14, Z3
-	VBROADCASTSS (R8)(AX*1), Z15
-	VFMADD231PS  Z15, Z14, Z4
-	VBROADCASTSS (R8)(AX*2), Z15
-	VFMADD231PS  Z15, Z14, Z5
 	VBROADCASTSS (R9), Z15
-	VFMADD231PS  Z15, Z14, Z6
-	VBROADCASTSS (R9)(AX*1), Z15
-	VFMADD231PS  Z15, Z14, Z7
-	VBROADCASTSS (R9)(AX*2), Z15
-	VFMADD231PS  Z15, Z14, Z8
+	VFMADD231PS  Z15, Z14, Z3
+	VBROADCASTSS (R9)(CX*1), Z15
+	VFMADD231PS  Z15, Z14, Z4
+	VBROADCASTSS (R9)(CX*2), Z15
+	VFMADD231PS  Z15, Z14, Z5
 	VBROADCASTSS (R10), Z15
-	VFMADD231PS  Z15, Z14, Z9
-	VBROADCASTSS (R10)(AX*1), Z15
-	VFMADD231PS  Z15, Z14, Z10
-	VBROADCASTSS (R10)(AX*2), Z15
-	VFMADD231PS  Z15, Z14, Z11
+	VFMADD231PS  Z15, Z14, Z6
+	VBROADCASTSS (R10)(CX*1), Z15
+	VFMADD231PS  Z15, Z14, Z7
+	VBROADCASTSS (R10)(CX*2), Z15
+	VFMADD231PS  Z15, Z14, Z8
 	VBROADCASTSS (R11), Z15
+	VFMADD231PS  Z15, Z14, Z9
+	VBROADCASTSS (R11)(CX*1), Z15
+	VFMADD231PS  Z15, Z14, Z10
+	VBROADCASTSS (R11)(CX*2), Z15
+	VFMADD231PS  Z15, Z14, Z11
+	VBROADCASTSS (R12), Z15
 	VFMADD231PS  Z15, Z14, Z12
-	VBROADCASTSS (R11)(AX*1), Z15
+	VBROADCASTSS (R12)(CX*1), Z15
 	VFMADD231PS  Z15, Z14, Z13
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         CX, R10
-	ADDQ         CX, R11
-	ADDQ         BX, DX
-	SUBQ         $+2, SI
-	CMPQ         SI, $+2
-	JGE          loop3
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	ADDQ         DX, R12
+	ADDQ         DI, BX
+	VMOVUPS      (BX), Z14
+	VBROADCASTSS (R8), Z15
+	VFMADD231PS  Z15, Z14, Z0
+	VBROADCASTSS (R8)(CX*1), Z15
+	VFMADD231PS  Z15, Z14, Z1
+	VBROADCASTSS (R8)(CX*2), Z15
+	VFMADD231PS  Z15, Z14, Z2
+	VBROADCASTSS (R9), Z15
+	VFMADD231PS  Z15, Z14, Z3
+	VBROADCASTSS (R9)(CX*1), Z15
+	VFMADD231PS  Z15, Z14, Z4
+	VBROADCASTSS (R9)(CX*2), Z15
+	VFMADD231PS  Z15, Z14, Z5
+	VBROADCASTSS (R10), Z15
+	VFMADD231PS  Z15, Z14, Z6
+	VBROADCASTSS (R10)(CX*1), Z15
+	VFMADD231PS  Z15, Z14, Z7
+	VBROADCASTSS (R10)(CX*2), Z15
+	VFMADD231PS  Z15, Z14, Z8
+	VBROADCASTSS (R11), Z15
+	VFMADD231PS  Z15, Z14, Z9
+	VBROADCASTSS (R11)(CX*1), Z15
+	VFMADD231PS  Z15, Z14, Z10
+	VBROADCASTSS (R11)(CX*2), Z15
+	VFMADD231PS  Z15, Z14, Z11
+	VBROADCASTSS (R12), Z15
+	VFMADD231PS  Z15, Z14, Z12
+	VBROADCASTSS (R12)(CX*1), Z15
+	VFMADD231PS  Z15, Z14, Z13
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	ADDQ         DX, R12
+	ADDQ         DI, BX
+	SUBQ         $+2, R13
+	CMPQ         R13, $+2
+	JGE          loop4
 
-done4:
-	TESTQ        SI, SI
-	JEQ          none5
-	VMOVUPS      (DX), Z14
-	VBROADCASTSS (DI), Z15
-	VFMADD231PS  Z15, Z14, Z0
-	VBROADCASTSS (DI)(AX*1), Z15
-	VFMADD231PS  Z15, Z14, Z1
-	VBROADCASTSS (DI)(AX*2), Z15
-	VFMADD231PS  Z15, Z14, Z2
+done5:
+	TESTQ        R13, R13
+	JEQ          none6
+	VMOVUPS      (BX), Z14
 	VBROADCASTSS (R8), Z15
-	VFMADD231PS  Z15, Z14, Z3
-	VBROADCASTSS (R8)(AX*1), Z15
-	VFMADD231PS  Z15, Z14, Z4
-	VBROADCASTSS (R8)(AX*2), Z15
-	VFMADD231PS  Z15, Z14, Z5
+	VFMADD231PS  Z15, Z14, Z0
+	VBROADCASTSS (R8)(CX*1), Z15
+	VFMADD231PS  Z15, Z14, Z1
+	VBROADCASTSS (R8)(CX*2), Z15
+	VFMADD231PS  Z15, Z14, Z2
 	VBROADCASTSS (R9), Z15
-	VFMADD231PS  Z15, Z14, Z6
-	VBROADCASTSS (R9)(AX*1), Z15
-	VFMADD231PS  Z15, Z14, Z7
-	VBROADCASTSS (R9)(AX*2), Z15
-	VFMADD231PS  Z15, Z14, Z8
+	VFMADD231PS  Z15, Z14, Z3
+	VBROADCASTSS (R9)(CX*1), Z15
+	VFMADD231PS  Z15, Z14, Z4
+	VBROADCASTSS (R9)(CX*2), Z15
+	VFMADD231PS  Z15, Z14, Z5
 	VBROADCASTSS (R10), Z15
-	VFMADD231PS  Z15, Z14, Z9
-	VBROADCASTSS (R10)(AX*1), Z15
-	VFMADD231PS  Z15, Z14, Z10
-	VBROADCASTSS (R10)(AX*2), Z15
-	VFMADD231PS  Z15, Z14, Z11
+	VFMADD231PS  Z15, Z14, Z6
+	VBROADCASTSS (R10)(CX*1), Z15
+	VFMADD231PS  Z15, Z14, Z7
+	VBROADCASTSS (R10)(CX*2), Z15
+	VFMADD231PS  Z15, Z14, Z8
 	VBROADCASTSS (R11), Z15
+	VFMADD231PS  Z15, Z14, Z9
+	VBROADCASTSS (R11)(CX*1), Z15
+	VFMADD231PS  Z15, Z14, Z10
+	VBROADCASTSS (R11)(CX*2), Z15
+	VFMADD231PS  Z15, Z14, Z11
+	VBROADCASTSS (R12), Z15
 	VFMADD231PS  Z15, Z14, Z12
-	VBROADCASTSS (R11)(AX*1), Z15
+	VBROADCASTSS (R12)(CX*1), Z15
 	VFMADD231PS  Z15, Z14, Z13
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         CX, R9
-	ADDQ         CX, R10
-	ADDQ         CX, R11
-	ADDQ         BX, DX
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	ADDQ         DX, R12
+	ADDQ         DI, BX
 
-none5:
-	MOVQ    y+0(FP), AX
-	MOVQ    ldy+8(FP), CX
-	VMOVUPS Z0, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z7, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z9, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z11, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z12, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z13, (AX)
+none6:
+	MOVQ    ldy+8(FP), R14
+	MOVQ    AX, R13
+	VMOVUPS Z0, (R13)
+	ADDQ    R14, R13
+	VMOVUPS Z1, (R13)
+	ADDQ    R14, R13
+	VMOVUPS Z2, (R13)
+	ADDQ    R14, R13
+	VMOVUPS Z3, (R13)
+	ADDQ    R14, R13
+	VMOVUPS Z4, (R13)
+	ADDQ    R14, R13
+	VMOVUPS Z5, (R13)
+	ADDQ    R14, R13
+	VMOVUPS Z6, (R13)
+	ADDQ    R14, R13
+	VMOVUPS Z7, (R13)
+	ADDQ    R14, R13
+	VMOVUPS Z8, (R13)
+	ADDQ    R14, R13
+	VMOVUPS Z9, (R13)
+	ADDQ    R14, R13
+	VMOVUPS Z10, (R13)
+	ADDQ    R14, R13
+	VMOVUPS Z11, (R13)
+	ADDQ    R14, R13
+	VMOVUPS Z12, (R13)
+	ADDQ    R14, R13
+	VMOVUPS Z13, (R13)
+	MOVQ    k+64(FP), R13
+	IMULQ   DX, R13
+	SUBQ    R13, R8
+	SUBQ    R13, R9
+	SUBQ    R13, R10
+	SUBQ    R13, R11
+	SUBQ    R13, R12
+	MOVQ    k+64(FP), R13
+	IMULQ   DI, R13
+	SUBQ    R13, BX
+	ADDQ    SI, BX
+	ADDQ    $+64, AX
+	DECQ    n+72(FP)
+	JNE     again1
 	VZEROUPPER
 	RET
 
-// func gemm_1_AVX2(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+// func gemm_1_AVX2(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 // Requires: AVX, FMA3
-TEXT ·gemm_1_AVX2(SB), NOSPLIT, $0-80
-	MOVQ    lda+24(FP), AX
-	MOVQ    stepA+32(FP), AX
-	MOVQ    b+40(FP), CX
-	MOVQ    stepB+56(FP), DX
-	MOVQ    k+64(FP), BX
-	MOVQ    a+16(FP), SI
-	MOVQ    onto+72(FP), DI
-	TESTQ   DI, DI
-	JEQ     zero1
-	MOVQ    y+0(FP), DI
-	VMOVUPS (DI), Y0
-	VMOVUPS 32(DI), Y1
-	JMP     ready2
+TEXT ·gemm_1_AVX2(SB), NOSPLIT, $0-88
+	MOVQ y+0(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ stepA+32(FP), CX
+	MOVQ b+40(FP), DX
+	MOVQ ldb+48(FP), BX
+	MOVQ stepB+56(FP), SI
+	MOVQ a+16(FP), DI
 
-zero1:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-
-ready2:
-	CMPQ BX, $+2
-	JLT  done4
-
-loop3:
-	VMOVUPS      (CX), Y2
-	VMOVUPS      32(CX), Y3
-	VBROADCASTSS (SI), Y4
-	VFMADD231PS  Y4, Y2, Y0
-	VFMADD231PS  Y4, Y3, Y1
-	ADDQ         AX, SI
-	ADDQ         DX, CX
-	VMOVUPS      (CX), Y2
-	VMOVUPS      32(CX), Y3
-	VBROADCASTSS (SI), Y4
-	VFMADD231PS  Y4, Y2, Y0
-	VFMADD231PS  Y4, Y3, Y1
-	ADDQ         AX, SI
-	ADDQ         DX, CX
-	SUBQ         $+2, BX
-	CMPQ         BX, $+2
-	JGE          loop3
-
-done4:
-	TESTQ        BX, BX
-	JEQ          none5
-	VMOVUPS      (CX), Y2
-	VMOVUPS      32(CX), Y3
-	VBROADCASTSS (SI), Y4
-	VFMADD231PS  Y4, Y2, Y0
-	VFMADD231PS  Y4, Y3, Y1
-	ADDQ         AX, SI
-	ADDQ         DX, CX
-
-none5:
-	MOVQ    y+0(FP), AX
-	VMOVUPS Y0, (AX)
-	VMOVUPS Y1, 32(AX)
-	VZEROUPPER
-	RET
-
-// func gemm_2_AVX2(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
-// Requires: AVX, FMA3
-TEXT ·gemm_2_AVX2(SB), NOSPLIT, $0-80
-	MOVQ    lda+24(FP), AX
-	MOVQ    stepA+32(FP), CX
-	MOVQ    b+40(FP), DX
-	MOVQ    stepB+56(FP), BX
-	MOVQ    k+64(FP), SI
-	MOVQ    a+16(FP), DI
-	MOVQ    onto+72(FP), R8
+again1:
+	MOVQ    onto+80(FP), R8
 	TESTQ   R8, R8
-	JEQ     zero1
-	MOVQ    y+0(FP), R8
-	MOVQ    ldy+8(FP), R9
+	JEQ     zero2
+	MOVQ    ldy+8(FP), R8
+	MOVQ    AX, R8
 	VMOVUPS (R8), Y0
 	VMOVUPS 32(R8), Y1
-	ADDQ    R9, R8
-	VMOVUPS (R8), Y2
-	VMOVUPS 32(R8), Y3
-	JMP     ready2
+	JMP     ready3
 
-zero1:
+zero2:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
 
-ready2:
-	CMPQ SI, $+2
-	JLT  done4
+ready3:
+	MOVQ k+64(FP), R8
+	CMPQ R8, $+2
+	JLT  done5
 
-loop3:
-	VMOVUPS      (DX), Y4
-	VMOVUPS      32(DX), Y5
-	VBROADCASTSS (DI), Y6
-	VFMADD231PS  Y6, Y4, Y0
-	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS (DI)(AX*1), Y6
-	VFMADD231PS  Y6, Y4, Y2
-	VFMADD231PS  Y6, Y5, Y3
+loop4:
+	VMOVUPS      (DX), Y2
+	VMOVUPS      32(DX), Y3
+	VBROADCASTSS (DI), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
 	ADDQ         CX, DI
-	ADDQ         BX, DX
-	VMOVUPS      (DX), Y4
-	VMOVUPS      32(DX), Y5
-	VBROADCASTSS (DI), Y6
-	VFMADD231PS  Y6, Y4, Y0
-	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS (DI)(AX*1), Y6
-	VFMADD231PS  Y6, Y4, Y2
-	VFMADD231PS  Y6, Y5, Y3
+	ADDQ         SI, DX
+	VMOVUPS      (DX), Y2
+	VMOVUPS      32(DX), Y3
+	VBROADCASTSS (DI), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
 	ADDQ         CX, DI
-	ADDQ         BX, DX
-	SUBQ         $+2, SI
-	CMPQ         SI, $+2
-	JGE          loop3
+	ADDQ         SI, DX
+	SUBQ         $+2, R8
+	CMPQ         R8, $+2
+	JGE          loop4
 
-done4:
-	TESTQ        SI, SI
-	JEQ          none5
-	VMOVUPS      (DX), Y4
-	VMOVUPS      32(DX), Y5
-	VBROADCASTSS (DI), Y6
-	VFMADD231PS  Y6, Y4, Y0
-	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS (DI)(AX*1), Y6
-	VFMADD231PS  Y6, Y4, Y2
-	VFMADD231PS  Y6, Y5, Y3
+done5:
+	TESTQ        R8, R8
+	JEQ          none6
+	VMOVUPS      (DX), Y2
+	VMOVUPS      32(DX), Y3
+	VBROADCASTSS (DI), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
 	ADDQ         CX, DI
-	ADDQ         BX, DX
+	ADDQ         SI, DX
 
-none5:
-	MOVQ    y+0(FP), AX
-	MOVQ    ldy+8(FP), CX
-	VMOVUPS Y0, (AX)
-	VMOVUPS Y1, 32(AX)
-	ADDQ    CX, AX
-	VMOVUPS Y2, (AX)
-	VMOVUPS Y3, 32(AX)
+none6:
+	MOVQ    ldy+8(FP), R8
+	MOVQ    AX, R8
+	VMOVUPS Y0, (R8)
+	VMOVUPS Y1, 32(R8)
+	MOVQ    k+64(FP), R8
+	IMULQ   CX, R8
+	SUBQ    R8, DI
+	MOVQ    k+64(FP), R8
+	IMULQ   SI, R8
+	SUBQ    R8, DX
+	ADDQ    BX, DX
+	ADDQ    $+64, AX
+	DECQ    n+72(FP)
+	JNE     again1
 	VZEROUPPER
 	RET
 
-// func gemm_3_AVX2(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+// func gemm_2_AVX2(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 // Requires: AVX, FMA3
-TEXT ·gemm_3_AVX2(SB), NOSPLIT, $0-80
-	MOVQ    lda+24(FP), AX
-	MOVQ    stepA+32(FP), CX
-	MOVQ    b+40(FP), DX
-	MOVQ    stepB+56(FP), BX
-	MOVQ    k+64(FP), SI
-	MOVQ    a+16(FP), DI
-	MOVQ    onto+72(FP), R8
-	TESTQ   R8, R8
-	JEQ     zero1
-	MOVQ    y+0(FP), R8
-	MOVQ    ldy+8(FP), R9
-	VMOVUPS (R8), Y0
-	VMOVUPS 32(R8), Y1
-	ADDQ    R9, R8
-	VMOVUPS (R8), Y2
-	VMOVUPS 32(R8), Y3
-	ADDQ    R9, R8
-	VMOVUPS (R8), Y4
-	VMOVUPS 32(R8), Y5
-	JMP     ready2
+TEXT ·gemm_2_AVX2(SB), NOSPLIT, $0-88
+	MOVQ y+0(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ stepA+32(FP), DX
+	MOVQ b+40(FP), BX
+	MOVQ ldb+48(FP), SI
+	MOVQ stepB+56(FP), DI
+	MOVQ a+16(FP), R8
 
-zero1:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-
-ready2:
-	CMPQ SI, $+2
-	JLT  done4
-
-loop3:
-	VMOVUPS      (DX), Y6
-	VMOVUPS      32(DX), Y7
-	VBROADCASTSS (DI), Y8
-	VFMADD231PS  Y8, Y6, Y0
-	VFMADD231PS  Y8, Y7, Y1
-	VBROADCASTSS (DI)(AX*1), Y8
-	VFMADD231PS  Y8, Y6, Y2
-	VFMADD231PS  Y8, Y7, Y3
-	VBROADCASTSS (DI)(AX*2), Y8
-	VFMADD231PS  Y8, Y6, Y4
-	VFMADD231PS  Y8, Y7, Y5
-	ADDQ         CX, DI
-	ADDQ         BX, DX
-	VMOVUPS      (DX), Y6
-	VMOVUPS      32(DX), Y7
-	VBROADCASTSS (DI), Y8
-	VFMADD231PS  Y8, Y6, Y0
-	VFMADD231PS  Y8, Y7, Y1
-	VBROADCASTSS (DI)(AX*1), Y8
-	VFMADD231PS  Y8, Y6, Y2
-	VFMADD231PS  Y8, Y7, Y3
-	VBROADCASTSS (DI)(AX*2), Y8
-	VFMADD231PS  Y8, Y6, Y4
-	VFMADD231PS  Y8, Y7, Y5
-	ADDQ         CX, DI
-	ADDQ         BX, DX
-	SUBQ         $+2, SI
-	CMPQ         SI, $+2
-	JGE          loop3
-
-done4:
-	TESTQ        SI, SI
-	JEQ          none5
-	VMOVUPS      (DX), Y6
-	VMOVUPS      32(DX), Y7
-	VBROADCASTSS (DI), Y8
-	VFMADD231PS  Y8, Y6, Y0
-	VFMADD231PS  Y8, Y7, Y1
-	VBROADCASTSS (DI)(AX*1), Y8
-	VFMADD231PS  Y8, Y6, Y2
-	VFMADD231PS  Y8, Y7, Y3
-	VBROADCASTSS (DI)(AX*2), Y8
-	VFMADD231PS  Y8, Y6, Y4
-	VFMADD231PS  Y8, Y7, Y5
-	ADDQ         CX, DI
-	ADDQ         BX, DX
-
-none5:
-	MOVQ    y+0(FP), AX
-	MOVQ    ldy+8(FP), CX
-	VMOVUPS Y0, (AX)
-	VMOVUPS Y1, 32(AX)
-	ADDQ    CX, AX
-	VMOVUPS Y2, (AX)
-	VMOVUPS Y3, 32(AX)
-	ADDQ    CX, AX
-	VMOVUPS Y4, (AX)
-	VMOVUPS Y5, 32(AX)
-	VZEROUPPER
-	RET
-
-// func gemm_4_AVX2(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
-// Requires: AVX, FMA3
-TEXT ·gemm_4_AVX2(SB), NOSPLIT, $0-80
-	MOVQ    lda+24(FP), AX
-	MOVQ    stepA+32(FP), CX
-	MOVQ    b+40(FP), DX
-	MOVQ    stepB+56(FP), BX
-	MOVQ    k+64(FP), SI
-	MOVQ    a+16(FP), DI
-	LEAQ    (DI)(AX*2), R8
-	ADDQ    AX, R8
-	MOVQ    onto+72(FP), R9
+again1:
+	MOVQ    onto+80(FP), R9
 	TESTQ   R9, R9
-	JEQ     zero1
-	MOVQ    y+0(FP), R9
+	JEQ     zero2
 	MOVQ    ldy+8(FP), R10
+	MOVQ    AX, R9
+	VMOVUPS (R9), Y0
+	VMOVUPS 32(R9), Y1
+	ADDQ    R10, R9
+	VMOVUPS (R9), Y2
+	VMOVUPS 32(R9), Y3
+	JMP     ready3
+
+zero2:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+ready3:
+	MOVQ k+64(FP), R9
+	CMPQ R9, $+2
+	JLT  done5
+
+loop4:
+	VMOVUPS      (BX), Y4
+	VMOVUPS      32(BX), Y5
+	VBROADCASTSS (R8), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS (R8)(CX*1), Y6
+	VFMADD231PS  Y6, Y4, Y2
+	VFMADD231PS  Y6, Y5, Y3
+	ADDQ         DX, R8
+	ADDQ         DI, BX
+	VMOVUPS      (BX), Y4
+	VMOVUPS      32(BX), Y5
+	VBROADCASTSS (R8), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS (R8)(CX*1), Y6
+	VFMADD231PS  Y6, Y4, Y2
+	VFMADD231PS  Y6, Y5, Y3
+	ADDQ         DX, R8
+	ADDQ         DI, BX
+	SUBQ         $+2, R9
+	CMPQ         R9, $+2
+	JGE          loop4
+
+done5:
+	TESTQ        R9, R9
+	JEQ          none6
+	VMOVUPS      (BX), Y4
+	VMOVUPS      32(BX), Y5
+	VBROADCASTSS (R8), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS (R8)(CX*1), Y6
+	VFMADD231PS  Y6, Y4, Y2
+	VFMADD231PS  Y6, Y5, Y3
+	ADDQ         DX, R8
+	ADDQ         DI, BX
+
+none6:
+	MOVQ    ldy+8(FP), R10
+	MOVQ    AX, R9
+	VMOVUPS Y0, (R9)
+	VMOVUPS Y1, 32(R9)
+	ADDQ    R10, R9
+	VMOVUPS Y2, (R9)
+	VMOVUPS Y3, 32(R9)
+	MOVQ    k+64(FP), R9
+	IMULQ   DX, R9
+	SUBQ    R9, R8
+	MOVQ    k+64(FP), R9
+	IMULQ   DI, R9
+	SUBQ    R9, BX
+	ADDQ    SI, BX
+	ADDQ    $+64, AX
+	DECQ    n+72(FP)
+	JNE     again1
+	VZEROUPPER
+	RET
+
+// func gemm_3_AVX2(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
+// Requires: AVX, FMA3
+TEXT ·gemm_3_AVX2(SB), NOSPLIT, $0-88
+	MOVQ y+0(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ stepA+32(FP), DX
+	MOVQ b+40(FP), BX
+	MOVQ ldb+48(FP), SI
+	MOVQ stepB+56(FP), DI
+	MOVQ a+16(FP), R8
+
+again1:
+	MOVQ    onto+80(FP), R9
+	TESTQ   R9, R9
+	JEQ     zero2
+	MOVQ    ldy+8(FP), R10
+	MOVQ    AX, R9
 	VMOVUPS (R9), Y0
 	VMOVUPS 32(R9), Y1
 	ADDQ    R10, R9
@@ -4753,12 +5134,126 @@ TEXT ·gemm_4_AVX2(SB), NOSPLIT, $0-80
 	ADDQ    R10, R9
 	VMOVUPS (R9), Y4
 	VMOVUPS 32(R9), Y5
-	ADDQ    R10, R9
-	VMOVUPS (R9), Y6
-	VMOVUPS 32(R9), Y7
-	JMP     ready2
+	JMP     ready3
 
-zero1:
+zero2:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+
+ready3:
+	MOVQ k+64(FP), R9
+	CMPQ R9, $+2
+	JLT  done5
+
+loop4:
+	VMOVUPS      (BX), Y6
+	VMOVUPS      32(BX), Y7
+	VBROADCASTSS (R8), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS (R8)(CX*1), Y8
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS (R8)(CX*2), Y8
+	VFMADD231PS  Y8, Y6, Y4
+	VFMADD231PS  Y8, Y7, Y5
+	ADDQ         DX, R8
+	ADDQ         DI, BX
+	VMOVUPS      (BX), Y6
+	VMOVUPS      32(BX), Y7
+	VBROADCASTSS (R8), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS (R8)(CX*1), Y8
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS (R8)(CX*2), Y8
+	VFMADD231PS  Y8, Y6, Y4
+	VFMADD231PS  Y8, Y7, Y5
+	ADDQ         DX, R8
+	ADDQ         DI, BX
+	SUBQ         $+2, R9
+	CMPQ         R9, $+2
+	JGE          loop4
+
+done5:
+	TESTQ        R9, R9
+	JEQ          none6
+	VMOVUPS      (BX), Y6
+	VMOVUPS      32(BX), Y7
+	VBROADCASTSS (R8), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS (R8)(CX*1), Y8
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS (R8)(CX*2), Y8
+	VFMADD231PS  Y8, Y6, Y4
+	VFMADD231PS  Y8, Y7, Y5
+	ADDQ         DX, R8
+	ADDQ         DI, BX
+
+none6:
+	MOVQ    ldy+8(FP), R10
+	MOVQ    AX, R9
+	VMOVUPS Y0, (R9)
+	VMOVUPS Y1, 32(R9)
+	ADDQ    R10, R9
+	VMOVUPS Y2, (R9)
+	VMOVUPS Y3, 32(R9)
+	ADDQ    R10, R9
+	VMOVUPS Y4, (R9)
+	VMOVUPS Y5, 32(R9)
+	MOVQ    k+64(FP), R9
+	IMULQ   DX, R9
+	SUBQ    R9, R8
+	MOVQ    k+64(FP), R9
+	IMULQ   DI, R9
+	SUBQ    R9, BX
+	ADDQ    SI, BX
+	ADDQ    $+64, AX
+	DECQ    n+72(FP)
+	JNE     again1
+	VZEROUPPER
+	RET
+
+// func gemm_4_AVX2(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
+// Requires: AVX, FMA3
+TEXT ·gemm_4_AVX2(SB), NOSPLIT, $0-88
+	MOVQ y+0(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ stepA+32(FP), DX
+	MOVQ b+40(FP), BX
+	MOVQ ldb+48(FP), SI
+	MOVQ stepB+56(FP), DI
+	MOVQ a+16(FP), R8
+	LEAQ (R8)(CX*2), R9
+	ADDQ CX, R9
+
+again1:
+	MOVQ    onto+80(FP), R10
+	TESTQ   R10, R10
+	JEQ     zero2
+	MOVQ    ldy+8(FP), R11
+	MOVQ    AX, R10
+	VMOVUPS (R10), Y0
+	VMOVUPS 32(R10), Y1
+	ADDQ    R11, R10
+	VMOVUPS (R10), Y2
+	VMOVUPS 32(R10), Y3
+	ADDQ    R11, R10
+	VMOVUPS (R10), Y4
+	VMOVUPS 32(R10), Y5
+	ADDQ    R11, R10
+	VMOVUPS (R10), Y6
+	VMOVUPS 32(R10), Y7
+	JMP     ready3
+
+zero2:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -4768,120 +5263,135 @@ zero1:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-ready2:
-	CMPQ SI, $+2
-	JLT  done4
+ready3:
+	MOVQ k+64(FP), R10
+	CMPQ R10, $+2
+	JLT  done5
 
-loop3:
-	VMOVUPS      (DX), Y8
-	VMOVUPS      32(DX), Y9
-	VBROADCASTSS (DI), Y10
+loop4:
+	VMOVUPS      (BX), Y8
+	VMOVUPS      32(BX), Y9
+	VBROADCASTSS (R8), Y10
 	VFMADD231PS  Y10, Y8, Y0
 	VFMADD231PS  Y10, Y9, Y1
-	VBROADCASTSS (DI)(AX*1), Y10
+	VBROADCASTSS (R8)(CX*1), Y10
 	VFMADD231PS  Y10, Y8, Y2
 	VFMADD231PS  Y10, Y9, Y3
-	VBROADCASTSS (DI)(AX*2), Y10
+	VBROADCASTSS (R8)(CX*2), Y10
 	VFMADD231PS  Y10, Y8, Y4
 	VFMADD231PS  Y10, Y9, Y5
-	VBROADCASTSS (R8), Y10
+	VBROADCASTSS (R9), Y10
 	VFMADD231PS  Y10, Y8, Y6
 	VFMADD231PS  Y10, Y9, Y7
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         BX, DX
-	VMOVUPS      (DX), Y8
-	VMOVUPS      32(DX), Y9
-	VBROADCASTSS (DI), Y10
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DI, BX
+	VMOVUPS      (BX), Y8
+	VMOVUPS      32(BX), Y9
+	VBROADCASTSS (R8), Y10
 	VFMADD231PS  Y10, Y8, Y0
 	VFMADD231PS  Y10, Y9, Y1
-	VBROADCASTSS (DI)(AX*1), Y10
+	VBROADCASTSS (R8)(CX*1), Y10
 	VFMADD231PS  Y10, Y8, Y2
 	VFMADD231PS  Y10, Y9, Y3
-	VBROADCASTSS (DI)(AX*2), Y10
+	VBROADCASTSS (R8)(CX*2), Y10
 	VFMADD231PS  Y10, Y8, Y4
 	VFMADD231PS  Y10, Y9, Y5
-	VBROADCASTSS (R8), Y10
+	VBROADCASTSS (R9), Y10
 	VFMADD231PS  Y10, Y8, Y6
 	VFMADD231PS  Y10, Y9, Y7
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         BX, DX
-	SUBQ         $+2, SI
-	CMPQ         SI, $+2
-	JGE          loop3
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DI, BX
+	SUBQ         $+2, R10
+	CMPQ         R10, $+2
+	JGE          loop4
 
-done4:
-	TESTQ        SI, SI
-	JEQ          none5
-	VMOVUPS      (DX), Y8
-	VMOVUPS      32(DX), Y9
-	VBROADCASTSS (DI), Y10
+done5:
+	TESTQ        R10, R10
+	JEQ          none6
+	VMOVUPS      (BX), Y8
+	VMOVUPS      32(BX), Y9
+	VBROADCASTSS (R8), Y10
 	VFMADD231PS  Y10, Y8, Y0
 	VFMADD231PS  Y10, Y9, Y1
-	VBROADCASTSS (DI)(AX*1), Y10
+	VBROADCASTSS (R8)(CX*1), Y10
 	VFMADD231PS  Y10, Y8, Y2
 	VFMADD231PS  Y10, Y9, Y3
-	VBROADCASTSS (DI)(AX*2), Y10
+	VBROADCASTSS (R8)(CX*2), Y10
 	VFMADD231PS  Y10, Y8, Y4
 	VFMADD231PS  Y10, Y9, Y5
-	VBROADCASTSS (R8), Y10
+	VBROADCASTSS (R9), Y10
 	VFMADD231PS  Y10, Y8, Y6
 	VFMADD231PS  Y10, Y9, Y7
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         BX, DX
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DI, BX
 
-none5:
-	MOVQ    y+0(FP), AX
-	MOVQ    ldy+8(FP), CX
-	VMOVUPS Y0, (AX)
-	VMOVUPS Y1, 32(AX)
-	ADDQ    CX, AX
-	VMOVUPS Y2, (AX)
-	VMOVUPS Y3, 32(AX)
-	ADDQ    CX, AX
-	VMOVUPS Y4, (AX)
-	VMOVUPS Y5, 32(AX)
-	ADDQ    CX, AX
-	VMOVUPS Y6, (AX)
-	VMOVUPS Y7, 32(AX)
+none6:
+	MOVQ    ldy+8(FP), R11
+	MOVQ    AX, R10
+	VMOVUPS Y0, (R10)
+	VMOVUPS Y1, 32(R10)
+	ADDQ    R11, R10
+	VMOVUPS Y2, (R10)
+	VMOVUPS Y3, 32(R10)
+	ADDQ    R11, R10
+	VMOVUPS Y4, (R10)
+	VMOVUPS Y5, 32(R10)
+	ADDQ    R11, R10
+	VMOVUPS Y6, (R10)
+	VMOVUPS Y7, 32(R10)
+	MOVQ    k+64(FP), R10
+	IMULQ   DX, R10
+	SUBQ    R10, R8
+	SUBQ    R10, R9
+	MOVQ    k+64(FP), R10
+	IMULQ   DI, R10
+	SUBQ    R10, BX
+	ADDQ    SI, BX
+	ADDQ    $+64, AX
+	DECQ    n+72(FP)
+	JNE     again1
 	VZEROUPPER
 	RET
 
-// func gemm_5_AVX2(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+// func gemm_5_AVX2(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 // Requires: AVX, FMA3
-TEXT ·gemm_5_AVX2(SB), NOSPLIT, $0-80
-	MOVQ    lda+24(FP), AX
-	MOVQ    stepA+32(FP), CX
-	MOVQ    b+40(FP), DX
-	MOVQ    stepB+56(FP), BX
-	MOVQ    k+64(FP), SI
-	MOVQ    a+16(FP), DI
-	LEAQ    (DI)(AX*2), R8
-	ADDQ    AX, R8
-	MOVQ    onto+72(FP), R9
-	TESTQ   R9, R9
-	JEQ     zero1
-	MOVQ    y+0(FP), R9
-	MOVQ    ldy+8(FP), R10
-	VMOVUPS (R9), Y0
-	VMOVUPS 32(R9), Y1
-	ADDQ    R10, R9
-	VMOVUPS (R9), Y2
-	VMOVUPS 32(R9), Y3
-	ADDQ    R10, R9
-	VMOVUPS (R9), Y4
-	VMOVUPS 32(R9), Y5
-	ADDQ    R10, R9
-	VMOVUPS (R9), Y6
-	VMOVUPS 32(R9), Y7
-	ADDQ    R10, R9
-	VMOVUPS (R9), Y8
-	VMOVUPS 32(R9), Y9
-	JMP     ready2
+TEXT ·gemm_5_AVX2(SB), NOSPLIT, $0-88
+	MOVQ y+0(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ stepA+32(FP), DX
+	MOVQ b+40(FP), BX
+	MOVQ ldb+48(FP), SI
+	MOVQ stepB+56(FP), DI
+	MOVQ a+16(FP), R8
+	LEAQ (R8)(CX*2), R9
+	ADDQ CX, R9
 
-zero1:
+again1:
+	MOVQ    onto+80(FP), R10
+	TESTQ   R10, R10
+	JEQ     zero2
+	MOVQ    ldy+8(FP), R11
+	MOVQ    AX, R10
+	VMOVUPS (R10), Y0
+	VMOVUPS 32(R10), Y1
+	ADDQ    R11, R10
+	VMOVUPS (R10), Y2
+	VMOVUPS 32(R10), Y3
+	ADDQ    R11, R10
+	VMOVUPS (R10), Y4
+	VMOVUPS 32(R10), Y5
+	ADDQ    R11, R10
+	VMOVUPS (R10), Y6
+	VMOVUPS 32(R10), Y7
+	ADDQ    R11, R10
+	VMOVUPS (R10), Y8
+	VMOVUPS 32(R10), Y9
+	JMP     ready3
+
+zero2:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -4893,135 +5403,150 @@ zero1:
 	VXORPS Y8, Y8, Y8
 	VXORPS Y9, Y9, Y9
 
-ready2:
-	CMPQ SI, $+2
-	JLT  done4
+ready3:
+	MOVQ k+64(FP), R10
+	CMPQ R10, $+2
+	JLT  done5
 
-loop3:
-	VMOVUPS      (DX), Y10
-	VMOVUPS      32(DX), Y11
-	VBROADCASTSS (DI), Y12
+loop4:
+	VMOVUPS      (BX), Y10
+	VMOVUPS      32(BX), Y11
+	VBROADCASTSS (R8), Y12
 	VFMADD231PS  Y12, Y10, Y0
 	VFMADD231PS  Y12, Y11, Y1
-	VBROADCASTSS (DI)(AX*1), Y12
+	VBROADCASTSS (R8)(CX*1), Y12
 	VFMADD231PS  Y12, Y10, Y2
 	VFMADD231PS  Y12, Y11, Y3
-	VBROADCASTSS (DI)(AX*2), Y12
+	VBROADCASTSS (R8)(CX*2), Y12
 	VFMADD231PS  Y12, Y10, Y4
 	VFMADD231PS  Y12, Y11, Y5
-	VBROADCASTSS (R8), Y12
+	VBROADCASTSS (R9), Y12
 	VFMADD231PS  Y12, Y10, Y6
 	VFMADD231PS  Y12, Y11, Y7
-	VBROADCASTSS (R8)(AX*1), Y12
+	VBROADCASTSS (R9)(CX*1), Y12
 	VFMADD231PS  Y12, Y10, Y8
 	VFMADD231PS  Y12, Y11, Y9
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         BX, DX
-	VMOVUPS      (DX), Y10
-	VMOVUPS      32(DX), Y11
-	VBROADCASTSS (DI), Y12
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DI, BX
+	VMOVUPS      (BX), Y10
+	VMOVUPS      32(BX), Y11
+	VBROADCASTSS (R8), Y12
 	VFMADD231PS  Y12, Y10, Y0
 	VFMADD231PS  Y12, Y11, Y1
-	VBROADCASTSS (DI)(AX*1), Y12
+	VBROADCASTSS (R8)(CX*1), Y12
 	VFMADD231PS  Y12, Y10, Y2
 	VFMADD231PS  Y12, Y11, Y3
-	VBROADCASTSS (DI)(AX*2), Y12
+	VBROADCASTSS (R8)(CX*2), Y12
 	VFMADD231PS  Y12, Y10, Y4
 	VFMADD231PS  Y12, Y11, Y5
-	VBROADCASTSS (R8), Y12
+	VBROADCASTSS (R9), Y12
 	VFMADD231PS  Y12, Y10, Y6
 	VFMADD231PS  Y12, Y11, Y7
-	VBROADCASTSS (R8)(AX*1), Y12
+	VBROADCASTSS (R9)(CX*1), Y12
 	VFMADD231PS  Y12, Y10, Y8
 	VFMADD231PS  Y12, Y11, Y9
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         BX, DX
-	SUBQ         $+2, SI
-	CMPQ         SI, $+2
-	JGE          loop3
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DI, BX
+	SUBQ         $+2, R10
+	CMPQ         R10, $+2
+	JGE          loop4
 
-done4:
-	TESTQ        SI, SI
-	JEQ          none5
-	VMOVUPS      (DX), Y10
-	VMOVUPS      32(DX), Y11
-	VBROADCASTSS (DI), Y12
+done5:
+	TESTQ        R10, R10
+	JEQ          none6
+	VMOVUPS      (BX), Y10
+	VMOVUPS      32(BX), Y11
+	VBROADCASTSS (R8), Y12
 	VFMADD231PS  Y12, Y10, Y0
 	VFMADD231PS  Y12, Y11, Y1
-	VBROADCASTSS (DI)(AX*1), Y12
+	VBROADCASTSS (R8)(CX*1), Y12
 	VFMADD231PS  Y12, Y10, Y2
 	VFMADD231PS  Y12, Y11, Y3
-	VBROADCASTSS (DI)(AX*2), Y12
+	VBROADCASTSS (R8)(CX*2), Y12
 	VFMADD231PS  Y12, Y10, Y4
 	VFMADD231PS  Y12, Y11, Y5
-	VBROADCASTSS (R8), Y12
+	VBROADCASTSS (R9), Y12
 	VFMADD231PS  Y12, Y10, Y6
 	VFMADD231PS  Y12, Y11, Y7
-	VBROADCASTSS (R8)(AX*1), Y12
+	VBROADCASTSS (R9)(CX*1), Y12
 	VFMADD231PS  Y12, Y10, Y8
 	VFMADD231PS  Y12, Y11, Y9
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         BX, DX
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DI, BX
 
-none5:
-	MOVQ    y+0(FP), AX
-	MOVQ    ldy+8(FP), CX
-	VMOVUPS Y0, (AX)
-	VMOVUPS Y1, 32(AX)
-	ADDQ    CX, AX
-	VMOVUPS Y2, (AX)
-	VMOVUPS Y3, 32(AX)
-	ADDQ    CX, AX
-	VMOVUPS Y4, (AX)
-	VMOVUPS Y5, 32(AX)
-	ADDQ    CX, AX
-	VMOVUPS Y6, (AX)
-	VMOVUPS Y7, 32(AX)
-	ADDQ    CX, AX
-	VMOVUPS Y8, (AX)
-	VMOVUPS Y9, 32(AX)
+none6:
+	MOVQ    ldy+8(FP), R11
+	MOVQ    AX, R10
+	VMOVUPS Y0, (R10)
+	VMOVUPS Y1, 32(R10)
+	ADDQ    R11, R10
+	VMOVUPS Y2, (R10)
+	VMOVUPS Y3, 32(R10)
+	ADDQ    R11, R10
+	VMOVUPS Y4, (R10)
+	VMOVUPS Y5, 32(R10)
+	ADDQ    R11, R10
+	VMOVUPS Y6, (R10)
+	VMOVUPS Y7, 32(R10)
+	ADDQ    R11, R10
+	VMOVUPS Y8, (R10)
+	VMOVUPS Y9, 32(R10)
+	MOVQ    k+64(FP), R10
+	IMULQ   DX, R10
+	SUBQ    R10, R8
+	SUBQ    R10, R9
+	MOVQ    k+64(FP), R10
+	IMULQ   DI, R10
+	SUBQ    R10, BX
+	ADDQ    SI, BX
+	ADDQ    $+64, AX
+	DECQ    n+72(FP)
+	JNE     again1
 	VZEROUPPER
 	RET
 
-// func gemm_6_AVX2(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)
+// func gemm_6_AVX2(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)
 // Requires: AVX, FMA3
-TEXT ·gemm_6_AVX2(SB), NOSPLIT, $0-80
-	MOVQ    lda+24(FP), AX
-	MOVQ    stepA+32(FP), CX
-	MOVQ    b+40(FP), DX
-	MOVQ    stepB+56(FP), BX
-	MOVQ    k+64(FP), SI
-	MOVQ    a+16(FP), DI
-	LEAQ    (DI)(AX*2), R8
-	ADDQ    AX, R8
-	MOVQ    onto+72(FP), R9
-	TESTQ   R9, R9
-	JEQ     zero1
-	MOVQ    y+0(FP), R9
-	MOVQ    ldy+8(FP), R10
-	VMOVUPS (R9), Y0
-	VMOVUPS 32(R9), Y1
-	ADDQ    R10, R9
-	VMOVUPS (R9), Y2
-	VMOVUPS 32(R9), Y3
-	ADDQ    R10, R9
-	VMOVUPS (R9), Y4
-	VMOVUPS 32(R9), Y5
-	ADDQ    R10, R9
-	VMOVUPS (R9), Y6
-	VMOVUPS 32(R9), Y7
-	ADDQ    R10, R9
-	VMOVUPS (R9), Y8
-	VMOVUPS 32(R9), Y9
-	ADDQ    R10, R9
-	VMOVUPS (R9), Y10
-	VMOVUPS 32(R9), Y11
-	JMP     ready2
+TEXT ·gemm_6_AVX2(SB), NOSPLIT, $0-88
+	MOVQ y+0(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ stepA+32(FP), DX
+	MOVQ b+40(FP), BX
+	MOVQ ldb+48(FP), SI
+	MOVQ stepB+56(FP), DI
+	MOVQ a+16(FP), R8
+	LEAQ (R8)(CX*2), R9
+	ADDQ CX, R9
 
-zero1:
+again1:
+	MOVQ    onto+80(FP), R10
+	TESTQ   R10, R10
+	JEQ     zero2
+	MOVQ    ldy+8(FP), R11
+	MOVQ    AX, R10
+	VMOVUPS (R10), Y0
+	VMOVUPS 32(R10), Y1
+	ADDQ    R11, R10
+	VMOVUPS (R10), Y2
+	VMOVUPS 32(R10), Y3
+	ADDQ    R11, R10
+	VMOVUPS (R10), Y4
+	VMOVUPS 32(R10), Y5
+	ADDQ    R11, R10
+	VMOVUPS (R10), Y6
+	VMOVUPS 32(R10), Y7
+	ADDQ    R11, R10
+	VMOVUPS (R10), Y8
+	VMOVUPS 32(R10), Y9
+	ADDQ    R11, R10
+	VMOVUPS (R10), Y10
+	VMOVUPS 32(R10), Y11
+	JMP     ready3
+
+zero2:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -5035,108 +5560,120 @@ zero1:
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-ready2:
-	CMPQ SI, $+2
-	JLT  done4
+ready3:
+	MOVQ k+64(FP), R10
+	CMPQ R10, $+2
+	JLT  done5
 
-loop3:
-	VMOVUPS      (DX), Y12
-	VMOVUPS      32(DX), Y13
-	VBROADCASTSS (DI), Y14
+loop4:
+	VMOVUPS      (BX), Y12
+	VMOVUPS      32(BX), Y13
+	VBROADCASTSS (R8), Y14
 	VFMADD231PS  Y14, Y12, Y0
 	VFMADD231PS  Y14, Y13, Y1
-	VBROADCASTSS (DI)(AX*1), Y14
+	VBROADCASTSS (R8)(CX*1), Y14
 	VFMADD231PS  Y14, Y12, Y2
 	VFMADD231PS  Y14, Y13, Y3
-	VBROADCASTSS (DI)(AX*2), Y14
+	VBROADCASTSS (R8)(CX*2), Y14
 	VFMADD231PS  Y14, Y12, Y4
 	VFMADD231PS  Y14, Y13, Y5
-	VBROADCASTSS (R8), Y14
+	VBROADCASTSS (R9), Y14
 	VFMADD231PS  Y14, Y12, Y6
 	VFMADD231PS  Y14, Y13, Y7
-	VBROADCASTSS (R8)(AX*1), Y14
+	VBROADCASTSS (R9)(CX*1), Y14
 	VFMADD231PS  Y14, Y12, Y8
 	VFMADD231PS  Y14, Y13, Y9
-	VBROADCASTSS (R8)(AX*2), Y14
+	VBROADCASTSS (R9)(CX*2), Y14
 	VFMADD231PS  Y14, Y12, Y10
 	VFMADD231PS  Y14, Y13, Y11
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         BX, DX
-	VMOVUPS      (DX), Y12
-	VMOVUPS      32(DX), Y13
-	VBROADCASTSS (DI), Y14
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DI, BX
+	VMOVUPS      (BX), Y12
+	VMOVUPS      32(BX), Y13
+	VBROADCASTSS (R8), Y14
 	VFMADD231PS  Y14, Y12, Y0
 	VFMADD231PS  Y14, Y13, Y1
-	VBROADCASTSS (DI)(AX*1), Y14
+	VBROADCASTSS (R8)(CX*1), Y14
 	VFMADD231PS  Y14, Y12, Y2
 	VFMADD231PS  Y14, Y13, Y3
-	VBROADCASTSS (DI)(AX*2), Y14
+	VBROADCASTSS (R8)(CX*2), Y14
 	VFMADD231PS  Y14, Y12, Y4
 	VFMADD231PS  Y14, Y13, Y5
-	VBROADCASTSS (R8), Y14
+	VBROADCASTSS (R9), Y14
 	VFMADD231PS  Y14, Y12, Y6
 	VFMADD231PS  Y14, Y13, Y7
-	VBROADCASTSS (R8)(AX*1), Y14
+	VBROADCASTSS (R9)(CX*1), Y14
 	VFMADD231PS  Y14, Y12, Y8
 	VFMADD231PS  Y14, Y13, Y9
-	VBROADCASTSS (R8)(AX*2), Y14
+	VBROADCASTSS (R9)(CX*2), Y14
 	VFMADD231PS  Y14, Y12, Y10
 	VFMADD231PS  Y14, Y13, Y11
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         BX, DX
-	SUBQ         $+2, SI
-	CMPQ         SI, $+2
-	JGE          loop3
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DI, BX
+	SUBQ         $+2, R10
+	CMPQ         R10, $+2
+	JGE          loop4
 
-done4:
-	TESTQ        SI, SI
-	JEQ          none5
-	VMOVUPS      (DX), Y12
-	VMOVUPS      32(DX), Y13
-	VBROADCASTSS (DI), Y14
+done5:
+	TESTQ        R10, R10
+	JEQ          none6
+	VMOVUPS      (BX), Y12
+	VMOVUPS      32(BX), Y13
+	VBROADCASTSS (R8), Y14
 	VFMADD231PS  Y14, Y12, Y0
 	VFMADD231PS  Y14, Y13, Y1
-	VBROADCASTSS (DI)(AX*1), Y14
+	VBROADCASTSS (R8)(CX*1), Y14
 	VFMADD231PS  Y14, Y12, Y2
 	VFMADD231PS  Y14, Y13, Y3
-	VBROADCASTSS (DI)(AX*2), Y14
+	VBROADCASTSS (R8)(CX*2), Y14
 	VFMADD231PS  Y14, Y12, Y4
 	VFMADD231PS  Y14, Y13, Y5
-	VBROADCASTSS (R8), Y14
+	VBROADCASTSS (R9), Y14
 	VFMADD231PS  Y14, Y12, Y6
 	VFMADD231PS  Y14, Y13, Y7
-	VBROADCASTSS (R8)(AX*1), Y14
+	VBROADCASTSS (R9)(CX*1), Y14
 	VFMADD231PS  Y14, Y12, Y8
 	VFMADD231PS  Y14, Y13, Y9
-	VBROADCASTSS (R8)(AX*2), Y14
+	VBROADCASTSS (R9)(CX*2), Y14
 	VFMADD231PS  Y14, Y12, Y10
 	VFMADD231PS  Y14, Y13, Y11
-	ADDQ         CX, DI
-	ADDQ         CX, R8
-	ADDQ         BX, DX
+	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DI, BX
 
-none5:
-	MOVQ    y+0(FP), AX
-	MOVQ    ldy+8(FP), CX
-	VMOVUPS Y0, (AX)
-	VMOVUPS Y1, 32(AX)
-	ADDQ    CX, AX
-	VMOVUPS Y2, (AX)
-	VMOVUPS Y3, 32(AX)
-	ADDQ    CX, AX
-	VMOVUPS Y4, (AX)
-	VMOVUPS Y5, 32(AX)
-	ADDQ    CX, AX
-	VMOVUPS Y6, (AX)
-	VMOVUPS Y7, 32(AX)
-	ADDQ    CX, AX
-	VMOVUPS Y8, (AX)
-	VMOVUPS Y9, 32(AX)
-	ADDQ    CX, AX
-	VMOVUPS Y10, (AX)
-	VMOVUPS Y11, 32(AX)
+none6:
+	MOVQ    ldy+8(FP), R11
+	MOVQ    AX, R10
+	VMOVUPS Y0, (R10)
+	VMOVUPS Y1, 32(R10)
+	ADDQ    R11, R10
+	VMOVUPS Y2, (R10)
+	VMOVUPS Y3, 32(R10)
+	ADDQ    R11, R10
+	VMOVUPS Y4, (R10)
+	VMOVUPS Y5, 32(R10)
+	ADDQ    R11, R10
+	VMOVUPS Y6, (R10)
+	VMOVUPS Y7, 32(R10)
+	ADDQ    R11, R10
+	VMOVUPS Y8, (R10)
+	VMOVUPS Y9, 32(R10)
+	ADDQ    R11, R10
+	VMOVUPS Y10, (R10)
+	VMOVUPS Y11, 32(R10)
+	MOVQ    k+64(FP), R10
+	IMULQ   DX, R10
+	SUBQ    R10, R8
+	SUBQ    R10, R9
+	MOVQ    k+64(FP), R10
+	IMULQ   DI, R10
+	SUBQ    R10, BX
+	ADDQ    SI, BX
+	ADDQ    $+64, AX
+	DECQ    n+72(FP)
+	JNE     again1
 	VZEROUPPER
 	RET
 

@@ -18,6 +18,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Flash describes attention of a training step over T rows: q [T, Heads*KeyDim], k [T, KVHeads*KeyDim], v [T, KVHeads*ValueDim], out [T, Heads*ValueDim], row after row;
@@ -41,7 +42,7 @@ type Flash struct {
 func (f *Flash) Forward(pool *Pool, out, lse, q, k, v []float32) {
 	j := takeFlashJob(f, pool, lse)
 	j.out, j.q, j.k, j.v = out, q, k, v
-	pool.Run(len(j.spans)*f.Heads, j.forward)
+	j.run(pool, j.forward)
 	j.done()
 }
 
@@ -51,7 +52,7 @@ func (f *Flash) Backward(pool *Pool, dq, dk, dv []float32, dout, out, lse, q, k,
 	j.out, j.q, j.k, j.v = out, q, k, v
 	j.dq, j.dk, j.dv, j.dout = dq, dk, dv, dout
 	j.makeTurns()
-	pool.Run(len(j.spans)*f.Heads, j.backward)
+	j.run(pool, j.backward)
 	for i := range j.sinks {
 		j.SinksGrad[i/len(j.spans)] -= j.sinks[i]
 	}
@@ -75,12 +76,14 @@ type flashJob struct {
 
 	out, lse, q, k, v, dq, dk, dv, dout []float32
 
-	spans   []flashUnit
-	workers []*flashScratch
-	turns   []atomic.Int32 // [KVHeads][T/flashKeys and one more a document] units that have added their part of a chunk
-	sinks   []float32      // [Heads][span] what a unit adds to the gradient of a sink
+	spans     []flashUnit
+	documents []int // the number of their first span
+	workers   []*flashScratch
+	turns     []atomic.Int32 // [KVHeads][T/flashKeys and one more a document] units that have added their part of a chunk
+	sinks     []float32      // [Heads][span] what a unit adds to the gradient of a sink
 
-	forward, backward func(part, worker int)
+	work, forward, backward func(h, span, worker int) // of a unit; work is the one in progress
+	groups, units           func(part, worker int)
 }
 
 // flashUnit is rows [from, to) of a document: its rows are [first, last), it has count spans, numbered from base, and its chunks are numbered from chunk.
@@ -118,7 +121,7 @@ func takeFlashJob(f *Flash, pool *Pool, lse []float32) *flashJob {
 	g.Unlock()
 	if j == nil {
 		j = new(flashJob)
-		j.forward, j.backward = j.forwardPart, j.backwardPart
+		j.forward, j.backward, j.groups, j.units = j.forwardUnit, j.backwardUnit, j.groupPart, j.unitPart
 	}
 	j.Flash, j.t, j.group, j.lse = *f, len(lse)/f.Heads, f.Heads/f.KVHeads, lse
 	for _, s := range []struct {
@@ -178,7 +181,7 @@ func (w *flashScratch) fit(key, value int) {
 
 // makeSpans cuts every document into spans.
 func (j *flashJob) makeSpans() {
-	j.spans = j.spans[:0]
+	j.spans, j.documents = j.spans[:0], j.documents[:0]
 	chunk := 0
 	for first := 0; first < j.t; {
 		last := first + 1
@@ -192,6 +195,7 @@ func (j *flashJob) makeSpans() {
 				last++
 			}
 		}
+		j.documents = append(j.documents, len(j.spans))
 		base, count := len(j.spans), (last-first+flashSpan-1)/flashSpan
 		for from := first; from < last; from += flashSpan {
 			j.spans = append(j.spans, flashUnit{from, min(from+flashSpan, last), first, last, base, count, chunk})
@@ -222,11 +226,30 @@ func (j *flashJob) makeTurns() {
 	}
 }
 
-// unit is the head and the number of the span of a part: document by document, whose rows stay in the cache, and head by head.
-func (j *flashJob) unit(part int) (h, span int) {
+// run works on all units. Where there is enough for every thread, a part is all units that share keys, one after the other: none waits, and keys stay in the cache.
+func (j *flashJob) run(pool *Pool, unit func(h, span, worker int)) {
+	j.work = unit
+	if groups := len(j.documents) * j.KVHeads; groups >= 4*pool.Threads() {
+		pool.Run(groups, j.groups)
+		return
+	}
+	pool.Run(len(j.spans)*j.Heads, j.units)
+}
+
+func (j *flashJob) groupPart(part, worker int) {
+	base, g := j.documents[part/j.KVHeads], part%j.KVHeads
+	for h := g * j.group; h < (g+1)*j.group; h++ {
+		for span := base; span < base+j.spans[base].count; span++ {
+			j.work(h, span, worker)
+		}
+	}
+}
+
+// unitPart takes documents in order, whose rows then stay in the cache, and heads in order: a unit waits for earlier ones only.
+func (j *flashJob) unitPart(part, worker int) {
 	u := &j.spans[part/j.Heads]
 	part -= u.base * j.Heads
-	return part / u.count, u.base + part%u.count
+	j.work(part/u.count, u.base+part%u.count, worker)
 }
 
 // low is the first row that row i sees, given its document.
@@ -300,8 +323,7 @@ func (j *flashJob) finishScores(w *flashScratch, s, slope []float32, from, to in
 	}
 }
 
-func (j *flashJob) forwardPart(part, worker int) {
-	h, span := j.unit(part)
+func (j *flashJob) forwardUnit(h, span, worker int) {
 	u := j.spans[span]
 	w, g, tile := j.workers[worker], h/j.group, flashTileRows()
 	top, sum := w.top[:u.to-u.from], w.sum[:u.to-u.from]
@@ -356,8 +378,7 @@ func (j *flashJob) forwardPart(part, worker int) {
 	}
 }
 
-func (j *flashJob) backwardPart(part, worker int) {
-	h, span := j.unit(part)
+func (j *flashJob) backwardUnit(h, span, worker int) {
 	u := j.spans[span]
 	w, g, tile := j.workers[worker], h/j.group, flashTileRows()
 	lse := j.lse[h*j.t:]
@@ -442,8 +463,12 @@ func (j *flashJob) addChunk(w *flashScratch, u *flashUnit, h, from, to, n int) {
 	spans := (last-u.first-1)/flashSpan - before + 1
 	order := h%j.group*spans + (u.from-u.first)/flashSpan - before
 	turn := &j.turns[(u.chunk+n)*j.KVHeads+g]
-	for turn.Load() != int32(order) {
-		runtime.Gosched()
+	for n := 0; turn.Load() != int32(order); n++ {
+		if n < 1000 {
+			runtime.Gosched()
+		} else {
+			time.Sleep(50 * time.Microsecond) // whoever comes before was put aside
+		}
 	}
 	kw, vw := roundUp(j.KeyDim, PanelRows), roundUp(j.ValueDim, PanelRows)
 	for i := from; i < to; i++ {

@@ -2,7 +2,7 @@ package kernel
 
 // Gemm's way to its assembly: tiles by level and rows, and the packing of panels.
 
-type gemmTile func(y *float32, ldy uintptr, a *float32, lda, stepA uintptr, b *float32, ldb, stepB, k, onto uintptr)
+type gemmTile func(y *float32, ldy uintptr, a *float32, lda, stepA uintptr, b *float32, ldb, stepB, k, n, onto uintptr)
 
 var (
 	gemmWideAVX512 = []gemmTile{gemm_1x2_AVX512, gemm_2x2_AVX512, gemm_3x2_AVX512, gemm_4x2_AVX512, gemm_5x2_AVX512, gemm_6x2_AVX512, gemm_7x2_AVX512,
@@ -36,17 +36,19 @@ func mulTilesFast(y []float32, ldy int, a []float32, lda, stepA int, b []float32
 	if onto {
 		from = 1
 	}
-	for i := 0; i < m; {
-		rows := evenTile(m-i, len(tiles))
+	most := max(1, vecSpan/k) // panels of one call
+	for i, rows := 0, 0; i < m; i += rows {
+		rows = evenTile(m-i, len(tiles))
+		pa := &a[i*lda]
 		for j := 0; j < n; {
 			tile, columns := tiles[rows-1], PanelRows
 			if wide != nil && n-j > PanelRows {
 				tile, columns = wide[rows-1], 2*PanelRows
 			}
-			pa, pb := &a[i*lda], &b[j/PanelRows*ldb]
-			if n-j >= columns {
-				tile(&y[i*ldy+j], uintptr(4*ldy), pa, uintptr(4*lda), uintptr(4*stepA), pb, uintptr(4*ldb), uintptr(4*stepB), uintptr(k), from)
-				j += columns
+			pb := &b[j/PanelRows*ldb]
+			if count := min((n-j)/columns, most); count > 0 {
+				tile(&y[i*ldy+j], uintptr(4*ldy), pa, uintptr(4*lda), uintptr(4*stepA), pb, uintptr(4*ldb), uintptr(4*stepB), uintptr(k), uintptr(count), from)
+				j += count * columns
 				continue
 			}
 			// The last panel has fewer columns: compute it aside.
@@ -56,13 +58,12 @@ func mulTilesFast(y []float32, ldy int, a []float32, lda, stepA int, b []float32
 					copy(edge[r*ld:], y[(i+r)*ldy+j:][:n-j])
 				}
 			}
-			tile(&edge[0], 4*ld, pa, uintptr(4*lda), uintptr(4*stepA), pb, uintptr(4*ldb), uintptr(4*stepB), uintptr(k), from)
+			tile(&edge[0], 4*ld, pa, uintptr(4*lda), uintptr(4*stepA), pb, uintptr(4*ldb), uintptr(4*stepB), uintptr(k), 1, from)
 			for r := range rows {
 				copy(y[(i+r)*ldy+j:][:n-j], edge[r*ld:])
 			}
 			j += columns
 		}
-		i += rows
 	}
 	return true
 }

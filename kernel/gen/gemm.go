@@ -29,18 +29,31 @@ func genGemm(c *build.Context) {
 }
 
 func gemmTile(v isa, rows, panels int) {
-	v.begin(tileName("gemm", rows, panels)+"_", "(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, onto uintptr)",
-		fmt.Sprintf("%s_%s: y [%d, %d] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB.", tileName("gemm", rows, panels), v.suffix(), rows, 16*panels))
-	lda, stepA, b, stepB, k := v.ptr("lda"), v.ptr("stepA"), v.ptr("b"), v.ptr("stepB"), v.ptr("k")
+	v.begin(tileName("gemm", rows, panels)+"_", "(y *float32, ldy uintptr, a *float32, lda uintptr, stepA uintptr, b *float32, ldb uintptr, stepB uintptr, k uintptr, n uintptr, onto uintptr)",
+		fmt.Sprintf("%s_%s: y [%d, %d n] (+)= A B over k values; distances in bytes: A's rows lda, its values of k stepA; B's panels of 16 columns ldb, its values of k stepB. n > 0.",
+			tileName("gemm", rows, panels), v.suffix(), rows, 16*panels))
+	y, lda, stepA, b, ldb, stepB := v.ptr("y"), v.ptr("lda"), v.ptr("stepA"), v.ptr("b"), v.ptr("ldb"), v.ptr("stepB")
 	a := rowPointers(v, v.ptr("a"), lda, rows)
-	var ldb reg.GPVirtual
-	if panels > 1 {
-		ldb = v.ptr("ldb")
+	per := 64 / v.bytes()
+	acc := make([][]reg.VecVirtual, rows)
+	for r := range acc {
+		for range panels * per {
+			acc[r] = append(acc[r], v.r())
+		}
 	}
-	t := &tile{isa: v, rows: rows, panels: panels}
-	t.start()
+	eachOutput := func(f func(m operand.Mem, acc reg.VecVirtual)) {
+		at, ldy := v.GP64(), v.ptr("ldy")
+		v.MOVQ(y, at)
+		for r := range acc {
+			if r > 0 {
+				v.ADDQ(ldy, at)
+			}
+			for j := range acc[r] {
+				f(mem(at, j*v.bytes()), acc[r][j])
+			}
+		}
+	}
 	step := func() {
-		per := t.perPanel()
 		w := make([]reg.VecVirtual, panels*per)
 		for j := range w {
 			w[j] = v.r()
@@ -49,8 +62,8 @@ func gemmTile(v isa, rows, panels int) {
 		for r := range rows {
 			x := v.r()
 			v.VBROADCASTSS(strided(a[r/3], lda, r%3, 0), x)
-			for j, acc := range t.acc[r] {
-				v.VFMADD231PS(x, w[j], acc)
+			for j := range acc[r] {
+				v.VFMADD231PS(x, w[j], acc[r][j])
 			}
 		}
 		for _, p := range a {
@@ -58,12 +71,48 @@ func gemmTile(v isa, rows, panels int) {
 		}
 		v.ADDQ(stepB, b)
 	}
+
+	again, zero, ready := v.newLabel("again"), v.newLabel("zero"), v.newLabel("ready")
+	v.Label(again)
+	onto := v.ptr("onto")
+	v.TESTQ(onto, onto)
+	v.JEQ(operand.LabelRef(zero))
+	eachOutput(func(m operand.Mem, acc reg.VecVirtual) { v.VMOVUPS(m, acc) })
+	v.JMP(operand.LabelRef(ready))
+	v.Label(zero)
+	for r := range acc {
+		for j := range acc[r] {
+			v.clear(acc[r][j])
+		}
+	}
+	v.Label(ready)
+	k := v.ptr("k")
 	v.loop(k, 2, func() {
 		step()
 		step()
 	})
 	v.ifAny(k, step)
-	t.finish()
+	eachOutput(func(m operand.Mem, acc reg.VecVirtual) { v.VMOVUPS(acc, m) })
+	// Back to k = 0, and on to the next panels.
+	back := v.ptr("k")
+	v.IMULQ(stepA, back)
+	for _, p := range a {
+		v.SUBQ(back, p)
+	}
+	back = v.ptr("k")
+	v.IMULQ(stepB, back)
+	v.SUBQ(back, b)
+	for range panels {
+		v.ADDQ(ldb, b)
+	}
+	v.ADDQ(operand.I32(int32(64*panels)), y)
+	left, err := v.Param("n").Resolve()
+	if err != nil {
+		panic(err)
+	}
+	v.DECQ(left.Addr)
+	v.JNE(operand.LabelRef(again))
+	v.end()
 }
 
 // gemmCopy packs values that lie side by side: B as it is, or A's transpose.
