@@ -216,6 +216,64 @@ func TestNaNStops(t *testing.T) {
 	wants(t, err, fault.BadInput, "step 3", "checkpoint-00000002")
 }
 
+// What cannot train leaves nothing behind; a disk that is full leaves the checkpoint before.
+func TestTooLittleData(t *testing.T) {
+	set := corpus(t, t.TempDir())
+	for _, change := range []func(*Settings){func(s *Settings) { s.Batch = 1 << 20 }, func(s *Settings) { s.Seq = 1 << 20 }} {
+		dir := filepath.Join(t.TempDir(), "run")
+		s := settings(t, "mha", 2)
+		change(s)
+		_, err := Open(dir, s, set, 1)
+		wants(t, err, fault.BadInput, "give more data")
+		if _, err := os.Stat(dir); err == nil {
+			t.Error("a folder was left behind")
+		}
+	}
+}
+
+func TestFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", dir).CombinedOutput(); err != nil {
+		t.Skipf("a small disk cannot be mounted here: %s", bytes.TrimSpace(out))
+	}
+	t.Cleanup(func() { exec.Command("umount", dir).Run() })
+	s := settings(t, "mha", 9)
+	r, err := Open(dir, s, corpus(t, t.TempDir()), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = r.Run(context.Background(), 1, 0, func(st *Step) error {
+		if st.Step == 2 { // leaves less room than a checkpoint takes
+			return os.WriteFile(filepath.Join(dir, "filler"), make([]byte, 1<<20-int(size(t, dir))-16<<10), 0o666)
+		}
+		return nil
+	})
+	wants(t, err, fault.BadInput, "checkpoint-00000002", "free some space")
+	r.Close()
+	if parts, _ := filepath.Glob(filepath.Join(dir, ".*.part")); len(parts) > 0 {
+		t.Errorf("left over: %v", parts)
+	}
+	os.Remove(filepath.Join(dir, "filler"))
+	if r, err = Open(dir, s, r.Data, 1); err != nil || r.Done() != 1 {
+		t.Fatalf("after the full disk: %v", err)
+	}
+	r.Close()
+}
+
+// size is the bytes of a folder's files, in whole pages as tmpfs keeps them.
+func size(t *testing.T, dir string) (n int64) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if i, err := e.Info(); err == nil {
+			n += (i.Size() + 4095) / 4096 * 4096
+		}
+	}
+	return n
+}
+
 // Every design meets a budget within 1 % at several sizes, and MFA meets it by heads, not by its MLP.
 func TestSizes(t *testing.T) {
 	for _, d := range []struct{ hidden, layers, vocab int }{{128, 4, 512}, {256, 6, 4096}, {384, 5, 4096}} {

@@ -72,6 +72,12 @@ func Open(dir string, s *Settings, set *data.Set, threads int) (*Trainer, error)
 	} else if _, err := os.Stat(filepath.Join(dir, settingsFile)); err == nil {
 		return nil, err
 	}
+	if _, err := set.Train.Batch(s.Seed, s.From, s.Batch, s.Seq); err != nil {
+		return nil, err
+	}
+	if set.Valid.Epoch(s.Seq) < 1 {
+		return nil, noWindow(s)
+	}
 	m, err := start(s)
 	if err != nil {
 		return nil, err
@@ -245,9 +251,13 @@ func (t *Trainer) Validate(ctx context.Context, most int) (*Valid, error) {
 		t.tape.Reset()
 	}
 	if tokens == 0 {
-		return nil, fault.New(fault.BadInput, "validation data", "no whole window", fmt.Sprintf("a window has %d tokens", s.Seq), "give more data or a smaller --seq")
+		return nil, noWindow(s)
 	}
 	return &Valid{Loss: nats / float64(tokens), BitsPerByte: nats / math.Ln2 / float64(size), Tokens: tokens}, nil
+}
+
+func noWindow(s *Settings) error {
+	return fault.New(fault.BadInput, "validation data", "no whole window", fmt.Sprintf("a window has %d tokens", s.Seq), "give more data, a larger --valid share, or a smaller --seq")
 }
 
 func (t *Trainer) lastGood() string {

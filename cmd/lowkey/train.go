@@ -222,12 +222,6 @@ func (f *trainFlags) run(c *cobra.Command) error {
 	if _, err := train.ReadSettings(f.out); err == nil {
 		return fault.New(fault.BadInput, "--out "+f.out, "holds a run", "", "go on with it by --resume "+f.out+", or give another folder")
 	}
-	set, tok, err := openCorpus(c.Context(), &f.corpusFlags, f.out, &f.settings)
-	if err != nil {
-		return err
-	}
-	defer set.Close()
-	f.shape.Vocab, f.shape.BOS, f.shape.EOS = tok.Vocab(), set.EndOfText(), set.EndOfText()
 	if f.shape.Context == 0 {
 		f.shape.Context = f.settings.Seq
 	}
@@ -236,6 +230,16 @@ func (f *trainFlags) run(c *cobra.Command) error {
 			return err
 		}
 	}
+	f.shape.Vocab = f.vocab // as good as the tokenizer's for finding what cannot be, before hours of anything
+	if _, err := f.shape.Size(); err != nil {
+		return err
+	}
+	set, tok, err := openCorpus(c.Context(), &f.corpusFlags, f.out, &f.settings)
+	if err != nil {
+		return err
+	}
+	defer set.Close()
+	f.shape.Vocab, f.shape.BOS, f.shape.EOS = tok.Vocab(), set.EndOfText(), set.EndOfText()
 	sized, err := f.shape.Size()
 	if err != nil {
 		return err
