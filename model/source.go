@@ -58,15 +58,15 @@ func (s folderSource) Tensor(name string) (tensor.Weight, bool) {
 	if !ok {
 		return tensor.Weight{}, false
 	}
-	if q8, out, in := blocks(t); q8 {
+	if q8, out, in := Blocks(t); q8 {
 		return tensor.Weight{Name: name, Format: kernel.Q8_0, Shape: []int{out, in}, Data: t.Data}, true
 	}
 	f, ok := map[string]kernel.Format{"F32": kernel.F32, "F16": kernel.F16, "BF16": kernel.BF16}[string(t.DType)]
 	return tensor.Weight{Name: name, Format: f, Shape: t.Shape, Data: t.Data}, ok
 }
 
-// blocks recognises a matrix [out, in] that Save stored in Q8_0: bytes [out, in/32, 34].
-func blocks(t safetensors.Tensor) (yes bool, out, in int) {
+// Blocks recognises a matrix [out, in] that Save stored in Q8_0: bytes [out, in/32, 34].
+func Blocks(t safetensors.Tensor) (yes bool, out, in int) {
 	elems, size := kernel.Q8_0.Block()
 	if t.DType != safetensors.U8 || len(t.Shape) != 3 || t.Shape[2] != size {
 		return false, 0, 0
@@ -185,7 +185,7 @@ var hfNames = names{prefix: "model.layers.%d.",
 		"attn.kv_a": at("self_attn.kv_a_proj_with_mqa"), "attn.kv_a_norm": at("self_attn.kv_a_layernorm"), "attn.kv_b": at("self_attn.kv_b_proj"),
 		"attn.a_q": at("self_attn.a_q_proj"), "attn.b_q": at("self_attn.b_q_proj"), "attn.a_k": at("self_attn.a_k_proj"), "attn.b_k": at("self_attn.b_k_proj"),
 		"attn.a_v": at("self_attn.a_v_proj"), "attn.b_v": at("self_attn.b_v_proj"), "attn.out_norm": at("self_attn.out_norm"),
-		"attn.alpha": at("self_attn.alpha"), "attn.n": at("self_attn.n"),
+		"attn.kv": at("self_attn.kv_proj"), "attn.k_rope": at("self_attn.k_rope_proj"), "attn.alpha": at("self_attn.alpha"), "attn.n": at("self_attn.n"),
 		"mlp.gate": at("mlp.gate_proj"), "mlp.up": at("mlp.up_proj"), "mlp.down": at("mlp.down_proj")}}
 
 var mlraNames = names{prefix: "transformer.h.%d.",

@@ -121,7 +121,11 @@ func (f *Facts) readFolder() error {
 	}
 	for _, name := range f.folder.Names() {
 		t, _ := f.folder.Tensor(name)
-		f.Tensors = append(f.Tensors, Tensor{name, string(t.DType), t.Shape, int64(t.Elems()), int64(len(t.Data))})
+		row := Tensor{name, string(t.DType), t.Shape, int64(t.Elems()), int64(len(t.Data))}
+		if q8, out, in := model.Blocks(t); q8 {
+			row = Tensor{name, "Q8_0", []int{out, in}, int64(out) * int64(in), int64(len(t.Data))}
+		}
+		f.Tensors = append(f.Tensors, row)
 	}
 	files, _ := filepath.Glob(filepath.Join(f.Path, "model*.safetensors"))
 	for _, name := range files {
