@@ -6,8 +6,8 @@ package kernel
 // the number of threads nor on the tiles. Weights that stay as they are belong to Matrix, which is packed once; here everything may have changed since the last call.
 //
 // The walk (after Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication, 2008): k and n are cut so that a block of B, packed in panels of 16 columns, stays in the
-// second-level cache; parts of rows are shared out; a tile of rows of A stays in the first-level cache while all panels pass. A is read where it lies, unless its values of k, or its
-// rows, lie where they would push each other out of the cache.
+// second-level cache; parts of rows are shared out; a tile of rows of A stays in the first-level cache while all panels pass. A is read where it lies, but for its
+// transpose, whose values of k would push each other out of the cache.
 
 import (
 	"sync"
@@ -110,7 +110,6 @@ type gemmJob struct {
 	partCols int
 	colParts int
 	onto     bool
-	copies   bool // A is packed
 
 	pack, multiply func(part, worker int)
 }
@@ -156,12 +155,11 @@ func (j *gemmJob) run(pool *Pool, c, a, b Dense, m, n, k int, add bool) {
 	cuts := (k + gemmDepth - 1) / gemmDepth
 	j.depth = roundUp((k+cuts-1)/cuts, PanelRows)
 	j.width = min(gemmBlock/j.depth&^(2*PanelRows-1), roundUp(n, PanelRows))
-	j.copies = a.Transposed || a.Stride%512 == 0
 	threads := pool.Threads()
 	for len(j.edges) < threads {
 		j.edges, j.rows = append(j.edges, gemmEdge{}), append(j.rows, nil)
 	}
-	if j.copies && j.rows[threads-1] == nil {
+	if a.Transposed && j.rows[threads-1] == nil {
 		for i := range j.rows {
 			if j.rows[i] == nil {
 				j.rows[i] = scratch((gemmRows + 12) / 12 * 16 * gemmDepth)
@@ -223,31 +221,16 @@ func (j *gemmJob) multiplyPart(part, worker int) {
 	if n <= 0 {
 		return
 	}
-	a, lda, stepA := []float32(nil), j.a.Stride, 1
-	group := PanelRows / j.tile * j.tile // rows whose values of one k share a cache line
-	switch {
-	case j.a.Transposed: // [group of rows][k][16]
-		a = j.rows[worker]
-		packCopy(a, j.kn*PanelRows, j.a.Data[j.k0*j.a.Stride+i0:], j.a.Stride, j.kn, m, group)
-		lda, stepA = 1, PanelRows
-	case j.copies: // [row][k], a cache line between rows
-		a = j.rows[worker]
-		lda = j.kn + PanelRows
-		for i := range m {
-			copy(a[i*lda:][:j.kn], j.a.Data[(i0+i)*j.a.Stride+j.k0:])
-		}
-	default:
-		a = j.a.Data[i0*lda+j.k0:]
-	}
-	y := j.c.Data[i0*j.c.Stride+j.n0+c0:]
-	b := j.panels[c0*j.kn:]
-	edge := &j.edges[worker]
+	y, b, edge := j.c.Data[i0*j.c.Stride+j.n0+c0:], j.panels[c0*j.kn:], &j.edges[worker]
 	if !j.a.Transposed {
-		mulTiles(y, j.c.Stride, a, lda, stepA, b, j.kn*PanelRows, PanelRows, m, n, j.kn, j.onto, edge)
+		mulTiles(y, j.c.Stride, j.a.Data[i0*j.a.Stride+j.k0:], j.a.Stride, 1, b, j.kn*PanelRows, PanelRows, m, n, j.kn, j.onto, edge)
 		return
 	}
+	// Packed as [group of rows][k][16]: the values of one k share a cache line.
+	a, group := j.rows[worker], PanelRows/j.tile*j.tile
+	packCopy(a, j.kn*PanelRows, j.a.Data[j.k0*j.a.Stride+i0:], j.a.Stride, j.kn, m, group)
 	for i := 0; i < m; i += group {
-		mulTiles(y[i*j.c.Stride:], j.c.Stride, a[i/group*j.kn*PanelRows:], lda, stepA, b, j.kn*PanelRows, PanelRows, min(group, m-i), n, j.kn, j.onto, edge)
+		mulTiles(y[i*j.c.Stride:], j.c.Stride, a[i/group*j.kn*PanelRows:], 1, PanelRows, b, j.kn*PanelRows, PanelRows, min(group, m-i), n, j.kn, j.onto, edge)
 	}
 }
 

@@ -114,3 +114,23 @@ func BenchmarkGemm(b *testing.B) {
 		pool.Close()
 	}
 }
+
+// After the first call nothing is allocated.
+func TestGemmFlashAllocations(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	c := flashCase{Flash: Flash{Heads: 2, KVHeads: 1, KeyDim: 16, ValueDim: 16}, documents: []int{40, 30}}
+	c.make(rng)
+	x := randomDense(rng, 50, 40, true)
+	y := randomDense(rng, 50, 50, false)
+	pool := NewPool(2)
+	defer pool.Close()
+	for name, f := range map[string]func(){
+		"Gemm":     func() { Gemm(pool, y, x, Dense{Data: x.Data, Stride: x.Stride}, 50, 50, 40, false) },
+		"Forward":  func() { c.Forward(pool, c.out, c.lse, c.q, c.k, c.v) },
+		"Backward": func() { c.Backward(pool, c.dq, c.dk, c.dv, c.dout, c.out, c.lse, c.q, c.k, c.v) },
+	} {
+		if n := testing.AllocsPerRun(20, f); n > 0 {
+			t.Errorf("%s allocates %v times a call", name, n)
+		}
+	}
+}
