@@ -52,7 +52,7 @@ The folder is a queue: Ctrl-C saves the row that is training, --queue FOLDER goe
 	p.StringVar(&f.rates, "lrs", "", "learning rates; several are swept for each design (default: one, as train's)")
 	p.IntVar(&f.share, "sweep-share", 8, "a sweep trains on 1/N of the tokens")
 	p.IntVar(&f.seeds, "seeds", 1, "seeds of each design")
-	p.StringSliceVar(&f.repeat, "repeat", nil, "only these designs get more than one seed")
+	p.StringArrayVar(&f.repeat, "repeat", nil, "only these designs get more than one seed; written as in --designs")
 	p.StringVar(&f.depths, "depths", "0,1024", "tokens in the cache where decode speed is measured")
 	p.StringVarP(&f.out, "out", "o", "runs/compare", "folder of the comparison")
 	p.StringVar(&f.queue, "queue", "", "go on with the comparison in this folder")
@@ -132,15 +132,9 @@ func (f *compareFlags) plan() (*compare.Plan, error) {
 			return nil, err
 		}
 	}
-	p := &compare.Plan{Command: "lowkey " + strings.Join(os.Args[1:], " "), Seeds: f.seeds, Repeated: f.repeat, Settings: f.settings, Share: f.share, Vocab: f.vocab, Tokens: f.tokenizer}
+	p := &compare.Plan{Command: "lowkey " + strings.Join(os.Args[1:], " "), Seeds: f.seeds, Repeated: designList(f.repeat), Settings: f.settings, Share: f.share, Vocab: f.vocab, Tokens: f.tokenizer}
 	p.Shape = f.shape
-	for _, d := range f.designs {
-		if strings.Contains(d, ":") {
-			p.Designs = append(p.Designs, d)
-			continue
-		}
-		p.Designs = append(p.Designs, strings.FieldsFunc(d, func(r rune) bool { return r == ',' })...)
-	}
+	p.Designs = designList(f.designs)
 	if p.Rates, err = parseList(f.rates, "--lrs", func(s string) (float64, error) { return strconv.ParseFloat(s, 64) }); err != nil {
 		return nil, err
 	}
@@ -149,6 +143,18 @@ func (f *compareFlags) plan() (*compare.Plan, error) {
 	}
 	p.Depths, err = parseList(f.depths, "--depths", strconv.Atoi)
 	return p, err
+}
+
+// designList takes flags apart at commas, but for those whose design has dimensions, in which commas mean something else.
+func designList(flags []string) (designs []string) {
+	for _, d := range flags {
+		if strings.Contains(d, ":") {
+			designs = append(designs, d)
+			continue
+		}
+		designs = append(designs, strings.FieldsFunc(d, func(r rune) bool { return r == ',' })...)
+	}
+	return designs
 }
 
 func parseList[T any](text, flag string, parse func(string) (T, error)) (list []T, err error) {
