@@ -166,7 +166,7 @@ type Step struct {
 func (s *Step) Put(stream int, x tensor.Buf) {
 	if s.Types[stream].Hadamard {
 		x = s.Copy(x)
-		s.HadamardCols(x, 1, 0, x.Cols, hadamardBlock(s.View.Planes[stream].Width))
+		s.HadamardCols(x, 1, 0, x.Cols, s.block(stream))
 	}
 	at := 0
 	for i, q := range s.Sequences {
@@ -210,7 +210,7 @@ func (s *Step) turn(x tensor.Buf, heads int, slices []kernel.Slice) {
 	for _, k := range slices {
 		n := k.To - k.From
 		if s.Types[k.Plane].Hadamard {
-			s.HadamardCols(x, heads, at, at+n, hadamardBlock(s.View.Planes[k.Plane].Width))
+			s.HadamardCols(x, heads, at, at+n, s.block(k.Plane))
 		}
 		at += n
 	}

@@ -102,6 +102,14 @@ func cases() []testCase {
 		}
 		return testCase{name, 40, a, w, want}
 	}
+	gta := func(name string, nope, rope int) testCase {
+		a := GTA{Hidden: 48, Heads: 6, KVHeads: 2, Nope: nope, RopeDim: rope, Scale: 1 / math.Sqrt(float64(nope+rope)), Rope: ropeOf(rope, false)}
+		w := weightMap{}
+		for _, p := range a.Params() {
+			w.add(rng, p.Name, p.Shape...)
+		}
+		return testCase{name, 48, a, w, 2*(nope+rope) + rope}
+	}
 	m, mw := mfa()
 	kr, kw := mfa()
 	base := GQA{Hidden: 48, Heads: 6, KVHeads: 2, HeadDim: 32, ValueDim: 32, Scale: 1 / math.Sqrt(32), Rope: ropeOf(32, false)}
@@ -114,11 +122,12 @@ func cases() []testCase {
 		gqa("mha", mha, 2*6*32), gqa("gqa", base, 2*2*32), gqa("mqa", mqa, 2*32), gqa("gqa sliding", sliding, 2*2*32),
 		gqa("gqa odd widths, cap, sinks", odd, 2*14+2*10), gqa("gqa qk-norm", norm, 2*2*32),
 		mla("mla", 24), mla("mla without query rank", 0), {"mfa", 40, m, mw, 2 * 32}, {"mfa-kr", 40, MFAKR{kr}, kw, 32},
+		gta("gta", 32, 32), gta("gta, unequal parts", 24, 8), gta("gta, odd width", 7, 6),
 		tpa("tpa", 6, false, (2+3)*(5+32)), tpa("tpa, dense queries, norm", 0, true, (2+3)*(5+32)),
 	}
 }
 
-// types gives streams that weigh heads, which cannot be turned by a Hadamard matrix, the same codec without.
+// types gives streams that cannot be turned by a Hadamard matrix, as they weigh heads or are of an odd width, the same codec without.
 func (c testCase) types(kv string) string {
 	plain, turned := strings.CutSuffix(kv, "h")
 	if !turned {
@@ -126,7 +135,7 @@ func (c testCase) types(kv string) string {
 	}
 	var parts []string
 	for _, s := range c.design.Layout().Streams {
-		if s.Weighs {
+		if s.Weighs || s.Width%2 != 0 {
 			parts = append(parts, s.Name+"="+plain)
 		} else {
 			parts = append(parts, s.Name+"="+kv)

@@ -70,7 +70,7 @@ func TestBytesBeforeLoading(t *testing.T) {
 				switch design := m.Config.Layers[0].Attention.Design; {
 				case i == 1 && design == "tpa":
 					kv = "k=q8h,v=q8h,k_a=q8,v_a=q8"
-				case i == 1 && design != "mfa-kr":
+				case i == 1 && design != "mfa-kr" && m.Config.Layers[0].Attention.HeadDim%2 == 0:
 					kv = "q8h"
 				}
 				if opt.Spec, err = kvcache.ParseSpec(kv); err != nil {
@@ -180,6 +180,8 @@ func TestBytesOfWideLayers(t *testing.T) {
 			map[string][]int{"q_a_proj": {64, d}, "q_a_layernorm": {64}, "q_b_proj": {2048, 64}, "k_proj": {128, d}, "o_proj": {d, 2048}, "alpha!": {128}, "n!": {128, 128}}},
 		{"tpa", head + `"attention":"tpa","head_dim":128,"q_rank":6,"k_rank":2,"v_rank":3}`, "k=q8h,v=q8h,k_a=q8,v_a=q8",
 			map[string][]int{"a_q_proj": {16 * 6, d}, "b_q_proj": {6 * 128, d}, "a_k_proj": {16 * 2, d}, "b_k_proj": {2 * 128, d}, "a_v_proj": {16 * 3, d}, "b_v_proj": {3 * 128, d}, "o_proj": {d, 2048}}},
+		{"gta", head + `"attention":"gta","num_key_value_heads":8,"head_dim":128}`, "q8h",
+			map[string][]int{"q_proj": {2048, d}, "kv_proj": {1024, d}, "k_rope_proj": {64, d}, "o_proj": {d, 2048}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := synthetic(t, c.config, common(c.tensors))

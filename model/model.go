@@ -137,6 +137,10 @@ func folderNames(c *config.Config) *names {
 	case c.Source != "" && a.Design == "tpa":
 		return mlraNames.with(map[string]place{"attn.q": at("attn.c_qkv.c_q"), "attn.a_q": at("attn.c_qkv.W_A_q"), "attn.b_q": at("attn.c_qkv.W_B_q"), "attn.a_k": at("attn.c_qkv.W_A_k"),
 			"attn.b_k": at("attn.c_qkv.W_B_k"), "attn.a_v": at("attn.c_qkv.W_A_v"), "attn.b_v": at("attn.c_qkv.W_B_v"), "attn.out_norm": at("attn.subln")})
+	case c.Source != "" && a.Design == "gta":
+		return mlraNames.with(map[string]place{"attn.kv": at("attn.kv_proj"), "attn.k_rope": at("attn.W_rope_k")})
+	case c.Source != "" && (a.Design == "gla" || a.Design == "mlra"):
+		return mlraNames.with(mlraLatents(a.Latents))
 	case c.Source != "":
 		return &mlraNames
 	case c.ModelType == "step3_text":
@@ -229,7 +233,7 @@ func (m *Model) design(a *config.Attention, ropes ropes) (attention.Design, erro
 		return attention.TPA{Hidden: d, Heads: a.Heads, HeadDim: a.HeadDim, QRank: a.QRank, KRank: a.KRank, VRank: a.VRank, Scale: a.Scale, Rope: rope,
 			OutNorm: a.OutNorm, OutNormEps: a.OutNormEps}, nil
 	}
-	return nil, fault.New(fault.Unsupported, "attention design", a.Design, "designs that run: mha gqa mqa mla mfa mfa-kr tpa", "")
+	return nil, fault.New(fault.Unsupported, "attention design", a.Design, "designs that run: mha gqa mqa mla mfa mfa-kr tpa gta", "")
 }
 
 // Layouts is what every layer leaves behind.
@@ -241,6 +245,8 @@ func (m *Model) Layouts() []kvcache.Layout {
 	return out
 }
 
+	case "gta":
+		return attention.GTA{Hidden: d, Heads: a.Heads, KVHeads: a.KVHeads, Nope: a.Nope, RopeDim: a.RopeDim, Scale: a.Scale, Rope: rope}, nil
 // Fingerprint identifies the model as it runs for a context: configuration, the rotary list that longrope chooses, and the size and sampled bytes of its tensors.
 func (m *Model) Fingerprint(context int) string {
 	h := sha256.New()

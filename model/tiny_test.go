@@ -139,7 +139,10 @@ func tinies() []tiny {
 	tpa := tiny{name: "tpa", design: "tpa", config: fields{"attention": "tpa", "head_dim": w, "q_rank": 3, "k_rank": 2, "v_rank": 3},
 		attn:    shapes{"a_q_proj": {n * 3, d}, "b_q_proj": {3 * w, d}, "a_k_proj": {n * 2, d}, "b_k_proj": {2 * w, d}, "a_v_proj": {n * 3, d}, "b_v_proj": {3 * w, d}, "o_proj": {d, n * w}},
 		streams: [][2]int{{1, n * 2}, {2, w}, {1, n * 3}, {3, w}}}
-	return []tiny{grouped("mha", "mha", n), grouped("gqa", "gqa", 2), grouped("mqa", "mqa", 1), sliding, mla, mfa("mfa"), mfa("mfa-kr"), tpa}
+	gta := tiny{name: "gta", design: "gta", config: fields{"attention": "gta", "num_key_value_heads": 2, "head_dim": w},
+		attn:    shapes{"q_proj": {n * w, d}, "kv_proj": {2 * w, d}, "k_rope_proj": {w / 2, d}, "o_proj": {d, n * w}},
+		streams: [][2]int{{2, w}, {1, w / 2}}}
+	return []tiny{grouped("mha", "mha", n), grouped("gqa", "gqa", 2), grouped("mqa", "mqa", 1), sliding, mla, mfa("mfa"), mfa("mfa-kr"), tpa, gta}
 }
 
 // open writes the model and opens it.

@@ -28,7 +28,7 @@ func stream(a *config.Attention, s config.Stream) kvcache.Stream {
 	out := kvcache.Stream{Name: s.Name, Heads: s.Heads, Width: s.Width, Role: kvcache.Key, Rope: kvcache.After}
 	out.Weighs = s.Name == "k_a" || s.Name == "v_a"
 	switch s.Name {
-	case "latent", "kv":
+	case "latent", "tied":
 		out.Role, out.Rope = kvcache.Both, kvcache.None
 	case "v", "v_a", "v_b":
 		out.Role, out.Rope = kvcache.Value, kvcache.None

@@ -25,7 +25,7 @@ func (c *Config) CacheElements(layer int) []Stream {
 	case TPA:
 		return []Stream{{"k_a", 1, a.Heads * a.KRank}, {"k_b", a.KRank, a.HeadDim}, {"v_a", 1, a.Heads * a.VRank}, {"v_b", a.VRank, a.ValueDim}}
 	case GTA:
-		return []Stream{{"kv", a.KVHeads, a.ValueDim}, {"rope", 1, a.RopeDim}}
+		return []Stream{{"tied", a.KVHeads, a.ValueDim}, {"rope", 1, a.RopeDim}}
 	case MKA:
 		return []Stream{{"k", a.KVHeads * a.Levels, a.HeadDim}, {"v", a.KVHeads * a.Levels, a.ValueDim}}
 	}
