@@ -216,8 +216,19 @@ func (s *Step) turn(x tensor.Buf, heads int, slices []kernel.Slice) {
 	}
 }
 
-// hadamardBlock is the largest power of two that divides a width.
-func hadamardBlock(width int) int { return width & -width }
+// block is the width of the Hadamard rotations along a plane's rows: the largest power of two that divides the row and every cut of keys and values in it, so that
+// a part of a row is turned like the whole.
+func (s *Step) block(plane int) int {
+	n := s.View.Planes[plane].Width
+	for _, slices := range [2][]kernel.Slice{s.View.Keys, s.View.Values} {
+		for _, k := range slices {
+			if k.Plane == plane {
+				n |= k.From | k.To
+			}
+		}
+	}
+	return n & -n
+}
 
 // unsupported refuses something by name.
 func unsupported(design, what string, value any, wayOut string) error {

@@ -1,5 +1,7 @@
 package config
 
+import "fmt"
+
 // lowkey's own configuration: "model_type": "lowkey". It is flat, and names the design, so that any design can be written as a model. A model of a published
 // architecture keeps that architecture's config.json instead.
 //
@@ -14,15 +16,15 @@ package config
 //	mla           kv_lora_rank, qk_nope_head_dim, qk_rope_head_dim, v_head_dim (hidden/heads), q_lora_rank none, rope_interleave false
 //	mfa mfa-kr    head_dim (the paper's C; needed), q_lora_rank (head_dim), q_norm true (RMS norm over the bottleneck, eps rms_norm_eps)
 //	tpa           head_dim (needed; heads * head_dim need not be hidden_size), q_rank 6 (0 = dense queries), k_rank 2, v_rank 2
+//	gta           num_key_value_heads (1 to heads), head_dim (hidden/heads), qk_rope_head_dim (head_dim/2, made even): the last channels of a query, and the one rotary key
 //
 // Tensors are named as Llama's and DeepSeek's: model.layers.N.self_attn. q_proj k_proj v_proj o_proj q_norm k_norm; q_a_proj q_a_layernorm q_b_proj kv_a_proj_with_mqa
-//	gta           num_key_value_heads (1 to heads), head_dim (hidden/heads), qk_rope_head_dim (head_dim/2, made even): the last channels of a query, and the one rotary key
 // kv_a_layernorm kv_b_proj. MFA has q_a_proj [q_rank, hidden], q_a_layernorm, q_b_proj [heads*head_dim, q_rank], k_proj and v_proj [head_dim, hidden]. MFA-KR has no
 // v_proj but n.weight [head_dim, head_dim] and alpha.weight [head_dim] (read without .weight too): the value is k + alpha * (n k), from the key before RoPE, which is what its cache holds.
 // TPA has a_q_proj [heads*q_rank, hidden] (head after head), b_q_proj [q_rank*head_dim, hidden], or q_proj where q_rank is 0; a_k_proj, b_k_proj, a_v_proj, b_v_proj alike; o_proj.
+// GTA has q_proj, kv_proj [kv_heads*head_dim, hidden] (the tied states), k_rope_proj [qk_rope_head_dim, hidden], o_proj.
 func (p *parser) lowkey() {
 	p.decoder(false)
-// GTA has q_proj, kv_proj [kv_heads*head_dim, hidden] (the tied states), k_rope_proj [qk_rope_head_dim, hidden], o_proj.
 	design := p.text("attention", "")
 	var a Attention
 	switch design {
@@ -60,8 +62,6 @@ func (p *parser) lowkey() {
 		a = p.heads(1)
 		a.Design, a.KVHeads = design, a.Heads
 		a.QRank, a.KRank, a.VRank = p.intIn("q_rank", 6, 0, maxWidth), p.size("k_rank", 2, maxWidth), p.size("v_rank", 2, maxWidth)
-	default:
-		p.unsupported("attention", design, "designs of this configuration: mha gqa mqa mla mfa mfa-kr tpa gta")
 	case GTA:
 		a = p.heads(0)
 		a.Design = design
@@ -70,6 +70,8 @@ func (p *parser) lowkey() {
 			p.fail("qk_rope_head_dim", fmt.Sprint(a.RopeDim), fmt.Sprintf("must be even and less than head_dim %d: the rest is the tied part of the key", a.HeadDim))
 		}
 		a.Nope, a.Rope.Dim = a.HeadDim-a.RopeDim, a.RopeDim
+	default:
+		p.unsupported("attention", design, "designs of this configuration: mha gqa mqa mla mfa mfa-kr tpa gta")
 	}
 	p.layers(a, p.dense())
 }
