@@ -121,6 +121,18 @@ func (b *binder) vector(name string, n int) *tensor.Vector {
 	return b.p.Vector(w)
 }
 
+// vectors joins vectors of n numbers each.
+func (b *binder) vectors(names []string, n int) *tensor.Vector {
+	var x []float32
+	for _, name := range names {
+		x = append(x, b.floats(name, n)...)
+	}
+	if b.err != nil {
+		return nil
+	}
+	return b.p.VectorOf(x)
+}
+
 // floats expands a weight for folding, or for the kernel's own use.
 func (b *binder) floats(name string, shape ...int) []float32 {
 	w := b.get(name, shape...)
@@ -143,6 +155,15 @@ func (b *binder) folded(rows, cols int, x []float32) *tensor.Linear {
 		b.fail(err)
 	}
 	return l
+}
+
+// numbered names the tensors of n latents.
+func numbered(name string, n int) []string {
+	out := make([]string, n)
+	for i := range out {
+		out[i] = fmt.Sprintf("%s.%d", name, i)
+	}
+	return out
 }
 
 // full is the slice of plane i that is the whole of a stream of this width.

@@ -43,35 +43,57 @@ func (a MLA) Layout() kvcache.Layout {
 
 func (a MLA) Params() []Param {
 	n, r := a.Heads, a.KVRank
-	q := []Param{{"q", []int{n * (a.Nope + a.RopeDim), a.Hidden}, Normal}}
+	return append(a.downParams(), Param{"kv_a_norm", []int{r}, Ones}, Param{"kv_b", []int{n * (a.Nope + a.ValueDim), r}, Normal}, Param{"o", []int{a.Hidden, n * a.ValueDim}, Output})
+}
+
+// downParams are the weights of queries and of what goes down to the row.
+func (a MLA) downParams() []Param {
+	q := []Param{{"q", []int{a.Heads * (a.Nope + a.RopeDim), a.Hidden}, Normal}}
 	if a.QRank > 0 {
-		q = []Param{{"q_a", []int{a.QRank, a.Hidden}, Normal}, {"q_a_norm", []int{a.QRank}, Ones}, {"q_b", []int{n * (a.Nope + a.RopeDim), a.QRank}, Normal}}
+		q = []Param{{"q_a", []int{a.QRank, a.Hidden}, Normal}, {"q_a_norm", []int{a.QRank}, Ones}, {"q_b", []int{a.Heads * (a.Nope + a.RopeDim), a.QRank}, Normal}}
 	}
-	return append(q, Param{"kv_a", []int{r + a.RopeDim, a.Hidden}, Normal}, Param{"kv_a_norm", []int{r}, Ones},
-		Param{"kv_b", []int{n * (a.Nope + a.ValueDim), r}, Normal}, Param{"o", []int{a.Hidden, n * a.ValueDim}, Output})
+	return append(q, Param{"kv_a", []int{a.KVRank + a.RopeDim, a.Hidden}, Normal})
 }
 
 func (a MLA) Forward(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) tensor.Tensor {
-	n := a.Heads
-	q := x
+	q := a.query(o, w, x, pos)
+	c, kr := a.down(o, w, x, pos, "kv_a_norm")
+	k, v := a.up(o, w, "kv_b", a.Heads, c[0], kr)
+	y := o.Attend(q, k, v, tensor.Attend{Heads: a.Heads, KVHeads: a.Heads, Scale: a.Scale})
+	return linear(o, w, "o", y)
+}
+
+// query is [q_h ; qr_h] of all heads.
+func (a MLA) query(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) tensor.Tensor {
+	var q tensor.Tensor
 	if a.QRank > 0 {
 		c := o.RMSNorm(linear(o, w, "q_a", x), leaf(o, w, "q_a_norm"), tensor.Norm{Eps: a.Eps})
 		q = linear(o, w, "q_b", o.Scale(c, a.QScale))
 	} else {
 		q = linear(o, w, "q", x)
 	}
-	q = o.RoPE(q, rotary(a.Rope, n, a.Nope), pos)
-	down := linear(o, w, "kv_a", x)
-	c := o.Scale(o.RMSNorm(o.Cols(down, 0, a.KVRank), leaf(o, w, "kv_a_norm"), tensor.Norm{Eps: a.Eps}), a.KVScale)
-	kr := o.RoPE(o.Cols(down, a.KVRank, a.KVRank+a.RopeDim), rotary(a.Rope, 1, 0), pos)
-	kv := linear(o, w, "kv_b", c)
-	k := o.HeadConcat(n, o.HeadSlice(kv, n, 0, a.Nope), o.HeadRepeat(kr, n))
-	v := o.HeadSlice(kv, n, a.Nope, a.Nope+a.ValueDim)
-	return linear(o, w, "o", o.Attend(q, k, v, tensor.Attend{Heads: n, KVHeads: n, Scale: a.Scale}))
+	return o.RoPE(q, rotary(a.Rope, a.Heads, a.Nope), pos)
 }
 
+// down is the row: as many latents as there are norms, and kr.
+func (a MLA) down(o tensor.Ops, w Weights, x tensor.Tensor, pos []int, norms ...string) (c []tensor.Tensor, kr tensor.Tensor) {
+	y, r := linear(o, w, "kv_a", x), a.KVRank/len(norms)
+	for j, norm := range norms {
+		c = append(c, o.Scale(o.RMSNorm(o.Cols(y, j*r, (j+1)*r), leaf(o, w, norm), tensor.Norm{Eps: a.Eps}), a.KVScale))
+	}
+	return c, o.RoPE(o.Cols(y, a.KVRank, a.KVRank+a.RopeDim), rotary(a.Rope, 1, 0), pos)
+}
+
+// up makes the keys and values of some heads from their latent.
+func (a MLA) up(o tensor.Ops, w Weights, name string, heads int, c, kr tensor.Tensor) (k, v tensor.Tensor) {
+	kv := linear(o, w, name, c)
+	return o.HeadConcat(heads, o.HeadSlice(kv, heads, 0, a.Nope), o.HeadRepeat(kr, heads)), o.HeadSlice(kv, heads, a.Nope, a.Nope+a.ValueDim)
+}
+
+// mlaCached is the cached step of MLA, and of GLA, whose heads read one of several latents.
 type mlaCached struct {
 	MLA
+	latents           int
 	q, qa, qb, kva, o *tensor.Linear
 	uk, uv            []*tensor.Linear // by head: [r, d_n] and [d_v, r]
 	qNorm, kvNorm     *tensor.Vector
@@ -79,58 +101,80 @@ type mlaCached struct {
 
 func (a MLA) Bind(w Weights, p *tensor.Packer) (Cached, error) {
 	b := &binder{w: w, p: p}
-	c := &mlaCached{MLA: a}
-	n, dn, dv, r := a.Heads, a.Nope, a.ValueDim, a.KVRank
+	c := a.bind(b, "kv_a_norm")
+	c.fold(b, "kv_b", a.Heads, 1)
+	return &c, b.err
+}
+
+// bind packs all but the up-projections.
+func (a MLA) bind(b *binder, norms ...string) mlaCached {
+	c := mlaCached{MLA: a, latents: len(norms)}
+	n := a.Heads * (a.Nope + a.RopeDim)
 	if a.QRank > 0 {
-		c.qa, c.qNorm = b.linear("q_a", a.QRank, a.Hidden), b.vector("q_a_norm", a.QRank)
-		c.qb = b.linear("q_b", n*(dn+a.RopeDim), a.QRank)
+		c.qa, c.qNorm, c.qb = b.linear("q_a", a.QRank, a.Hidden), b.vector("q_a_norm", a.QRank), b.linear("q_b", n, a.QRank)
 	} else {
-		c.q = b.linear("q", n*(dn+a.RopeDim), a.Hidden)
+		c.q = b.linear("q", n, a.Hidden)
 	}
-	c.kva, c.kvNorm = b.linear("kv_a", r+a.RopeDim, a.Hidden), b.vector("kv_a_norm", r)
-	kvb := b.floats("kv_b", n*(dn+dv), r)
-	for h := 0; h < n; h++ {
-		rows := kvb[h*(dn+dv)*r:][:(dn+dv)*r]
-		uk := make([]float32, r*dn) // transposed: y [r] = q [d_n] Wuk
-		for i := 0; i < dn; i++ {
+	c.kva, c.kvNorm = b.linear("kv_a", a.KVRank+a.RopeDim, a.Hidden), b.vectors(norms, a.KVRank/len(norms))
+	c.o = b.linear("o", a.Hidden, a.Heads*a.ValueDim)
+	return c
+}
+
+// fold cuts the up-projection of some heads by head: Wuk moves to the query, Wuv, times scale, to the output.
+func (c *mlaCached) fold(b *binder, name string, heads int, scale float64) {
+	dn, dv, r := c.Nope, c.ValueDim, c.KVRank/c.latents
+	up := b.floats(name, heads*(dn+dv), r)
+	for h := 0; h < heads; h++ {
+		rows := up[h*(dn+dv)*r:][:(dn+dv)*r]
+		uk, uv := make([]float32, r*dn), rows[dn*r:]
+		for i := 0; i < dn; i++ { // transposed: y [r] = q [d_n] Wuk
 			for j := 0; j < r; j++ {
 				uk[j*dn+i] = rows[i*r+j]
 			}
 		}
-		c.uk = append(c.uk, b.folded(r, dn, uk))
-		c.uv = append(c.uv, b.folded(dv, r, rows[dn*r:]))
+		for i := range uv {
+			uv[i] *= float32(scale)
+		}
+		c.uk, c.uv = append(c.uk, b.folded(r, dn, uk)), append(c.uv, b.folded(dv, r, uv))
 	}
-	c.o = b.linear("o", a.Hidden, n*dv)
-	return c, b.err
 }
 
 func (c *mlaCached) View() kernel.Attention {
-	return kernel.Attention{Keys: []kernel.Slice{full(0, c.KVRank, true), full(1, c.RopeDim, true)}, Values: []kernel.Slice{full(0, c.KVRank, true)},
-		Groups: 1, PerGroup: c.Heads, Scale: float32(c.Scale)}
+	r := c.KVRank / c.latents
+	return kernel.Attention{Keys: []kernel.Slice{full(0, r, false), full(1, c.RopeDim, true)}, Values: []kernel.Slice{full(0, r, false)},
+		Groups: c.latents, PerGroup: len(c.uk) / c.latents, Scale: float32(c.Scale)}
 }
 
 func (c *mlaCached) Step(s *Step, x tensor.Buf) tensor.Buf {
-	n := c.Heads
-	var q, down tensor.Buf
+	return s.MatMul(c.attend(s, c.project(s, x)), c.o)
+}
+
+// project puts the new tokens' rows and returns their queries, turned.
+func (c *mlaCached) project(s *Step, x tensor.Buf) tensor.Buf {
+	var p [2]tensor.Buf
+	q, down := &p[0], &p[1]
 	if c.QRank > 0 {
-		var p [2]tensor.Buf
 		s.MatMuls(p[:], x, c.qa, c.kva)
-		cq := s.RMSNorm(p[0], c.qNorm, tensor.Norm{Eps: c.Eps})
+		cq := s.RMSNorm(*q, c.qNorm, tensor.Norm{Eps: c.Eps})
 		s.Scale(cq, c.QScale)
-		q, down = s.MatMul(cq, c.qb), p[1]
+		*q = s.MatMul(cq, c.qb)
 	} else {
-		var p [2]tensor.Buf
 		s.MatMuls(p[:], x, c.q, c.kva)
-		q, down = p[0], p[1]
 	}
-	s.RoPE(q, n, c.Nope, c.Rope)
-	latent := s.RMSNorm(s.Cols(down, 0, c.KVRank), c.kvNorm, tensor.Norm{Eps: c.Eps})
+	s.RoPE(*q, c.Heads, c.Nope, c.Rope)
+	latent := s.RMSNorm(s.Cols(*down, 0, c.KVRank), c.kvNorm, tensor.Norm{Eps: c.Eps, Groups: c.latents})
 	s.Scale(latent, c.KVScale)
-	kr := s.Cols(down, c.KVRank, c.KVRank+c.RopeDim)
+	kr := s.Cols(*down, c.KVRank, c.KVRank+c.RopeDim)
 	s.RoPE(kr, 1, 0, c.Rope)
 	s.Put(0, latent)
 	s.Put(1, kr)
+	return *q
+}
+
+// attend takes the queries of all folded heads through the cache: [rows, heads*d_v].
+func (c *mlaCached) attend(s *Step, q tensor.Buf) tensor.Buf {
+	n := len(c.uk)
 	content := s.HeadMatMul(s.HeadSlice(q, n, 0, c.Nope), c.uk)
 	z := s.Attend(s.HeadConcat(content, s.HeadSlice(q, n, c.Nope, c.Nope+c.RopeDim), n))
-	return s.MatMul(s.HeadMatMul(z, c.uv), c.o)
+	return s.HeadMatMul(z, c.uv)
 }

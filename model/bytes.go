@@ -153,20 +153,11 @@ func (n *counter) attention(d attention.Design, matrix func(name string, out, in
 			n.vector(a.Heads)
 		}
 	case attention.MLA:
-		if a.QRank > 0 {
-			matrix("q_a", a.QRank, a.Hidden)
-			n.vector(a.QRank)
-			matrix("q_b", a.Heads*(a.Nope+a.RopeDim), a.QRank)
-		} else {
-			matrix("q", a.Heads*(a.Nope+a.RopeDim), a.Hidden)
-		}
-		matrix("kv_a", a.KVRank+a.RopeDim, a.Hidden)
-		n.vector(a.KVRank)
-		for h := 0; h < a.Heads; h++ { // kv_b, cut by head
-			n.folded(a.KVRank, a.Nope)
-			n.folded(a.ValueDim, a.KVRank)
-		}
-		matrix("o", a.Hidden, a.Heads*a.ValueDim)
+		n.latents(a, 1, a.Heads, matrix)
+	case attention.GLA:
+		n.latents(a.MLA, a.Latents, a.Heads, matrix)
+	case attention.MLRA:
+		n.latents(a.MLA, a.Latents, a.Heads*a.Branches, matrix)
 	case attention.MFA:
 		query(a)
 		matrix("v", a.HeadDim, a.Hidden)
@@ -199,6 +190,24 @@ func (n *counter) attention(d attention.Design, matrix func(name string, out, in
 	default:
 		n.add(0, fault.New(fault.Unsupported, "attention design", fmt.Sprintf("%T", d), "its weights cannot be counted", ""))
 	}
+}
+
+// latents counts MLA and its kin: so many latents, folded with so many heads.
+func (n *counter) latents(a attention.MLA, latents, heads int, matrix func(name string, out, in int)) {
+	if a.QRank > 0 {
+		matrix("q_a", a.QRank, a.Hidden)
+		n.vector(a.QRank)
+		matrix("q_b", a.Heads*(a.Nope+a.RopeDim), a.QRank)
+	} else {
+		matrix("q", a.Heads*(a.Nope+a.RopeDim), a.Hidden)
+	}
+	matrix("kv_a", a.KVRank+a.RopeDim, a.Hidden)
+	n.vector(a.KVRank)
+	for range heads { // the up-projections, cut by head
+		n.folded(a.KVRank/latents, a.Nope)
+		n.folded(a.ValueDim, a.KVRank/latents)
+	}
+	matrix("o", a.Hidden, a.Heads*a.ValueDim)
 }
 
 // LogitRows is for ScratchBytes: so many sequences in one step that want the logits of their last token.
@@ -242,12 +251,16 @@ func attentionFloats(a *config.Attention) (q, out, floats, in int64) {
 	n, kv := int64(a.Heads), int64(a.KVHeads)
 	q, out = n*int64(a.HeadDim), n*int64(a.ValueDim)
 	switch a.Design {
-	case config.MLA:
-		dn, dr, dv, r, rq := int64(a.Nope), int64(a.RopeDim), int64(a.ValueDim), int64(a.KVRank), int64(a.QRank)
-		q, out = n*(r+dr), n*r
-		down := 2*rq + n*(dn+dr) + 4*(r+dr) // bottleneck and its norm, queries, what is stored and turned copies of it
-		heads := n*dn + n*r + dn + r + n*dr // content slices, their products, one head at a time, rotary slices
-		floats = down + heads + 2*q + out + n*dv + r + dv
+	case config.MLA, config.GLA, config.MLRA:
+		dn, dr, dv, row, rq := int64(a.Nope), int64(a.RopeDim), int64(a.ValueDim), int64(a.KVRank), int64(a.QRank)
+		r, all := row/int64(a.Latents), n*int64(a.Branches) // the width that one head reads; heads of all branches
+		q, out = all*(r+dr), all*r
+		down := 2*rq + n*(dn+dr) + 4*(row+dr) // bottleneck and its norm, queries, what is stored and turned copies of it
+		heads := all*(dn+r+dr) + dn + r       // content slices, their products, rotary slices, one head at a time
+		floats = down + heads + 2*q + out + all*dv + r + dv
+		if a.Branches > 1 { // queries for each branch, as they are joined, and two branches' outputs
+			floats += (all*int64(a.Branches+1)/2)*(dn+dr) + int64(a.Branches)*n*dv
+		}
 		in = max(rq, dn, r, n*dv)
 	case config.MFA, config.MFAKR:
 		floats = 2*int64(a.QRank) + 4*int64(a.HeadDim) + 3*q + out

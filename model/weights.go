@@ -88,7 +88,7 @@ func New(configJSON []byte, seed uint64) (*Model, error) {
 	for i := range c.Layers {
 		layer := func(name string, init attention.Init, shape ...int) error {
 			p, ok := m.names.layer[name]
-			if !ok || p.to != 0 {
+			if !ok || p.to != 0 || p.of != 0 {
 				return fault.New(fault.Unsupported, "model_type "+c.ModelType, "weight "+name+" has no tensor of its own", "", `write the model as "model_type": "lowkey"`)
 			}
 			f.add(fmt.Sprintf(m.names.prefix, i)+p.name+".weight", init, shape)

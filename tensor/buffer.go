@@ -11,10 +11,11 @@ import (
 
 // Weight is a tensor as its file holds it: row-major, [out, in] for a linear layer, [n] for a vector.
 type Weight struct {
-	Name   string
-	Format kernel.Format
-	Shape  []int
-	Data   []byte
+	Name       string
+	Format     kernel.Format
+	Shape      []int
+	Data       []byte
+	Transposed bool // Data is row-major [in, out], Shape still [out, in]; float formats only
 }
 
 // Rows and Cols read the shape of a matrix; a vector is one row.
@@ -38,7 +39,29 @@ func (w Weight) Cols() int {
 func (w Weight) Float32s() []float32 {
 	out := make([]float32, w.Rows()*w.Cols())
 	kernel.Dequantize(w.Format, out, w.Data)
+	if w.Transposed {
+		return transposed(out, w.Cols(), w.Rows())
+	}
 	return out
+}
+
+// transposed is x [rows, cols] as [cols, rows].
+func transposed[T float](x []T, rows, cols int) []T {
+	y := make([]T, len(x))
+	for i := range rows {
+		for j := range cols {
+			y[j*rows+i] = x[i*cols+j]
+		}
+	}
+	return y
+}
+
+// straight is the weight in float32 with its rows in order.
+func (w Weight) straight() Weight {
+	x := w.Float32s()
+	w.Format, w.Data, w.Transposed = kernel.F32, make([]byte, 4*len(x)), false
+	kernel.Quantize(kernel.F32, w.Data, x) // of float32 to float32: cannot fail
+	return w
 }
 
 // Slice returns rows [from, to) of a matrix, sharing its bytes.
@@ -133,6 +156,9 @@ func (p *Packer) Bytes() int64 { return p.bytes }
 
 // Linear packs a matrix; bias may be nil.
 func (p *Packer) Linear(w Weight, bias *Weight) (*Linear, error) {
+	if w.Transposed {
+		return p.Linear(w.straight(), bias)
+	}
 	format, data := p.format(w), w.Data
 	if format != w.Format {
 		elems, size := format.Block()
@@ -202,6 +228,12 @@ func (p *Packer) Vector(w Weight) *Vector {
 	v := &Vector{w.Float32s()}
 	p.bytes += int64(4 * len(v.x))
 	return v
+}
+
+// VectorOf keeps a small weight that was made at load.
+func (p *Packer) VectorOf(x []float32) *Vector {
+	p.bytes += int64(4 * len(x))
+	return &Vector{x}
 }
 
 // Buf is a matrix of activations [Rows, Cols] in a workspace. It is valid until the workspace is released below it.

@@ -148,9 +148,15 @@ func (t *Tape[T]) Weight(w Weight) Tensor {
 			if to > len(p.data) || len(w.Data) != each*(to-from) {
 				bad("Weight", "%s %v reaches over the end of parameter %s", w.Name, w.Shape, p.name)
 			}
+			if w.Transposed {
+				shape = []int{shape[1], shape[0]}
+			}
 			n := &node[T]{op: "Weight", shape: shape, value: p.data[from:to]}
 			if p.grad != nil {
 				n.grad, n.tracked = p.grad[from:to], true
+			}
+			if w.Transposed {
+				return t.transpose(n)
 			}
 			return n
 		}

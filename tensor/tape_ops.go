@@ -157,6 +157,34 @@ func (t *Tape[T]) Scale(x Tensor, s float64) Tensor {
 	return t.record(y)
 }
 
+// transpose turns a parameter that is stored [in, out].
+func (t *Tape[T]) transpose(a *node[T]) Tensor {
+	rows, cols := a.rows(), a.cols()
+	y := &node[T]{op: "Transpose", shape: []int{cols, rows}, in: list(a), light: true}
+	y.forward = func() {
+		t.byRows(cols, rows, func(from, to int) {
+			for i := from; i < to; i++ {
+				for j := range rows {
+					y.value[i*rows+j] = a.value[j*cols+i]
+				}
+			}
+		})
+	}
+	y.backward = func() {
+		if a.tracked {
+			g := t.zeroed(a)
+			t.byRows(rows, cols, func(from, to int) {
+				for i := from; i < to; i++ {
+					for j := range cols {
+						g[i*cols+j] += y.grad[j*rows+i]
+					}
+				}
+			})
+		}
+	}
+	return t.record(y)
+}
+
 func (t *Tape[T]) SwiGLU(gate, up Tensor) Tensor {
 	a, b := t.open("SwiGLU", gate), t.open("SwiGLU", up)
 	checkEqual("SwiGLU", a.shape, b.shape)

@@ -55,6 +55,11 @@ func (c *Config) check(name string) error {
 		if a.KVRank%a.Latents != 0 {
 			bad(at+"latent rank", fmt.Sprint(a.KVRank), fmt.Sprintf("must be a multiple of %d latents", a.Latents))
 		}
+		if a.Branches < 1 || a.Latents%a.Branches != 0 {
+			bad(at+"branches", fmt.Sprint(a.Branches), fmt.Sprintf("must divide the %d latents", a.Latents))
+		} else if each := a.Latents / a.Branches; a.Heads%each != 0 {
+			bad(at+"heads", fmt.Sprint(a.Heads), fmt.Sprintf("must be a multiple of the %d latents that share them", each))
+		}
 		if r := a.Rope; r.Dim < 0 || r.Dim%2 != 0 || r.Dim > a.HeadDim {
 			bad(at+"rotary width", fmt.Sprint(r.Dim), fmt.Sprintf("must be even and at most the head width %d", a.HeadDim))
 		} else if r.Dim > 0 {
