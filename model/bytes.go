@@ -172,12 +172,6 @@ func (n *counter) attention(d attention.Design, matrix func(name string, out, in
 		}
 		factors("k", a.KRank)
 		factors("v", a.VRank)
-	case attention.GTA:
-		w := a.Nope + a.RopeDim
-		matrix("q", a.Heads*w, a.Hidden)
-		matrix("kv", a.KVHeads*w, a.Hidden)
-		matrix("k_rope", a.RopeDim, a.Hidden)
-		matrix("o", a.Hidden, a.Heads*w)
 		if a.QRank > 0 {
 			factors("q", a.QRank)
 		} else {
@@ -187,6 +181,12 @@ func (n *counter) attention(d attention.Design, matrix func(name string, out, in
 		if a.OutNorm {
 			n.vector(a.HeadDim)
 		}
+	case attention.GTA:
+		w := a.Nope + a.RopeDim
+		matrix("q", a.Heads*w, a.Hidden)
+		matrix("kv", a.KVHeads*w, a.Hidden)
+		matrix("k_rope", a.RopeDim, a.Hidden)
+		matrix("o", a.Hidden, a.Heads*w)
 	default:
 		n.add(0, fault.New(fault.Unsupported, "attention design", fmt.Sprintf("%T", d), "its weights cannot be counted", ""))
 	}

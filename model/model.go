@@ -139,12 +139,16 @@ func folderNames(c *config.Config) *names {
 			"attn.b_k": at("attn.c_qkv.W_B_k"), "attn.a_v": at("attn.c_qkv.W_A_v"), "attn.b_v": at("attn.c_qkv.W_B_v"), "attn.out_norm": at("attn.subln")})
 	case c.Source != "" && a.Design == "gta":
 		return mlraNames.with(map[string]place{"attn.kv": at("attn.kv_proj"), "attn.k_rope": at("attn.W_rope_k")})
+	case c.Source != "" && (a.Design == "gla" || a.Design == "mlra"):
+		return mlraNames.with(mlraLatents(a.Latents))
 	case c.Source != "":
 		return &mlraNames
 	case c.ModelType == "step3_text":
 		return hfNames.with(map[string]place{"attn.q_a": at("self_attn.q_proj"), "attn.q_norm": at("self_attn.inter_norm"), "attn.q_b": at("self_attn.wq")})
 	case a.Design == "mfa" || a.Design == "mfa-kr":
 		return hfNames.with(map[string]place{"attn.q_norm": at("self_attn.q_a_layernorm")})
+	case a.Design == "gla" || a.Design == "mlra":
+		return hfNames.with(latentNames(a.Latents, 0, "self_attn.kv_a_layernorm.%d", "self_attn.kv_b_proj.%d"))
 	case c.SandwichNorms:
 		return hfNames.with(map[string]place{"attn_post_norm": at("post_attention_layernorm"), "mlp_norm": at("pre_feedforward_layernorm"), "mlp_post_norm": at("post_feedforward_layernorm")})
 	case c.PostNormOnly:
@@ -155,12 +159,12 @@ func folderNames(c *config.Config) *names {
 		return hfNames.with(map[string]place{"mlp.up": at("mlp.c_fc"), "mlp.down": at("mlp.c_proj")})
 	case c.ModelType == "gpt_neox":
 		n, w := a.HeadDim, 3*a.HeadDim
-		return neoxNames.with(map[string]place{"attn.q": {"attention.query_key_value", 0, n, w}, "attn.k": {"attention.query_key_value", n, 2 * n, w}, "attn.v": {"attention.query_key_value", 2 * n, w, w}})
+		return neoxNames.with(map[string]place{"attn.q": cutRows("attention.query_key_value", 0, n, w), "attn.k": cutRows("attention.query_key_value", n, 2*n, w), "attn.v": cutRows("attention.query_key_value", 2*n, w, w)})
 	case c.ModelType == "phi3":
 		q, kv := a.Heads*a.HeadDim, a.KVHeads*a.HeadDim
 		f := c.Layers[0].MLP.Intermediate
-		return hfNames.with(map[string]place{"attn.q": {"self_attn.qkv_proj", 0, q, 0}, "attn.k": {"self_attn.qkv_proj", q, q + kv, 0}, "attn.v": {"self_attn.qkv_proj", q + kv, q + 2*kv, 0},
-			"mlp.gate": {"mlp.gate_up_proj", 0, f, 0}, "mlp.up": {"mlp.gate_up_proj", f, 2 * f, 0}})
+		return hfNames.with(map[string]place{"attn.q": cutRows("self_attn.qkv_proj", 0, q, 0), "attn.k": cutRows("self_attn.qkv_proj", q, q+kv, 0), "attn.v": cutRows("self_attn.qkv_proj", q+kv, q+2*kv, 0),
+			"mlp.gate": cutRows("mlp.gate_up_proj", 0, f, 0), "mlp.up": cutRows("mlp.gate_up_proj", f, 2*f, 0)})
 	}
 	return &hfNames
 }
@@ -218,9 +222,17 @@ func (m *Model) design(a *config.Attention, ropes ropes) (attention.Design, erro
 	case "mha", "gqa", "mqa":
 		return attention.GQA{Hidden: d, Heads: a.Heads, KVHeads: a.KVHeads, HeadDim: a.HeadDim, ValueDim: a.ValueDim, Scale: a.Scale, Softcap: a.Softcap, Window: a.Window, Rope: rope,
 			QKNorm: a.QKNorm != config.NormNone, NormWhole: a.QKNorm == config.NormFlat, NormAfterRope: a.NormAfterRope, NormEps: a.QKNormEps, NormPlusOne: m.Config.Norm.PlusOne, Sinks: a.Sinks}, nil
-	case "mla":
-		return attention.MLA{Hidden: d, Heads: a.Heads, QRank: a.QRank, KVRank: a.KVRank, Nope: a.Nope, RopeDim: a.RopeDim, ValueDim: a.ValueDim,
-			Scale: a.Scale, QScale: a.QScale, KVScale: a.KVScale, Eps: a.LatentNormEps, Rope: rope}, nil
+	case "mla", "gla", "mlra":
+		mla := attention.MLA{Hidden: d, Heads: a.Heads, QRank: a.QRank, KVRank: a.KVRank, Nope: a.Nope, RopeDim: a.RopeDim, ValueDim: a.ValueDim,
+			Scale: a.Scale, QScale: a.QScale, KVScale: a.KVScale, Eps: a.LatentNormEps, Rope: rope}
+		if a.Design == "mla" {
+			return mla, nil
+		}
+		gla := attention.GLA{MLA: mla, Latents: a.Latents}
+		if a.Design == "mlra" {
+			return attention.MLRA{GLA: gla, Branches: a.Branches, OutScale: a.OutScale}, nil
+		}
+		return gla, nil
 	case "mfa", "mfa-kr":
 		mfa := attention.MFA{Hidden: d, Heads: a.Heads, HeadDim: a.HeadDim, QRank: a.QRank, Scale: a.Scale, Norm: a.QNorm, NormEps: a.LatentNormEps, Rope: rope}
 		if a.Design == "mfa-kr" {

@@ -106,12 +106,16 @@ type names struct {
 
 // place is a tensor's name in the file; rows [from, to) of it when several are stored as one, or these of every `every` rows when they are stored head by head.
 type place struct {
-	name            string
+	name            string // %d in it stands for an expert's number
 	from, to, every int
+	of              int // > 0: block `from` of so many in a tensor [of, in, out]
 }
 
 // cut takes a place's rows out of what the file keeps as one; false where it has fewer.
 func (p place) cut(t tensor.Weight) (tensor.Weight, bool) {
+	if p.of > 0 {
+		return p.block(t)
+	}
 	if p.to == 0 {
 		return t, true
 	}
@@ -138,7 +142,42 @@ func (p place) cut(t tensor.Weight) (tensor.Weight, bool) {
 	return t, true
 }
 
+func (p place) block(t tensor.Weight) (tensor.Weight, bool) {
+	if len(t.Shape) != 3 || t.Shape[0] != p.of {
+		return tensor.Weight{}, false
+	}
+	size := len(t.Data) / p.of
+	t.Shape, t.Data, t.Transposed = []int{t.Shape[2], t.Shape[1]}, t.Data[p.from*size:][:size], true
+	return t, true
+}
+
+// latentNames are where each of n latents' norms and up-projections are, one tensor each.
+func latentNames(n, first int, norm, up string) map[string]place {
+	m := map[string]place{}
+	for j := range n {
+		m[fmt.Sprintf("attn.kv_a_norm.%d", j)] = at(fmt.Sprintf(norm, first+j))
+		m[fmt.Sprintf("attn.kv_b.%d", j)] = at(fmt.Sprintf(up, first+j))
+	}
+	return m
+}
+
+// mlraLatents are the names of MLRA's code: numbered from 1 for two latents, else a list of norms, and all up-projections in one tensor [n, r, out].
+func mlraLatents(n int) map[string]place {
+	if n == 2 {
+		return latentNames(n, 1, "attn.kv_a_layernorm_%d", "attn.kv_b_proj_%d")
+	}
+	m := latentNames(n, 0, "attn.kv_a_layernorms.%d", "attn.kv_b_proj.%d")
+	for j := range n {
+		m[fmt.Sprintf("attn.kv_b.%d", j)] = place{name: "attn.kv_b_proj", from: j, of: n}
+	}
+	return m
+}
+
 func at(name string) place { return place{name: name} }
+
+func cutRows(name string, from, to, every int) place {
+	return place{name: name, from: from, to: to, every: every}
+}
 
 // layerWeights finds the tensors of one layer, by canonical names with a prefix such as "attn.".
 type layerWeights struct {
@@ -185,8 +224,11 @@ var hfNames = names{prefix: "model.layers.%d.",
 		"attn.kv_a": at("self_attn.kv_a_proj_with_mqa"), "attn.kv_a_norm": at("self_attn.kv_a_layernorm"), "attn.kv_b": at("self_attn.kv_b_proj"),
 		"attn.a_q": at("self_attn.a_q_proj"), "attn.b_q": at("self_attn.b_q_proj"), "attn.a_k": at("self_attn.a_k_proj"), "attn.b_k": at("self_attn.b_k_proj"),
 		"attn.a_v": at("self_attn.a_v_proj"), "attn.b_v": at("self_attn.b_v_proj"), "attn.out_norm": at("self_attn.out_norm"),
-		"attn.kv": at("self_attn.kv_proj"), "attn.k_rope": at("self_attn.k_rope_proj"), "attn.kv": at("self_attn.kv_proj"), "attn.k_rope": at("self_attn.k_rope_proj"), "attn.alpha": at("self_attn.alpha"), "attn.n": at("self_attn.n"),
-		"mlp.gate": at("mlp.gate_proj"), "mlp.up": at("mlp.up_proj"), "mlp.down": at("mlp.down_proj")}}
+		"attn.kv": at("self_attn.kv_proj"), "attn.k_rope": at("self_attn.k_rope_proj"), "attn.alpha": at("self_attn.alpha"), "attn.n": at("self_attn.n"),
+		"mlp.gate": at("mlp.gate_proj"), "mlp.up": at("mlp.up_proj"), "mlp.down": at("mlp.down_proj"),
+		"moe.router": at("mlp.gate"), "moe.router_bias": at("mlp.gate.e_score_correction_bias"),
+		"moe.gate": at("mlp.experts.%d.gate_proj"), "moe.up": at("mlp.experts.%d.up_proj"), "moe.down": at("mlp.experts.%d.down_proj"),
+		"moe.shared_gate": at("mlp.shared_experts.gate_proj"), "moe.shared_up": at("mlp.shared_experts.up_proj"), "moe.shared_down": at("mlp.shared_experts.down_proj")}}
 
 var mlraNames = names{prefix: "transformer.h.%d.",
 	top: map[string]place{"embed": at("transformer.wte"), "norm": at("layernorm"), "lm_head": at("lm_head")},

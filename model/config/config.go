@@ -205,12 +205,13 @@ func (m *MLP) MoE() bool { return m.Experts > 0 }
 // families that run, by model_type, from a Hugging Face folder and from GGUF.
 var (
 	runsFolder = []string{"llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "deepseek_v2", "deepseek_v3", "minicpm3", "step3_text", "phi3", "granite", "smollm3", "olmo2", "youtu",
-		"hunyuan_v1_dense", "starcoder2", "gpt_neox",
-		"mlra_mha", "mlra_mqa", "mlra_gqa", "mlra_mla", "mlra_mfa", "mlra_tpa", "mlra_gta", "mlra_gta_odd", "t6_tpa", "t6_tpa_bf16rope", "t6_tpa_groupnorm", "t6_tpa_kvonly", "lowkey"}
-	runsGGUF    = []string{"llama", "qwen2", "qwen3", "gemma3_text"}
-	runsDesigns = []string{MHA, GQA, MQA, MLA, MFA, MFAKR, TPA, GTA}
-	runsActs    = []string{SiLU, GELU, GELUTanh}
-	ropeKinds   = []string{RopeDefault, RopeLinear, RopeLlama3, RopeYarn, RopeLong, RopeAlpha, RopeFactors}
+		"hunyuan_v1_dense", "starcoder2", "gpt_neox", "mixtral", "qwen3_moe", "glm4_moe_lite",
+		"mlra_mha", "mlra_mqa", "mlra_gqa", "mlra_mla", "mlra_mfa", "mlra_tpa", "mlra_gla_2", "mlra_gla_4", "mlra_mlra_2", "mlra_mlra_4", "mlra_gta", "mlra_gta_odd", "t6_tpa", "t6_tpa_bf16rope", "t6_tpa_groupnorm", "t6_tpa_kvonly", "lowkey"}
+	runsMixtures = []string{"mixtral", "qwen3_moe", "deepseek_v2", "deepseek_v3", "glm4_moe_lite"}
+	runsGGUF     = []string{"llama", "qwen2", "qwen3", "gemma3_text"}
+	runsDesigns  = []string{MHA, GQA, MQA, MLA, GLA, MLRA, MFA, MFAKR, TPA, GTA}
+	runsActs     = []string{SiLU, GELU, GELUTanh}
+	ropeKinds    = []string{RopeDefault, RopeLinear, RopeLlama3, RopeYarn, RopeLong, RopeAlpha, RopeFactors}
 )
 
 // Designs lists the attention designs that run.
