@@ -42,6 +42,7 @@ type Engine struct {
 	pos    []int
 	ids    []int32
 	last   []int
+	rows   []int // those of one expert
 }
 
 type normWeights struct{ weight, bias *tensor.Vector }
@@ -51,6 +52,7 @@ type block struct {
 	view                                         kernel.Attention
 	attnNorm, attnPostNorm, mlpNorm, mlpPostNorm normWeights
 	gate, up, down                               *tensor.Linear
+	moe                                          *mixture // in place of the three
 }
 
 // Numerics names how an engine computes, for prefix hashes and saved files.
@@ -227,6 +229,11 @@ func (e *Engine) loadBlock(i int, design attention.Design) (b block, err error) 
 		return b, err
 	}
 	f := &c.Layers[i].MLP
+	if f.MoE() {
+		b.moe, err = e.loadMoE(layerWeights{m.src, m.names, i, "moe."}, f)
+		m.releaseLayer(i)
+		return b, err
+	}
 	mlp := layerWeights{m.src, m.names, i, "mlp."}
 	linear := func(name string, out, in int) *tensor.Linear {
 		if err != nil {
@@ -370,14 +377,15 @@ func (e *Engine) parallel(b *block, f *config.MLP, x tensor.Buf) {
 }
 
 func (e *Engine) mlp(b *block, f *config.MLP, h tensor.Buf) tensor.Buf {
+	if b.moe != nil {
+		return e.moe(b.moe, f, h)
+	}
 	if b.gate == nil {
 		y := e.ws.MatMul(h, b.up)
 		e.ws.Activate(y, activation(f))
 		return e.ws.MatMul(y, b.down)
 	}
-	var p [2]tensor.Buf
-	e.ws.MatMuls(p[:], h, b.gate, b.up)
-	return e.ws.MatMul(e.ws.Gated(p[0], p[1], activation(f)), b.down)
+	return e.gated(&expertWeights{b.gate, b.up, b.down}, f, h)
 }
 
 func (e *Engine) applyNorm(x tensor.Buf, n normWeights) tensor.Buf {

@@ -157,6 +157,9 @@ func folderNames(c *config.Config) *names {
 		return hfNames.with(map[string]place{"attn.q_norm": at("self_attn.query_layernorm"), "attn.k_norm": at("self_attn.key_layernorm")})
 	case c.ModelType == "starcoder2":
 		return hfNames.with(map[string]place{"mlp.up": at("mlp.c_fc"), "mlp.down": at("mlp.c_proj")})
+	case c.ModelType == "mixtral":
+		const block = "block_sparse_moe."
+		return hfNames.with(map[string]place{"moe.router": at(block + "gate"), "moe.gate": at(block + "experts.%d.w1"), "moe.up": at(block + "experts.%d.w3"), "moe.down": at(block + "experts.%d.w2")})
 	case c.ModelType == "gpt_neox":
 		n, w := a.HeadDim, 3*a.HeadDim
 		return neoxNames.with(map[string]place{"attn.q": cutRows("attention.query_key_value", 0, n, w), "attn.k": cutRows("attention.query_key_value", n, 2*n, w), "attn.v": cutRows("attention.query_key_value", 2*n, w, w)})
@@ -268,7 +271,7 @@ func (m *Model) Fingerprint(context int) string {
 		}
 	}
 	for i := -1; i < len(m.designs); i++ {
-		for _, name := range []string{"embed", "norm", "attn_norm", "attn.k", "attn.kv_a", "attn.b_k", "attn.kv", "mlp.down"} {
+		for _, name := range []string{"embed", "norm", "attn_norm", "attn.k", "attn.kv_a", "attn.b_k", "attn.kv", "mlp.down", "moe.router"} {
 			var w tensor.Weight
 			var ok bool
 			if i < 0 {
@@ -363,7 +366,12 @@ func (m *Model) ForwardAt(o tensor.Ops, ids []int32, pos []int, keep func(layer 
 		if c.Parallel {
 			from = x
 		}
-		mlp := forwardMLP(o, layerWeights{m.src, m.names, i, "mlp."}, &c.Layers[i].MLP, pre(from, "mlp_norm"))
+		var mlp tensor.Tensor
+		if f := &c.Layers[i].MLP; f.MoE() {
+			mlp = forwardMoE(o, layerWeights{m.src, m.names, i, "moe."}, f, pre(from, "mlp_norm"))
+		} else {
+			mlp = forwardMLP(o, layerWeights{m.src, m.names, i, "mlp."}, f, pre(from, "mlp_norm"))
+		}
 		return o.Add(h, post(mlp, "mlp_post_norm"))
 	}
 	for i := range c.Layers {
@@ -387,19 +395,25 @@ func forwardMLP(o tensor.Ops, w layerWeights, f *config.MLP, x tensor.Tensor) te
 		}
 		return y
 	}
-	act := func(x tensor.Tensor) tensor.Tensor {
-		if activation(f) == tensor.SiLU {
-			return o.SiLU(x)
-		}
-		return o.GELU(x, activation(f) == tensor.GELUTanh)
+	if f.Kind == config.Plain {
+		return linear("down", act(o, f, linear("up", x)))
 	}
-	switch {
-	case f.Kind == config.Plain:
-		return linear("down", act(linear("up", x)))
-	case activation(f) == tensor.SiLU:
-		return linear("down", o.SwiGLU(linear("gate", x), linear("up", x)))
+	return linear("down", gatedBy(o, f, linear("gate", x), linear("up", x)))
+}
+
+func act(o tensor.Ops, f *config.MLP, x tensor.Tensor) tensor.Tensor {
+	if activation(f) == tensor.SiLU {
+		return o.SiLU(x)
 	}
-	return linear("down", o.Mul(act(linear("gate", x)), linear("up", x)))
+	return o.GELU(x, activation(f) == tensor.GELUTanh)
+}
+
+// gatedBy is act(gate) * up.
+func gatedBy(o tensor.Ops, f *config.MLP, gate, up tensor.Tensor) tensor.Tensor {
+	if activation(f) == tensor.SiLU {
+		return o.SwiGLU(gate, up)
+	}
+	return o.Mul(act(o, f, gate), up)
 }
 
 func activation(f *config.MLP) tensor.Activation {

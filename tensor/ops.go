@@ -81,6 +81,9 @@ type Ops interface {
 	// Softmax of every row.
 	Softmax(x Tensor) Tensor
 
+	// Route makes the weights of experts of router logits [T, experts] -> [T, experts], 0 for experts not chosen; bias [experts] corrects the choice and may be nil.
+	Route(scores, bias Tensor, spec Route) Tensor
+
 	// CausalConv filters over tokens, within each of `groups` equal blocks of channels: x [T, groups*in], w [groups*out, in*taps], the newest token's tap last,
 	// -> [T, groups*out]. groups = channels is depthwise.
 	CausalConv(x, w Tensor, groups int) Tensor

@@ -16,6 +16,8 @@ type Workspace struct {
 
 	input kernel.Input
 
+	route []float64
+
 	pos    []int
 	step   int
 	angles map[*Rope]*angles

@@ -76,6 +76,10 @@ func (c *Config) check(name string) error {
 		if m.MoE() && (m.ExpertsPerToken < 1 || m.ExpertsPerToken > m.Experts) {
 			bad(at+"experts per token", fmt.Sprint(m.ExpertsPerToken), fmt.Sprintf("must be from 1 to %d", m.Experts))
 		}
+		if r := m.Routing; m.MoE() && r.Groups > 1 && (m.Experts%r.Groups != 0 || r.TopGroups > r.Groups || m.ExpertsPerToken > m.Experts/r.Groups*r.TopGroups) {
+			bad(at+"expert groups", fmt.Sprintf("%d of %d", r.TopGroups, r.Groups), fmt.Sprintf("must divide %d experts and hold the %d of a token", m.Experts, m.ExpertsPerToken))
+		}
+		finite(at+"routing scale", m.Routing.Scale)
 		finite(at+"softmax scale", a.Scale)
 		finite(at+"softcap", a.Softcap)
 		finite(at+"query scale", a.QScale)

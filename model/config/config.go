@@ -197,6 +197,24 @@ type MLP struct {
 	Experts, ExpertsPerToken int
 	ExpertIntermediate       int // width of one expert
 	SharedIntermediate       int // width of the shared experts together; 0 = none
+	Routing                  Routing
+}
+
+// Scores of experts.
+const (
+	SoftmaxScore = "softmax" // over all experts
+	SigmoidScore = "sigmoid"
+)
+
+// Routing says which experts a token meets and with what weight.
+type Routing struct {
+	Score     string // "" where how this family chooses is not described: such a mixture does not run
+	Groups    int    // equal blocks of experts, of which a token chooses from TopGroups; 0 and 1 mean none
+	TopGroups int
+	GroupTop  int     // a group's score is the sum of its so many best
+	Bias      bool    // a learned correction joins the scores for the choice, not for the weights
+	Norm      bool    // the weights of the chosen are divided by their sum
+	Scale     float64 // factor on the weights
 }
 
 // MoE reports whether the block is a mixture of experts.
@@ -239,8 +257,8 @@ func (c *Config) Runnable() error {
 			return unsupportedRope(a.Rope.Kind)
 		case !contains(runsActs, m.Activation):
 			return no("activation", m.Activation, "activations that run: "+list(runsActs), "use inspect or plan")
-		case m.MoE():
-			return no("mixture of experts", fmt.Sprintf("%s has %d experts", at, m.Experts), "dense models run", "use inspect or plan")
+		case m.MoE() && (m.Routing.Score == "" || m.Kind != Gated || m.Bias || c.GGUF):
+			return no("mixture of experts", fmt.Sprintf("%s has %d experts", at, m.Experts), "mixtures that run: folders of "+list(runsMixtures), "use inspect or plan")
 		}
 	}
 	if c.Quantization != "" {

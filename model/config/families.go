@@ -264,7 +264,9 @@ func (p *parser) experts(m MLP, count, perToken, width string) MLP {
 
 func (p *parser) mixtral() {
 	p.decoder(false)
-	p.layers(p.heads(0), p.experts(MLP{Activation: p.activation("hidden_act", SiLU)}, "num_local_experts", "num_experts_per_tok", "intermediate_size"))
+	m := p.experts(MLP{Activation: p.activation("hidden_act", SiLU)}, "num_local_experts", "num_experts_per_tok", "intermediate_size")
+	m.Routing = Routing{Score: SoftmaxScore, Norm: true, Scale: 1}
+	p.layers(p.heads(0), m)
 	p.window("sliding_window", 0, p.slides(always))
 }
 
@@ -275,7 +277,9 @@ func (p *parser) qwen3MoE() {
 		count = "num_local_experts"
 	}
 	dense := p.dense()
-	p.layers(p.qwen3Heads(), p.experts(dense, count, "num_experts_per_tok", "moe_intermediate_size"))
+	m := p.experts(dense, count, "num_experts_per_tok", "moe_intermediate_size")
+	m.Routing = Routing{Score: SoftmaxScore, Norm: p.bool("norm_topk_prob", false), Scale: 1}
+	p.layers(p.qwen3Heads(), m)
 	p.qwenWindow()
 	step := p.size("decoder_sparse_step", 1, maxTokens)
 	only := map[int]bool{}

@@ -68,8 +68,33 @@ func (p *parser) deepseek() {
 	p.sparse(chosen, func() MLP {
 		m := p.experts(dense, "n_routed_experts", "num_experts_per_tok", "moe_intermediate_size")
 		m.SharedIntermediate = p.intIn("n_shared_experts", 0, 0, maxHeads) * m.ExpertIntermediate
+		m.Routing = p.deepseekRouting()
 		return m
 	})
+}
+
+// deepseekRouting: V2 scores by softmax, and chooses among groups by their best expert where topk_method says so; V3 and its kin score by sigmoid, with a correction, and
+// judge a group by its two best. A V2 file that asks for normed weights is read differently by different public code (with the scale or without), so it does not run.
+func (p *parser) deepseekRouting() Routing {
+	r := Routing{Score: SigmoidScore, Groups: p.size("n_group", 1, maxExperts), TopGroups: p.size("topk_group", 1, maxExperts), GroupTop: 2, Bias: true,
+		Norm: p.bool("norm_topk_prob", true), Scale: p.positive("routed_scaling_factor", 1)}
+	method := p.text("topk_method", "")
+	if p.c.ModelType != "deepseek_v2" {
+		if p.text("scoring_func", SigmoidScore) != SigmoidScore || method != "" && method != "noaux_tc" {
+			r.Score = ""
+		}
+		return r
+	}
+	r.Score, r.GroupTop, r.Bias, r.Norm = SoftmaxScore, 1, false, false
+	switch {
+	case p.bool("norm_topk_prob", false) || p.text("scoring_func", SoftmaxScore) != SoftmaxScore:
+		r.Score = ""
+	case method == "" || method == "greedy":
+		r.Groups, r.TopGroups = 1, 1
+	case method != "group_limited_greedy":
+		r.Score = ""
+	}
+	return r
 }
 
 // youtu is a dense DeepSeek-V3 with tied embeddings.

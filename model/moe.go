@@ -1,0 +1,190 @@
+package model
+
+// Mixtures of experts: a feed-forward block of many gated MLPs, of which a router chooses a few for each token (see tensor.Route).
+//
+//	s = W_r x,  w = Route(s, b)
+//	y = sum over e of w_e down_e(act(gate_e x) * up_e x)  +  the shared expert's MLP of x, unscaled
+//
+// The definition runs every expert on every token and lets w, zero for experts not chosen, drop the rest: an expert for each column of w. The cached step runs an expert on
+// the rows that chose it. A product's row does not depend on the rows beside it, and a token sums its experts in ascending order, whoever else is in the step: the same
+// bits in any batch. The router is kept in f32, however other matrices are quantised, so that quantising does not move the choice for its own account.
+//
+// Families without routing of their own kind (GPT-OSS, ZAYA) are refused by config.Runnable.
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/lowkeylm/lowkey/fault"
+	"github.com/lowkeylm/lowkey/model/config"
+	"github.com/lowkeylm/lowkey/tensor"
+)
+
+// expert finds a matrix of expert e: a tensor of its own, where the name has a place for the number, or rows of one tensor [experts, out, in].
+func (w layerWeights) expert(name string, e, experts int) (tensor.Weight, bool) {
+	p, ok := w.names.layer[w.prefix+name]
+	if !ok {
+		return tensor.Weight{}, false
+	}
+	if strings.Contains(p.name, "%d") {
+		return w.src.Tensor(fmt.Sprintf(w.names.prefix+p.name, w.layer, e) + ".weight")
+	}
+	t, ok := w.Get(name)
+	if !ok || len(t.Shape) != 3 || t.Shape[0] != experts {
+		return tensor.Weight{}, false
+	}
+	rows := t.Shape[1]
+	t.Name = fmt.Sprintf("%s, expert %d", t.Name, e)
+	return t.Slice(e*rows, (e+1)*rows), true
+}
+
+// routeOf is how a block chooses.
+func routeOf(f *config.MLP) tensor.Route {
+	r := f.Routing
+	return tensor.Route{TopK: f.ExpertsPerToken, Sigmoid: r.Score == config.SigmoidScore, Groups: r.Groups, TopGroups: r.TopGroups, GroupTop: r.GroupTop, Norm: r.Norm, Scale: r.Scale}
+}
+
+// forwardMoE is the definition.
+func forwardMoE(o tensor.Ops, w layerWeights, f *config.MLP, x tensor.Tensor) tensor.Tensor {
+	gated := func(get func(name string) (tensor.Weight, bool)) tensor.Tensor {
+		matrix := func(name string) tensor.Tensor { t, _ := get(name); return o.Weight(t) }
+		gate, up := o.MatMul(x, matrix("gate")), o.MatMul(x, matrix("up"))
+		return o.MatMul(gatedBy(o, f, gate, up), matrix("down"))
+	}
+	router, _ := w.Get("router")
+	var bias tensor.Tensor
+	if f.Routing.Bias {
+		b, _ := w.Get("router_bias")
+		bias = o.Weight(b)
+	}
+	weights := o.Route(o.MatMul(x, o.Weight(router)), bias, routeOf(f))
+	var y tensor.Tensor
+	for e := range f.Experts {
+		part := gated(func(name string) (tensor.Weight, bool) { return w.expert(name, e, f.Experts) })
+		part = o.Outer(o.Cols(weights, e, e+1), part, 1, 1, 1) // each row times its weight
+		if e == 0 {
+			y = part
+		} else {
+			y = o.Add(y, part)
+		}
+	}
+	if f.SharedIntermediate > 0 {
+		y = o.Add(y, gated(func(name string) (tensor.Weight, bool) { return w.Get("shared_" + name) }))
+	}
+	return y
+}
+
+// expertWeights are the packed matrices of one gated MLP.
+type expertWeights struct{ gate, up, down *tensor.Linear }
+
+// mixture is the block of the cached step.
+type mixture struct {
+	router  *tensor.Linear
+	bias    *tensor.Vector
+	experts []expertWeights
+	shared  expertWeights // nil matrices where there is none
+	route   tensor.Route
+}
+
+func (e *Engine) loadMoE(w layerWeights, f *config.MLP) (*mixture, error) {
+	hidden := e.Model.Config.Hidden
+	b := &mixture{route: routeOf(f)}
+	t, err := w.router(f, hidden)
+	if err != nil {
+		return nil, err
+	}
+	if b.router, err = e.packer.Floats(f.Experts, hidden, t.Float32s()); err != nil {
+		return nil, err
+	}
+	if f.Routing.Bias {
+		if t, err = w.routerBias(f); err != nil {
+			return nil, err
+		}
+		b.bias = e.packer.Vector(t)
+	}
+	load := func(width int, get func(name string) (tensor.Weight, bool)) (x expertWeights, err error) {
+		linear := func(name string, out, in int) *tensor.Linear {
+			if err != nil {
+				return nil
+			}
+			t, ok := get(name)
+			if !ok {
+				err = missingExpert(name)
+				return nil
+			}
+			if err = t.Check(out, in); err != nil {
+				return nil
+			}
+			var l *tensor.Linear
+			l, err = e.packer.Linear(t, nil)
+			e.Model.release(t.Name)
+			return l
+		}
+		x = expertWeights{linear("gate", width, hidden), linear("up", width, hidden), linear("down", hidden, width)}
+		return x, err
+	}
+	for i := range f.Experts {
+		x, err := load(f.ExpertIntermediate, func(name string) (tensor.Weight, bool) { return w.expert(name, i, f.Experts) })
+		if err != nil {
+			return nil, fmt.Errorf("expert %d: %w", i, err)
+		}
+		b.experts = append(b.experts, x)
+	}
+	if f.SharedIntermediate > 0 {
+		b.shared, err = load(f.SharedIntermediate, func(name string) (tensor.Weight, bool) { return w.Get("shared_" + name) })
+	}
+	return b, err
+}
+
+func missingExpert(name string) error {
+	return fault.New(fault.BadFile, "tensor moe."+name, "missing", "", "")
+}
+
+func (w layerWeights) router(f *config.MLP, hidden int) (tensor.Weight, error) {
+	t, ok := w.Get("router")
+	if !ok {
+		return t, missingExpert("router")
+	}
+	return t, t.Check(f.Experts, hidden)
+}
+
+func (w layerWeights) routerBias(f *config.MLP) (tensor.Weight, error) {
+	t, ok := w.Get("router_bias")
+	if !ok {
+		return t, missingExpert("router_bias")
+	}
+	return t, t.Check(f.Experts)
+}
+
+// moe runs a mixture on the rows of h.
+func (e *Engine) moe(b *mixture, f *config.MLP, h tensor.Buf) tensor.Buf {
+	ws := e.ws
+	y := ws.New(h.Rows, h.Cols)
+	clear(y.Float32s())
+	weights := ws.MatMul(h, b.router)
+	ws.Route(weights, b.bias, b.route)
+	for i := range b.experts {
+		if e.rows = weights.Chosen(e.rows[:0], i); len(e.rows) == 0 {
+			continue
+		}
+		m := ws.Mark()
+		in := h
+		if len(e.rows) < h.Rows {
+			in = ws.Gather(h, e.rows)
+		}
+		ws.Scatter(y, e.gated(&b.experts[i], f, in), e.rows, weights, i)
+		ws.Release(m)
+	}
+	if b.shared.up != nil {
+		m := ws.Mark()
+		ws.Add(y, e.gated(&b.shared, f, h), 1)
+		ws.Release(m)
+	}
+	return y
+}
+
+func (e *Engine) gated(x *expertWeights, f *config.MLP, h tensor.Buf) tensor.Buf {
+	var p [2]tensor.Buf
+	e.ws.MatMuls(p[:], h, x.gate, x.up)
+	return e.ws.MatMul(e.ws.Gated(p[0], p[1], activation(f)), x.down)
+}
