@@ -607,7 +607,7 @@ GLOBL tiles<>(SB), RODATA|NOPTR, $64
 TEXT ·unpackQ40AVX512(SB), NOSPLIT, $0-24
 	MOVQ         dst+0(FP), AX
 	MOVQ         panel+8(FP), CX
-	VPBROADCASTD k0f0f0f0f<>+0(SB), Z0
+	VBROADCASTSS k0f0f0f0f<>+0(SB), Z0
 	MOVQ         blocks+16(FP), DX
 	CMPQ         DX, $+1
 	JLT          done10
@@ -1242,7 +1242,7 @@ out15:
 TEXT ·unpackQ41AVX512(SB), NOSPLIT, $0-24
 	MOVQ         dst+0(FP), AX
 	MOVQ         panel+8(FP), CX
-	VPBROADCASTD k0f0f0f0f<>+0(SB), Z0
+	VBROADCASTSS k0f0f0f0f<>+0(SB), Z0
 	MOVQ         blocks+16(FP), DX
 	CMPQ         DX, $+1
 	JLT          done20
@@ -1837,8 +1837,8 @@ out25:
 TEXT ·unpackQ50AVX512(SB), NOSPLIT, $0-24
 	MOVQ         dst+0(FP), AX
 	MOVQ         panel+8(FP), CX
-	VPBROADCASTD k0f0f0f0f<>+0(SB), Z0
-	VPBROADCASTD k10101010<>+0(SB), Z1
+	VBROADCASTSS k0f0f0f0f<>+0(SB), Z0
+	VBROADCASTSS k10101010<>+0(SB), Z1
 	MOVQ         blocks+16(FP), DX
 	CMPQ         DX, $+1
 	JLT          done30
@@ -2489,8 +2489,8 @@ out35:
 TEXT ·unpackQ51AVX512(SB), NOSPLIT, $0-24
 	MOVQ         dst+0(FP), AX
 	MOVQ         panel+8(FP), CX
-	VPBROADCASTD k0f0f0f0f<>+0(SB), Z0
-	VPBROADCASTD k10101010<>+0(SB), Z1
+	VBROADCASTSS k0f0f0f0f<>+0(SB), Z0
+	VBROADCASTSS k10101010<>+0(SB), Z1
 	MOVQ         blocks+16(FP), DX
 	CMPQ         DX, $+1
 	JLT          done40
@@ -3101,7 +3101,7 @@ out45:
 TEXT ·unpackQ4KAVX512(SB), NOSPLIT, $0-24
 	MOVQ         dst+0(FP), AX
 	MOVQ         panel+8(FP), CX
-	VPBROADCASTD k0f0f0f0f<>+0(SB), Z0
+	VBROADCASTSS k0f0f0f0f<>+0(SB), Z0
 	MOVQ         blocks+16(FP), DX
 	CMPQ         DX, $+8
 	JLT          done50
@@ -3762,8 +3762,8 @@ GLOBL k80000000<>(SB), RODATA|NOPTR, $32
 TEXT ·unpackQ5KAVX512(SB), NOSPLIT, $0-24
 	MOVQ         dst+0(FP), AX
 	MOVQ         panel+8(FP), CX
-	VPBROADCASTD k0f0f0f0f<>+0(SB), Z0
-	VPBROADCASTD k10101010<>+0(SB), Z1
+	VBROADCASTSS k0f0f0f0f<>+0(SB), Z0
+	VBROADCASTSS k10101010<>+0(SB), Z1
 	MOVQ         blocks+16(FP), DX
 	CMPQ         DX, $+8
 	JLT          done63
