@@ -119,11 +119,43 @@ func (n *counter) layer(m *Model, i int) {
 	if f.Kind == config.NoMLP {
 		return
 	}
+	if f.MoE() {
+		n.mixture(layerWeights{m.src, m.names, i, "moe."}, f, c.Hidden)
+		return
+	}
 	if f.Kind != config.Plain {
 		matrix("mlp.gate", f.Intermediate, c.Hidden)
 	}
 	matrix("mlp.up", f.Intermediate, c.Hidden)
 	matrix("mlp.down", c.Hidden, f.Intermediate)
+}
+
+// mixture follows Engine.loadMoE.
+func (n *counter) mixture(w layerWeights, f *config.MLP, hidden int) {
+	_, err := w.router(f, hidden)
+	n.add(0, err)
+	n.folded(f.Experts, hidden)
+	if f.Routing.Bias {
+		_, err = w.routerBias(f)
+		n.add(0, err)
+		n.vector(f.Experts)
+	}
+	gated := func(width int, get func(name string) (tensor.Weight, bool)) {
+		for _, name := range []string{"gate", "up", "down"} {
+			t, ok := get(name)
+			if name == "down" {
+				n.weight("moe."+name, t, ok, hidden, width)
+			} else {
+				n.weight("moe."+name, t, ok, width, hidden)
+			}
+		}
+	}
+	for e := range f.Experts {
+		gated(f.ExpertIntermediate, func(name string) (tensor.Weight, bool) { return w.expert(name, e, f.Experts) })
+	}
+	if f.SharedIntermediate > 0 {
+		gated(f.SharedIntermediate, func(name string) (tensor.Weight, bool) { return w.Get("shared_" + name) })
+	}
 }
 
 // attention follows each design's Bind.
@@ -221,15 +253,19 @@ func ScratchBytes(c *config.Config, tokens, rows int) int64 {
 	for i := range c.Layers {
 		a, f := &c.Layers[i].Attention, &c.Layers[i].MLP
 		q, out, floats, in := attentionFloats(a)
-		mlp := int64(f.Intermediate)
+		wide := int64(max(f.Intermediate, f.ExpertIntermediate, f.SharedIntermediate))
+		mlp := wide
 		if f.Kind != config.Plain {
 			mlp *= 2
+		}
+		if f.MoE() { // router logits, the rows of an expert and what it makes of them
+			mlp += int64(f.Experts) + 2*int64(c.Hidden)
 		}
 		if c.Parallel { // both halves at once
 			floats, mlp = floats+mlp+3*int64(c.Hidden), 0
 		}
 		block = max(block, 3*int64(c.Hidden)+floats, 3*int64(c.Hidden)+mlp)
-		widest = max(widest, int64(c.Hidden), int64(f.Intermediate), in)
+		widest = max(widest, int64(c.Hidden), wide, in)
 		attend = max(attend, attendFloats(a, q, out))
 	}
 	logits := min(t, int64(rows))
