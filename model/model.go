@@ -222,7 +222,7 @@ func (m *Model) design(a *config.Attention, ropes ropes) (attention.Design, erro
 	}
 	d := m.Config.Hidden
 	switch a.Design {
-	case "mha", "gqa", "mqa":
+	case "mha", "gqa", "mqa", "sqa":
 		return attention.GQA{Hidden: d, Heads: a.Heads, KVHeads: a.KVHeads, HeadDim: a.HeadDim, ValueDim: a.ValueDim, Scale: a.Scale, Softcap: a.Softcap, Window: a.Window, Rope: rope,
 			QKNorm: a.QKNorm != config.NormNone, NormWhole: a.QKNorm == config.NormFlat, NormAfterRope: a.NormAfterRope, NormEps: a.QKNormEps, NormPlusOne: m.Config.Norm.PlusOne, Sinks: a.Sinks}, nil
 	case "mla", "gla", "mlra":
@@ -248,7 +248,7 @@ func (m *Model) design(a *config.Attention, ropes ropes) (attention.Design, erro
 	case "gta":
 		return attention.GTA{Hidden: d, Heads: a.Heads, KVHeads: a.KVHeads, Nope: a.Nope, RopeDim: a.RopeDim, Scale: a.Scale, Rope: rope}, nil
 	}
-	return nil, fault.New(fault.Unsupported, "attention design", a.Design, "designs that run: mha gqa mqa mla mfa mfa-kr tpa gta", "")
+	return nil, fault.New(fault.Unsupported, "attention design", a.Design, "designs that run: mha gqa mqa sqa mla mfa mfa-kr tpa gta", "")
 }
 
 // Layouts is what every layer leaves behind.

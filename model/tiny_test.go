@@ -142,7 +142,10 @@ func tinies() []tiny {
 	gta := tiny{name: "gta", design: "gta", config: fields{"attention": "gta", "num_key_value_heads": 2, "head_dim": w},
 		attn:    shapes{"q_proj": {n * w, d}, "kv_proj": {2 * w, d}, "k_rope_proj": {w / 2, d}, "o_proj": {d, n * w}},
 		streams: [][2]int{{2, w}, {1, w / 2}}}
-	return []tiny{grouped("mha", "mha", n), grouped("gqa", "gqa", 2), grouped("mqa", "mqa", 1), sliding, mla, mfa("mfa"), mfa("mfa-kr"), tpa, gta}
+	sqa := tiny{name: "sqa", design: "sqa", config: fields{"attention": "sqa", "num_key_value_heads": 2, "head_dim": 12},
+		attn:    shapes{"q_proj": {n * 12, d}, "k_proj": {2 * 12, d}, "v_proj": {2 * 12, d}, "o_proj": {d, n * 12}},
+		streams: [][2]int{{2, 12}, {2, 12}}}
+	return []tiny{grouped("mha", "mha", n), grouped("gqa", "gqa", 2), grouped("mqa", "mqa", 1), sqa, sliding, mla, mfa("mfa"), mfa("mfa-kr"), tpa, gta}
 }
 
 // open writes the model and opens it.

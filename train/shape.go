@@ -19,11 +19,11 @@ type Shape struct {
 	Vocab, Context int
 	Hidden, Layers int   // d, L
 	HeadDim        int   // d_h of MHA and its kin (default 64, at most a quarter of d); C of MFA (default d/8: 12.5 % of the cache of MHA)
-	Heads          int   // query heads (MFA, TPA: as many as MHA's parameters buy)
-	KVHeads        int   // GQA: default a third of the heads
+	Heads          int   // query heads (MFA, TPA: as many as MHA's parameters buy; SQA: half of MHA's)
+	KVHeads        int   // GQA, GTA: default a third of the heads; SQA: a quarter of MHA's heads
 	QRank          int   // MFA: d/2; TPA: 6; MLA: none
 	KVRank         int   // MLA: the latent, default d/2; TPA: rank of K and V, default 2
-	RopeDim        int   // MLA: default d_h/2
+	RopeDim        int   // MLA, GTA: default d_h/2
 	FFN            int   // width of the gated MLP; 0: what the budget leaves
 	Parameters     int64 // the budget; 0: what MHA takes at this d, L and an MLP of 8/3 d
 	Theta          float64
@@ -48,7 +48,9 @@ const ropeTheta = 10000
 const maxHeads = 512
 
 // Designs that train can size.
-func Designs() []string { return []string{"mha", "gqa", "mqa", "mla", "mfa", "mfa-kr", "tpa"} }
+func Designs() []string {
+	return []string{"mha", "gqa", "mqa", "sqa", "gta", "mla", "mfa", "mfa-kr", "tpa"}
+}
 
 // Size chooses what is open in a shape. Total parameters differ from the budget by less than 1 %, or it is an error that says which budgets work.
 func (s Shape) Size() (*Sized, error) {
@@ -153,6 +155,12 @@ func (s Shape) defaults() Shape {
 		return s
 	}
 	s.HeadDim = or(s.HeadDim, min(64, even(d/4)))
+	if s.Design == "sqa" { // of H = d/d_h heads: SQA H/2 queries, H/4 keys; --heads and --kv-heads make sSQA (H/2, H/2), xSQA (H/4, H/4) and xSMQA (H/4, 1)
+		h := d / s.HeadDim
+		s.Heads = or(s.Heads, max(1, h/2))
+		s.KVHeads = or(s.KVHeads, divisor(s.Heads, max(1, h/4)))
+		return s
+	}
 	s.Heads = or(s.Heads, max(1, d/s.HeadDim))
 	switch s.Design {
 	case "mha":
@@ -160,16 +168,21 @@ func (s Shape) defaults() Shape {
 	case "mqa":
 		s.KVHeads = 1
 	case "gqa":
-		if s.KVHeads == 0 {
-			s.KVHeads = 1
-			for k := 2; k <= max(2, s.Heads/3); k++ {
-				if s.Heads%k == 0 {
-					s.KVHeads = k
-				}
-			}
-		}
+		s.KVHeads = or(s.KVHeads, divisor(s.Heads, max(2, s.Heads/3)))
+	case "gta":
+		s.KVHeads, s.RopeDim = or(s.KVHeads, divisor(s.Heads, max(2, s.Heads/3))), or(s.RopeDim, even(s.HeadDim/2))
 	}
 	return s
+}
+
+// divisor is the largest number up to most that divides n.
+func divisor(n, most int) int {
+	for k := min(n, most); k > 1; k-- {
+		if n%k == 0 {
+			return k
+		}
+	}
+	return 1
 }
 
 // check names the dimension that cannot be, and the values that can.
@@ -180,9 +193,11 @@ func (s Shape) check() error {
 	switch {
 	case s.HeadDim < 2 || s.HeadDim%2 != 0:
 		return no("--head-dim", s.HeadDim, "must be even and at least 2 (RoPE turns pairs)")
-	case s.RopeDim < 0 || s.RopeDim%2 != 0 || s.RopeDim >= s.HeadDim && s.Design == "mla":
+	case s.RopeDim < 0 || s.RopeDim%2 != 0 || s.RopeDim >= s.HeadDim && (s.Design == "mla" || s.Design == "gta"):
 		return no("--rope-dim", s.RopeDim, fmt.Sprintf("must be even and less than --head-dim %d", s.HeadDim))
-	case s.Design == "gqa" && (s.KVHeads < 1 || s.Heads%s.KVHeads != 0):
+	case s.Design == "sqa" && s.Heads*s.HeadDim >= s.Hidden:
+		return no("--heads", s.Heads, fmt.Sprintf("sqa has fewer than the %d heads of %d that --hidden %d holds", s.Hidden/s.HeadDim, s.HeadDim, s.Hidden))
+	case slices.Contains([]string{"gqa", "gta", "sqa"}, s.Design) && (s.KVHeads < 1 || s.Heads%s.KVHeads != 0):
 		return no("--kv-heads", s.KVHeads, fmt.Sprintf("must divide the %d heads", s.Heads))
 	case s.Design == "gqa" && (s.KVHeads == 1 || s.KVHeads == s.Heads):
 		return no("--kv-heads", s.KVHeads, fmt.Sprintf("1 is mqa, %d is mha: gqa lies between", s.Heads))
@@ -198,6 +213,8 @@ func (s Shape) attention() string {
 		return fmt.Sprintf("%d heads of %d, query rank %d", s.Heads, s.HeadDim, s.QRank)
 	case "mla":
 		return fmt.Sprintf("%d heads of %d, latent %d, rotary %d", s.Heads, s.HeadDim, s.KVRank, s.RopeDim)
+	case "gta":
+		return fmt.Sprintf("%d heads of %d over %d tied states, rotary %d", s.Heads, s.HeadDim, s.KVHeads, s.RopeDim)
 	case "tpa":
 		return fmt.Sprintf("%d heads of %d, ranks %d %d", s.Heads, s.HeadDim, s.QRank, s.KVRank)
 	}
@@ -210,8 +227,10 @@ func (s Shape) json() []byte {
 		"num_attention_heads": s.Heads, "vocab_size": s.Vocab, "max_position_embeddings": s.Context, "rms_norm_eps": 1e-6, "rope_theta": s.Theta, "tie_word_embeddings": !s.Untied,
 		"bos_token_id": s.BOS, "eos_token_id": s.EOS}
 	switch s.Design {
-	case "mha", "gqa", "mqa":
+	case "mha", "gqa", "mqa", "sqa":
 		c["num_key_value_heads"], c["head_dim"] = s.KVHeads, s.HeadDim
+	case "gta":
+		c["num_key_value_heads"], c["head_dim"], c["qk_rope_head_dim"] = s.KVHeads, s.HeadDim, s.RopeDim
 	case "mla":
 		c["kv_lora_rank"], c["qk_nope_head_dim"], c["qk_rope_head_dim"], c["v_head_dim"] = s.KVRank, s.HeadDim-s.RopeDim, s.RopeDim, s.HeadDim
 		if s.QRank > 0 {

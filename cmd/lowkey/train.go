@@ -62,11 +62,11 @@ func (f *shapeFlags) add(c *cobra.Command) {
 func (f *shapeFlags) addDesign(c *cobra.Command) {
 	p, s := c.Flags(), &f.shape
 	p.StringVar(&s.Design, "design", "mfa", "attention: "+strings.Join(train.Designs(), ", "))
-	p.IntVar(&s.Heads, "heads", 0, "query heads (default: --hidden / --head-dim; MFA and TPA as many as the parameters of MHA buy)")
-	p.IntVar(&s.KVHeads, "kv-heads", 0, "gqa: heads of keys and values (default a third of the heads)")
+	p.IntVar(&s.Heads, "heads", 0, "query heads (default: --hidden / --head-dim; MFA and TPA as many as the parameters of MHA buy, SQA half)")
+	p.IntVar(&s.KVHeads, "kv-heads", 0, "gqa, gta: heads of keys and values (default a third of the heads); sqa: a quarter of --hidden / --head-dim")
 	p.IntVar(&s.QRank, "q-rank", 0, "mfa: width of the query bottleneck (default half of --hidden); tpa: rank of the queries (6); mla: none")
 	p.IntVar(&s.KVRank, "kv-rank", 0, "mla: width of the latent (default half of --hidden); tpa: rank of keys and values (2)")
-	p.IntVar(&s.RopeDim, "rope-dim", 0, "mla: width of the rotary key (default half a head)")
+	p.IntVar(&s.RopeDim, "rope-dim", 0, "mla, gta: width of the rotary key (default half a head)")
 }
 
 // recipeFlags say how it is trained.

@@ -11,6 +11,8 @@ class LowkeyConfig(PreTrainedConfig):
     """A decoder with RMS norms, a gated MLP and one of these designs of attention; what one token leaves in a layer's cache, in numbers:
 
     mha gqa mqa   k and v of num_key_value_heads heads of head_dim                     2 * num_key_value_heads * head_dim
+    sqa           the same, with fewer query heads than hidden_size / head_dim         2 * num_key_value_heads * head_dim
+    gta           states that are value and key at once, and one rotated key part      num_key_value_heads * head_dim + qk_rope_head_dim
     mla           a latent and one rotated key part                                    kv_lora_rank + qk_rope_head_dim
     mfa           one k and one v of head_dim, queries through a bottleneck            2 * head_dim
     mfa-kr        one k before rotation, from which v is made                          head_dim
@@ -39,7 +41,7 @@ class LowkeyConfig(PreTrainedConfig):
     eos_token_id: int | list[int] | None = None
     pad_token_id: int | None = None
 
-    # mha gqa mqa
+    # mha gqa mqa sqa gta
     num_key_value_heads: int | None = None
     head_dim: int | None = None  # also mfa mfa-kr (the paper's C) and tpa
     qk_norm: bool = False
@@ -48,7 +50,7 @@ class LowkeyConfig(PreTrainedConfig):
     q_lora_rank: int | None = None
     kv_lora_rank: int | None = None
     qk_nope_head_dim: int | None = None
-    qk_rope_head_dim: int | None = None
+    qk_rope_head_dim: int | None = None  # also gta
     v_head_dim: int | None = None
     rope_interleave: bool = False
     q_norm: bool = True
@@ -59,9 +61,11 @@ class LowkeyConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs):
         heads = self.num_attention_heads
-        if self.attention in ("mha", "gqa", "mqa"):
+        if self.attention in ("mha", "gqa", "mqa", "sqa", "gta"):
             self.num_key_value_heads = self.num_key_value_heads or (1 if self.attention == "mqa" else heads)
             self.head_dim = self.head_dim or self.hidden_size // heads
+            if self.attention == "gta":
+                self.qk_rope_head_dim = self.qk_rope_head_dim or self.head_dim // 4 * 2
         elif self.attention == "mla":
             self.num_key_value_heads = heads  # of the expanded keys; the cache holds latents
             self.v_head_dim = self.v_head_dim or self.hidden_size // heads
@@ -75,7 +79,7 @@ class LowkeyConfig(PreTrainedConfig):
                 raise ValueError("attention tpa needs head_dim")
             self.num_key_value_heads = heads  # of the keys made of the factors; the cache holds factors
         else:
-            raise ValueError(f"attention {self.attention!r}: known are mha gqa mqa mla mfa mfa-kr tpa")
+            raise ValueError(f"attention {self.attention!r}: known are mha gqa mqa sqa gta mla mfa mfa-kr tpa")
         self.sliding_window = self.sliding_window or None  # 0 means none, too
         super().__post_init__(**kwargs)
 

@@ -77,6 +77,8 @@ func nativeFields(c *config.Config, fields map[string]any) (map[string]any, erro
 		if a.QRank > 0 {
 			more["q_lora_rank"] = a.QRank
 		}
+	case config.GTA:
+		more = map[string]any{"num_key_value_heads": a.KVHeads, "head_dim": a.HeadDim, "qk_rope_head_dim": a.RopeDim}
 	case config.TPA:
 		more = map[string]any{"head_dim": a.HeadDim, "q_rank": a.QRank, "k_rank": a.KRank, "v_rank": a.VRank}
 	case config.MFA, config.MFAKR:

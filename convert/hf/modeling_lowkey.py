@@ -153,7 +153,7 @@ class Attention(nn.Module):
 
 
 class Grouped(Attention):
-    """MHA, GQA, MQA: caches k after rotation, and v."""
+    """MHA, GQA, MQA, SQA: caches k after rotation, and v."""
 
     def __init__(self, config, layer_idx):
         super().__init__(config, layer_idx, config.num_key_value_heads, config.head_dim, config.head_dim)
@@ -170,6 +170,30 @@ class Grouped(Attention):
         if self.config.qk_norm:
             q, k = self.q_norm(q), self.k_norm(k)
         return rotate(q, turn), rotate(k, turn), v
+
+
+class GTA(Attention):
+    """Grouped-tied attention: one state a group is the value, and its first channels the unrotated part of the key; the rotated part is one for all. Caches the states as one row, and that part."""
+
+    def __init__(self, config, layer_idx):
+        width, rope, bias, self.key_heads = config.head_dim, config.qk_rope_head_dim, config.attention_bias, config.num_key_value_heads
+        super().__init__(config, layer_idx, self.key_heads, width, width)
+        self.widths = (width - rope, rope)
+        self.q_proj = nn.Linear(config.hidden_size, self.heads * width, bias=bias)
+        self.kv_proj = nn.Linear(config.hidden_size, self.key_heads * width, bias=bias)
+        self.k_rope_proj = nn.Linear(config.hidden_size, rope, bias=bias)
+
+    @staticmethod
+    def rotary_width(config):
+        return config.qk_rope_head_dim
+
+    def project(self, x, turn):
+        q, q_rope = self.split(self.q_proj(x), self.heads).split(self.widths, dim=-1)
+        return torch.cat((q, rotate(q_rope, turn)), dim=-1), self.kv_proj(x)[:, None], rotate(self.k_rope_proj(x)[:, None], turn)
+
+    def read(self, tied, k_rope, turn):
+        value = self.split(tied[:, 0], self.key_heads)
+        return torch.cat((value[..., : self.widths[0]], k_rope.expand(-1, self.key_heads, -1, -1)), dim=-1), value
 
 
 class MLA(Attention):
@@ -304,7 +328,7 @@ class Step3MFA(MFA):
     names = ("q_proj", "inter_norm", "wq")
 
 
-DESIGNS = {"mha": Grouped, "gqa": Grouped, "mqa": Grouped, "mla": MLA, "mfa": MFA, "mfa-kr": MFAKR, "tpa": TPA}
+DESIGNS = {"mha": Grouped, "gqa": Grouped, "mqa": Grouped, "sqa": Grouped, "gta": GTA, "mla": MLA, "mfa": MFA, "mfa-kr": MFAKR, "tpa": TPA}
 
 
 class LowkeyBlock(GradientCheckpointingLayer):

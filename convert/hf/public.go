@@ -62,7 +62,7 @@ func publicForm(c *config.Config, fields map[string]any) (*form, error) {
 	f.rope(a.Rope)
 	var err error
 	switch a.Design {
-	case config.MHA, config.GQA, config.MQA:
+	case config.MHA, config.GQA, config.MQA, config.SQA:
 		err = f.grouped(c, a, m)
 	case config.MLA:
 		err = f.deepseek(c, a, m)

@@ -33,7 +33,7 @@ func layerShapes(c *config.Config, i int) map[string][]int {
 	vector := func(name string, n int) { s["self_attn."+name] = []int{n} }
 	n, w, v := a.Heads, a.HeadDim, a.ValueDim
 	switch a.Design {
-	case config.MHA, config.GQA, config.MQA:
+	case config.MHA, config.GQA, config.MQA, config.SQA:
 		attn("q_proj", n*w, d, a.QKVBias)
 		attn("k_proj", a.KVHeads*w, d, a.QKVBias)
 		attn("v_proj", a.KVHeads*v, d, a.QKVBias)
@@ -65,6 +65,10 @@ func layerShapes(c *config.Config, i int) map[string][]int {
 			attn("n", w, w, false)
 			vector("alpha.weight", w)
 		}
+	case config.GTA:
+		attn("q_proj", n*w, d, a.QKVBias)
+		attn("kv_proj", a.KVHeads*w, d, a.QKVBias)
+		attn("k_rope_proj", a.RopeDim, d, a.QKVBias)
 	case config.TPA:
 		if a.QRank == 0 {
 			attn("q_proj", n*w, d, a.QKVBias)

@@ -66,6 +66,7 @@ const (
 	MHA   = "mha"      // one k and v head for each query head
 	GQA   = "gqa"      // a group of query heads shares a k and v head
 	MQA   = "mqa"      // all query heads share one
+	SQA   = "sqa"      // GQA with fewer query heads than hidden / head width: computation saved, and o widens
 	MLA   = "mla"      // a latent and one rotated key part
 	GLA   = "gla"      // MLA with Latents latents, each for a block of the heads
 	MLRA  = "mlra"     // MLA with Latents latents and Branches attentions whose outputs are summed, times OutScale
@@ -227,7 +228,7 @@ var (
 		"mlra_mha", "mlra_mqa", "mlra_gqa", "mlra_mla", "mlra_mfa", "mlra_tpa", "mlra_gla_2", "mlra_gla_4", "mlra_mlra_2", "mlra_mlra_4", "mlra_gta", "mlra_gta_odd", "t6_tpa", "t6_tpa_bf16rope", "t6_tpa_groupnorm", "t6_tpa_kvonly", "lowkey"}
 	runsMixtures = []string{"mixtral", "qwen3_moe", "deepseek_v2", "deepseek_v3", "glm4_moe_lite"}
 	runsGGUF     = []string{"llama", "qwen2", "qwen3", "gemma3_text"}
-	runsDesigns  = []string{MHA, GQA, MQA, MLA, GLA, MLRA, MFA, MFAKR, TPA, GTA}
+	runsDesigns  = []string{MHA, GQA, MQA, SQA, MLA, GLA, MLRA, MFA, MFAKR, TPA, GTA}
 	runsActs     = []string{SiLU, GELU, GELUTanh}
 	ropeKinds    = []string{RopeDefault, RopeLinear, RopeLlama3, RopeYarn, RopeLong, RopeAlpha, RopeFactors}
 )

@@ -163,6 +163,8 @@ func TestNative(t *testing.T) {
 		{`"attention":"mfa-kr","head_dim":16`, MFAKR, 1, 2 * 16},
 		{`"attention":"tpa","head_dim":16`, TPA, 6, 2 * (2 + 2) * (6 + 16)},
 		{`"attention":"tpa","head_dim":10,"q_rank":0,"k_rank":3,"v_rank":1`, TPA, 6, 2 * (3 + 1) * (6 + 10)},
+		{`"attention":"sqa","head_dim":6,"num_key_value_heads":3`, SQA, 3, 2 * 2 * 3 * 6},
+		{`"attention":"sqa","head_dim":4,"num_key_value_heads":1`, SQA, 1, 2 * 2 * 4},
 		{`"attention":"gta","num_key_value_heads":2`, GTA, 2, 2 * (2*8 + 4)},
 		{`"attention":"gta","num_key_value_heads":3,"head_dim":13`, GTA, 3, 2 * (3*13 + 6)},
 		{`"attention":"gta","num_key_value_heads":1,"head_dim":32,"qk_rope_head_dim":8`, GTA, 1, 2 * (32 + 8)},
@@ -195,7 +197,7 @@ func TestNative(t *testing.T) {
 		t.Errorf("tpa defaults: %+v", a)
 	}
 	for fields, want := range map[string]string{`"attention":"tpa"`: "head_dim", `"attention":"tpa","head_dim":16,"k_rank":0`: "k_rank", `"attention":"tpa2"`: "tpa2", `"attention":"gta","qk_rope_head_dim":8`: "qk_rope_head_dim", `"attention":"gta","qk_rope_head_dim":3`: "qk_rope_head_dim",
-		`"attention":"gta","num_key_value_heads":4`: "4"} {
+		`"attention":"gta","num_key_value_heads":4`: "4", `"attention":"sqa","head_dim":8`: "fewer than the 6 heads", `"attention":"sqa","head_dim":4,"num_key_value_heads":4`: "4"} {
 		if _, err := Parse([]byte(base+fields+"}"), "own"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", fields, err)
 		}

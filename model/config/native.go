@@ -7,12 +7,13 @@ import "fmt"
 //
 // Required: hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, vocab_size, and
 //
-//	attention  "mha" "gqa" "mqa" "mla" "mfa" "mfa-kr" "tpa" "gta"
+//	attention  "mha" "gqa" "mqa" "sqa" "mla" "mfa" "mfa-kr" "tpa" "gta"
 //
 // With a default: max_position_embeddings 2048, rms_norm_eps 1e-6, hidden_act "silu", tie_word_embeddings false, attention_bias false, mlp_bias false, and rope_parameters
 // (or rope_theta and rope_scaling) as in every Hugging Face folder, half-split pairs. bos_token_id and eos_token_id as usual. By design:
 //
 //	mha gqa mqa   num_key_value_heads (by the name's meaning), head_dim (hidden/heads), qk_norm false (per head, before RoPE), sliding_window none
+//	sqa           as gqa with head_dim given: num_attention_heads * head_dim is less than hidden_size, num_key_value_heads from 1 to num_attention_heads (the default)
 //	mla           kv_lora_rank, qk_nope_head_dim, qk_rope_head_dim, v_head_dim (hidden/heads), q_lora_rank none, rope_interleave false
 //	mfa mfa-kr    head_dim (the paper's C; needed), q_lora_rank (head_dim), q_norm true (RMS norm over the bottleneck, eps rms_norm_eps)
 //	tpa           head_dim (needed; heads * head_dim need not be hidden_size), q_rank 6 (0 = dense queries), k_rank 2, v_rank 2
@@ -28,12 +29,16 @@ func (p *parser) lowkey() {
 	design := p.text("attention", "")
 	var a Attention
 	switch design {
-	case MHA, GQA, MQA:
+	case MHA, GQA, MQA, SQA:
 		a = p.heads(0)
 		if !p.has("num_key_value_heads") && design == MQA {
 			a.KVHeads = 1
 		}
-		if want := grouped(a.Heads, a.KVHeads); want != design && !(a.Heads == 1) {
+		if want := grouped(a.Heads, a.KVHeads); design == SQA {
+			if a.Heads*a.HeadDim >= p.c.Hidden {
+				p.fail("num_attention_heads", fmt.Sprint(a.Heads), fmt.Sprintf("attention sqa has fewer than the %d heads of %d that hidden_size %d holds", p.c.Hidden/a.HeadDim, a.HeadDim, p.c.Hidden))
+			}
+		} else if want != design && !(a.Heads == 1) {
 			p.fail("attention", design, "num_attention_heads and num_key_value_heads make it "+want)
 		}
 		a.Design = design
@@ -71,7 +76,7 @@ func (p *parser) lowkey() {
 		}
 		a.Nope, a.Rope.Dim = a.HeadDim-a.RopeDim, a.RopeDim
 	default:
-		p.unsupported("attention", design, "designs of this configuration: mha gqa mqa mla mfa mfa-kr tpa gta")
+		p.unsupported("attention", design, "designs of this configuration: mha gqa mqa sqa mla mfa mfa-kr tpa gta")
 	}
 	p.layers(a, p.dense())
 }
