@@ -22,7 +22,7 @@ type Shape struct {
 	Heads          int   // query heads (MFA, TPA: as many as MHA's parameters buy; SQA: half of MHA's)
 	KVHeads        int   // GQA, GTA: default a third of the heads; SQA: a quarter of MHA's heads
 	QRank          int   // MFA: d/2; TPA: 6; MLA: none
-	KVRank         int   // MLA: the latent, default d/2; TPA: rank of K and V, default 2
+	KVRank         int   // MLA: the latent, default d/2; GLA, MLRA: all latents together, a multiple of 2 and 4; TPA: rank of K and V, default 2
 	RopeDim        int   // MLA, GTA: default d_h/2
 	FFN            int   // width of the gated MLP; 0: what the budget leaves
 	Parameters     int64 // the budget; 0: what MHA takes at this d, L and an MLP of 8/3 d
@@ -47,9 +47,12 @@ const ropeTheta = 10000
 // maxHeads bounds the search for heads.
 const maxHeads = 512
 
+// latents are those of GLA-2 and MLRA-4.
+var latents = map[string]int{"gla": 2, "mlra": 4}
+
 // Designs that train can size.
 func Designs() []string {
-	return []string{"mha", "gqa", "mqa", "sqa", "gta", "mla", "mfa", "mfa-kr", "tpa"}
+	return []string{"mha", "gqa", "mqa", "sqa", "gta", "mla", "gla", "mlra", "mfa", "mfa-kr", "tpa"}
 }
 
 // Size chooses what is open in a shape. Total parameters differ from the budget by less than 1 %, or it is an error that says which budgets work.
@@ -148,8 +151,14 @@ func (s Shape) defaults() Shape {
 		s.HeadDim = or(s.HeadDim, min(64, even(d/4)))
 		s.QRank, s.KVRank = or(s.QRank, 6), or(s.KVRank, 2)
 		return s
-	case "mla":
+	case "mla", "gla", "mlra":
+		if n := latents[s.Design]; n > 0 {
+			s.KVRank = or(s.KVRank, max(n, d/2/n*n))
+		}
 		s.HeadDim = or(s.HeadDim, min(64, even(d/4)))
+		if s.Design == "gla" {
+			s.Heads = or(s.Heads, even(d/s.HeadDim))
+		}
 		s.Heads = or(s.Heads, max(1, d/s.HeadDim))
 		s.KVRank, s.RopeDim = or(s.KVRank, even(d/2)), or(s.RopeDim, even(s.HeadDim/2))
 		return s
@@ -193,8 +202,12 @@ func (s Shape) check() error {
 	switch {
 	case s.HeadDim < 2 || s.HeadDim%2 != 0:
 		return no("--head-dim", s.HeadDim, "must be even and at least 2 (RoPE turns pairs)")
-	case s.RopeDim < 0 || s.RopeDim%2 != 0 || s.RopeDim >= s.HeadDim && (s.Design == "mla" || s.Design == "gta"):
+	case s.RopeDim < 0 || s.RopeDim%2 != 0 || s.RopeDim >= s.HeadDim && slices.Contains([]string{"mla", "gla", "mlra", "gta"}, s.Design):
 		return no("--rope-dim", s.RopeDim, fmt.Sprintf("must be even and less than --head-dim %d", s.HeadDim))
+	case latents[s.Design] > 0 && s.KVRank%latents[s.Design] != 0:
+		return no("--kv-rank", s.KVRank, fmt.Sprintf("must be a multiple of the %d latents", latents[s.Design]))
+	case s.Design == "gla" && s.Heads%2 != 0:
+		return no("--heads", s.Heads, "must be even: each of 2 latents serves half of them")
 	case s.Design == "sqa" && s.Heads*s.HeadDim >= s.Hidden:
 		return no("--heads", s.Heads, fmt.Sprintf("sqa has fewer than the %d heads of %d that --hidden %d holds", s.Hidden/s.HeadDim, s.HeadDim, s.Hidden))
 	case slices.Contains([]string{"gqa", "gta", "sqa"}, s.Design) && (s.KVHeads < 1 || s.Heads%s.KVHeads != 0):
@@ -211,6 +224,8 @@ func (s Shape) attention() string {
 	switch s.Design {
 	case "mfa", "mfa-kr":
 		return fmt.Sprintf("%d heads of %d, query rank %d", s.Heads, s.HeadDim, s.QRank)
+	case "gla", "mlra":
+		return fmt.Sprintf("%d heads of %d, %d latents of %d, rotary %d", s.Heads, s.HeadDim, latents[s.Design], s.KVRank/latents[s.Design], s.RopeDim)
 	case "mla":
 		return fmt.Sprintf("%d heads of %d, latent %d, rotary %d", s.Heads, s.HeadDim, s.KVRank, s.RopeDim)
 	case "gta":
@@ -231,7 +246,7 @@ func (s Shape) json() []byte {
 		c["num_key_value_heads"], c["head_dim"] = s.KVHeads, s.HeadDim
 	case "gta":
 		c["num_key_value_heads"], c["head_dim"], c["qk_rope_head_dim"] = s.KVHeads, s.HeadDim, s.RopeDim
-	case "mla":
+	case "mla", "gla", "mlra":
 		c["kv_lora_rank"], c["qk_nope_head_dim"], c["qk_rope_head_dim"], c["v_head_dim"] = s.KVRank, s.HeadDim-s.RopeDim, s.RopeDim, s.HeadDim
 		if s.QRank > 0 {
 			c["q_lora_rank"] = s.QRank

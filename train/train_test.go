@@ -15,6 +15,7 @@ import (
 
 	"github.com/lowkeylm/lowkey/fault"
 	"github.com/lowkeylm/lowkey/format/safetensors"
+	"github.com/lowkeylm/lowkey/kernel"
 	"github.com/lowkeylm/lowkey/model"
 	"github.com/lowkeylm/lowkey/train/data"
 	"github.com/lowkeylm/lowkey/train/optim"
@@ -214,6 +215,37 @@ func TestNaNStops(t *testing.T) {
 		return nil
 	})
 	wants(t, err, fault.BadInput, "step 3", "checkpoint-00000002")
+}
+
+// A further phase begins with the weights of the one before.
+func TestStart(t *testing.T) {
+	dir := t.TempDir()
+	set := corpus(t, dir)
+	s := settings(t, "mfa-kr", 3)
+	r, err := Open(filepath.Join(dir, "one"), s, set, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if err := r.Run(context.Background(), 0, 0, quiet); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Export(filepath.Join(dir, "model"), filepath.Join(dir, "tokenizer.json"), kernel.F32); err != nil {
+		t.Fatal(err)
+	}
+	next := *s
+	next.Start, next.From = filepath.Join(dir, "model"), 6
+	q, err := Open(filepath.Join(dir, "two"), &next, set, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer q.Close()
+	if !bytes.Equal(weights(q.Model), weights(r.Model)) {
+		t.Error("other weights")
+	}
+	next.Model = settings(t, "mfa", 3).Model
+	_, err = Open(filepath.Join(dir, "three"), &next, set, 1)
+	wants(t, err, fault.Mismatch, "--start")
 }
 
 // What cannot train leaves nothing behind; a disk that is full leaves the checkpoint before.

@@ -5,6 +5,7 @@ package train
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -121,7 +122,7 @@ func start(s *Settings) (*model.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	if plainJSON(m.ConfigJSON) != plainJSON(s.Model) {
+	if plainJSON(json.RawMessage(m.ConfigJSON)) != plainJSON(s.Model) {
 		return nil, fault.New(fault.Mismatch, "--start "+s.Start, "its config.json is another model's", "the weights to start from must have the same configuration", "leave out the flags that size the model")
 	}
 	return m, m.InMemory()

@@ -19,6 +19,7 @@ import (
 	"github.com/lowkeylm/lowkey"
 	"github.com/lowkeylm/lowkey/fault"
 	"github.com/lowkeylm/lowkey/kernel"
+	"github.com/lowkeylm/lowkey/model"
 	"github.com/lowkeylm/lowkey/plan"
 	"github.com/lowkeylm/lowkey/tokenizer"
 	"github.com/lowkeylm/lowkey/train"
@@ -193,7 +194,7 @@ Sizes that are not given are chosen so that the parameters are those of MHA at t
 	p := c.Flags()
 	p.StringVarP(&f.out, "out", "o", "", "the run's folder (default: runs/DESIGN)")
 	p.StringVar(&f.resume, "resume", "", "go on with the run in this folder; it has its settings")
-	p.StringVar(&f.start, "start", "", "start from the weights of this model folder instead of fresh ones (a new phase: the optimiser starts anew)")
+	p.StringVar(&f.start, "start", "", "start from this model folder, its sizes and weights, instead of a fresh model (a new phase: the optimiser starts anew)")
 	p.IntVar(&f.settings.From, "from", 0, "with --start: the first batch of the data, where the earlier phase ended")
 	p.StringVar(&f.prompt, "sample", "", "complete this text at every look at the validation side (default: the start of a validation document)")
 	p.StringVar(&f.save, "save", "f32", "type of the weights in model/: f32, bf16, q8_0")
@@ -231,7 +232,7 @@ func (f *trainFlags) run(c *cobra.Command) error {
 		}
 	}
 	f.shape.Vocab = f.vocab // as good as the tokenizer's for finding what cannot be, before hours of anything
-	if _, err := f.shape.Size(); err != nil {
+	if _, err := f.shape.Size(); err != nil && f.start == "" {
 		return err
 	}
 	set, tok, err := openCorpus(c.Context(), &f.corpusFlags, f.out, &f.settings)
@@ -240,12 +241,21 @@ func (f *trainFlags) run(c *cobra.Command) error {
 	}
 	defer set.Close()
 	f.shape.Vocab, f.shape.BOS, f.shape.EOS = tok.Vocab(), set.EndOfText(), set.EndOfText()
-	sized, err := f.shape.Size()
-	if err != nil {
-		return err
+	if f.start != "" { // its sizes are what they are
+		m, err := model.Open(f.start)
+		if err != nil {
+			return err
+		}
+		f.settings.Model, f.settings.Start = m.ConfigJSON, f.start
+		m.Close()
+	} else {
+		sized, err := f.shape.Size()
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(os.Stderr, sized.Chosen)
+		f.settings.Model = sized.Config
 	}
-	fmt.Fprintln(os.Stderr, sized.Chosen)
-	f.settings.Model, f.settings.Start = sized.Config, f.start
 	return f.train(c.Context(), &f.settings, set, tok, *format)
 }
 
