@@ -237,7 +237,7 @@ func TestSameBits(t *testing.T) {
 		short, long, layers = 70, 70, 1
 	}
 	pairs, refused := map[string]int{}, 0
-	for d, row := range tinies() {
+	for d, row := range append(tinies(), tinyMixture()) {
 		m := row.open(t, layers, d%2 == 0)
 		for k, kv := range sameBitsTypes {
 			for _, arith := range []kernel.Arith{kernel.ArithF32, kernel.ArithInt8} {

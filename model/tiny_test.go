@@ -109,6 +109,7 @@ type tiny struct {
 	attn    shapes // under model.layers.N.self_attn.
 	streams [][2]int
 	window  int
+	mlp     shapes // of a mixture, under model.layers.N.mlp., whole names
 }
 
 // tinies lists a model of every design, and one that slides.
@@ -163,6 +164,9 @@ func (m tiny) open(t testing.TB, layers int, bf16 bool) *Model {
 				name += ".weight"
 			}
 			tensors[at+"self_attn."+name] = shape
+		}
+		for name, shape := range m.mlp {
+			tensors[at+"mlp."+name] = shape
 		}
 	}
 	dir, _ := writeTiny(t, config, tensors, bf16)

@@ -419,6 +419,8 @@ func panics(t *testing.T, o Ops) {
 		{"Attend|bias [2 6]", func() { o.Attend(x, x, x, Attend{Heads: 2, KVHeads: 2, Scale: 1, Bias: x}) }},
 		{"CausalConv|[2 6]|4 groups", func() { o.CausalConv(x, y, 4) }},
 		{"CausalConv|[2 6]|[3 5]|3 groups", func() { o.CausalConv(x, o.Leaf([]int{3, 5}, make([]float32, 15)), 3) }},
+		{"Route|[2 6]|TopK:7", func() { o.Route(x, nil, Route{TopK: 7, Scale: 1}) }},
+		{"Route|[2 6]|TopGroups:1", func() { o.Route(x, nil, Route{TopK: 4, Groups: 2, TopGroups: 1, GroupTop: 1, Scale: 1}) }},
 		{"Softmax|[5]", func() { o.Softmax(v) }},
 		{"Softcap|c = 0", func() { o.Softcap(x, 0) }},
 		{"SiLU|<nil>", func() { o.SiLU(nil) }},

@@ -116,6 +116,11 @@ func opCases() []opCase {
 		{"GELU, tanh", s([]int{3, 5}), func(t tape, in []Tensor) Tensor { return t.GELU(in[0], true) }},
 		{"Softcap", s([]int{3, 5}), func(t tape, in []Tensor) Tensor { return t.Softcap(in[0], 1.3) }},
 		{"Softmax", s([]int{3, 5}), func(t tape, in []Tensor) Tensor { return t.Softmax(in[0]) }},
+		{"Route, softmax", s([]int{5, 6}), func(t tape, in []Tensor) Tensor { return t.Route(in[0], nil, Route{TopK: 2, Scale: 1.7}) }},
+		{"Route, softmax, norm", s([]int{5, 6}), func(t tape, in []Tensor) Tensor { return t.Route(in[0], nil, Route{TopK: 3, Norm: true, Scale: 1}) }},
+		{"Route, sigmoid, groups, norm", s([]int{5, 6}), func(t tape, in []Tensor) Tensor {
+			return t.Route(in[0], t.Leaf([]int{6}, []float32{.1, -.2, .3, 0, .2, -.1}), Route{TopK: 2, Sigmoid: true, Groups: 3, TopGroups: 2, GroupTop: 2, Norm: true, Scale: 2})
+		}},
 		{"CausalConv, depthwise", s([]int{6, 3}, []int{3, 4}), conv(3)},
 		{"CausalConv, groups", s([]int{6, 6}, []int{4, 9}), conv(2)},
 		{"CausalConv, one token", s([]int{1, 3}, []int{3, 4}), conv(3)},
