@@ -95,6 +95,9 @@ func New(configJSON []byte, seed uint64) (*Model, error) {
 			return nil
 		}
 		mlp := &c.Layers[i].MLP
+		if mlp.MoE() {
+			return nil, fault.New(fault.Unsupported, "mixture of experts", fmt.Sprintf("layer %d has %d experts", i, mlp.Experts), "fresh models are dense", "")
+		}
 		if c.Norm.Kind != config.RMSNorm || c.SandwichNorms || c.PostNormOnly || mlp.Kind != config.Gated || mlp.Bias || c.Layers[i].Attention.QKVBias {
 			return nil, fault.New(fault.Unsupported, "model_type "+c.ModelType, "fresh weights", "models without biases, with one RMS norm before each block and a gated MLP are trained", `write the model as "model_type": "lowkey"`)
 		}
