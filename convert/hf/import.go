@@ -61,8 +61,13 @@ func nativeFields(c *config.Config, fields map[string]any) (map[string]any, erro
 	default:
 		return nil, fault.New(fault.Unsupported, "model_type "+c.ModelType, "cannot be imported", "families: lowkey llama mistral qwen3 deepseek_v3 step3_text", "")
 	}
-	if err := c.Runnable(); err != nil { // mixtures, quantised weights
+	if err := c.Runnable(); err != nil { // quantised weights, mixtures that do not run
 		return nil, err
+	}
+	for i := range c.Layers {
+		if n := c.Layers[i].MLP.Experts; n > 0 {
+			return nil, fault.New(fault.Unsupported, "mixture of experts", fmt.Sprintf("layer %d has %d experts", i, n), "dense models are imported", "run the folder as it is")
+		}
 	}
 	a, m := &c.Layers[0].Attention, &c.Layers[0].MLP
 	f := &form{fields: map[string]any{"model_type": native, "attention": a.Design,
