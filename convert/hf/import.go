@@ -4,6 +4,7 @@ package hf
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"path/filepath"
 	"reflect"
