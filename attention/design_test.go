@@ -2,6 +2,7 @@ package attention
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"strings"
@@ -102,6 +103,23 @@ func cases() []testCase {
 		}
 		return testCase{name, 40, a, w, want}
 	}
+	latents := func(name string, qrank, latents, branches, block int) testCase { // block heads of a branch read the same latent
+		gla := GLA{MLA{Hidden: 40, Heads: 4, QRank: qrank, KVRank: 40, Nope: 12, RopeDim: 8, ValueDim: 10, Scale: 0.22, QScale: 1.1, KVScale: 0.9, Eps: 1e-6, Rope: ropeOf(8, false)}, latents}
+		var a Design = gla
+		if branches > 0 {
+			a = MLRA{gla, branches, 0.7}
+		}
+		w := weightMap{}
+		for _, p := range a.Params() {
+			w.add(rng, p.Name, p.Shape...)
+		}
+		for j := range latents {
+			if got := w[fmt.Sprintf("kv_b.%d", j)].Shape[0]; got != block*22 {
+				panic(fmt.Sprintf("%s: %d rows of kv_b.%d", name, got, j))
+			}
+		}
+		return testCase{name, 40, a, w, 40 + 8}
+	}
 	gta := func(name string, nope, rope int) testCase {
 		a := GTA{Hidden: 48, Heads: 6, KVHeads: 2, Nope: nope, RopeDim: rope, Scale: 1 / math.Sqrt(float64(nope+rope)), Rope: ropeOf(rope, false)}
 		w := weightMap{}
@@ -122,6 +140,7 @@ func cases() []testCase {
 		gqa("mha", mha, 2*6*32), gqa("gqa", base, 2*2*32), gqa("mqa", mqa, 2*32), gqa("gqa sliding", sliding, 2*2*32),
 		gqa("gqa odd widths, cap, sinks", odd, 2*14+2*10), gqa("gqa qk-norm", norm, 2*2*32),
 		mla("mla", 24), mla("mla without query rank", 0), {"mfa", 40, m, mw, 2 * 32}, {"mfa-kr", 40, MFAKR{kr}, kw, 32},
+		latents("gla-2", 24, 2, 0, 2), latents("gla-4", 0, 4, 0, 1), latents("mlra-2", 0, 4, 2, 2), latents("mlra-4", 24, 4, 4, 4),
 		gta("gta", 32, 32), gta("gta, unequal parts", 24, 8), gta("gta, odd width", 7, 6),
 		tpa("tpa", 6, false, (2+3)*(5+32)), tpa("tpa, dense queries, norm", 0, true, (2+3)*(5+32)),
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -70,7 +71,7 @@ func TestBytesBeforeLoading(t *testing.T) {
 				switch design := m.Config.Layers[0].Attention.Design; {
 				case i == 1 && design == "tpa":
 					kv = "k=q8h,v=q8h,k_a=q8,v_a=q8"
-				case i == 1 && design != "mfa-kr" && m.Config.Layers[0].Attention.HeadDim%2 == 0:
+				case i == 1 && design != "mfa-kr" && !slices.ContainsFunc(m.Layouts()[0].Streams, func(s kvcache.Stream) bool { return s.Width%2 != 0 }):
 					kv = "q8h"
 				}
 				if opt.Spec, err = kvcache.ParseSpec(kv); err != nil {
@@ -180,6 +181,11 @@ func TestBytesOfWideLayers(t *testing.T) {
 			map[string][]int{"q_a_proj": {64, d}, "q_a_layernorm": {64}, "q_b_proj": {2048, 64}, "k_proj": {128, d}, "o_proj": {d, 2048}, "alpha!": {128}, "n!": {128, 128}}},
 		{"tpa", head + `"attention":"tpa","head_dim":128,"q_rank":6,"k_rank":2,"v_rank":3}`, "k=q8h,v=q8h,k_a=q8,v_a=q8",
 			map[string][]int{"a_q_proj": {16 * 6, d}, "b_q_proj": {6 * 128, d}, "a_k_proj": {16 * 2, d}, "b_k_proj": {2 * 128, d}, "a_v_proj": {16 * 3, d}, "b_v_proj": {3 * 128, d}, "o_proj": {d, 2048}}},
+		{"gla", head + `"attention":"gla","kv_lora_rank":192,"qk_nope_head_dim":64,"qk_rope_head_dim":32,"v_head_dim":64}`, "q8h",
+			map[string][]int{"q_proj": {16 * 96, d}, "kv_a_proj_with_mqa": {224, d}, "kv_a_layernorm.0": {96}, "kv_a_layernorm.1": {96}, "kv_b_proj.0": {8 * 128, 96}, "kv_b_proj.1": {8 * 128, 96}, "o_proj": {d, 1024}}},
+		{"mlra", head + `"attention":"mlra","num_latents":2,"kv_lora_rank":192,"qk_nope_head_dim":64,"qk_rope_head_dim":32,"v_head_dim":64,"q_lora_rank":128}`, "q8h",
+			map[string][]int{"q_a_proj": {128, d}, "q_a_layernorm": {128}, "q_b_proj": {16 * 96, 128}, "kv_a_proj_with_mqa": {224, d}, "kv_a_layernorm.0": {96}, "kv_a_layernorm.1": {96},
+				"kv_b_proj.0": {16 * 128, 96}, "kv_b_proj.1": {16 * 128, 96}, "o_proj": {d, 1024}}},
 		{"gta", head + `"attention":"gta","num_key_value_heads":8,"head_dim":128}`, "q8h",
 			map[string][]int{"q_proj": {2048, d}, "kv_proj": {1024, d}, "k_rope_proj": {64, d}, "o_proj": {d, 2048}}},
 	} {

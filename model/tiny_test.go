@@ -5,6 +5,7 @@ package model
 import (
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -146,7 +147,17 @@ func tinies() []tiny {
 	sqa := tiny{name: "sqa", design: "sqa", config: fields{"attention": "sqa", "num_key_value_heads": 2, "head_dim": 12},
 		attn:    shapes{"q_proj": {n * 12, d}, "k_proj": {2 * 12, d}, "v_proj": {2 * 12, d}, "o_proj": {d, n * 12}},
 		streams: [][2]int{{2, 12}, {2, 12}}}
-	return []tiny{grouped("mha", "mha", n), grouped("gqa", "gqa", 2), grouped("mqa", "mqa", 1), sqa, sliding, mla, mfa("mfa"), mfa("mfa-kr"), tpa, gta}
+	latents := func(design string, rank, latents, block int) tiny { // block heads of 24 and 20 from each latent
+		m := tiny{name: design, design: design, attn: shapes{"q_proj": {n * 40, d}, "kv_a_proj_with_mqa": {rank + 16, d}, "o_proj": {d, n * 20}}, streams: [][2]int{{latents, rank / latents}, {1, 16}},
+			config: fields{"attention": design, "kv_lora_rank": rank, "num_latents": latents, "qk_nope_head_dim": 24, "qk_rope_head_dim": 16, "v_head_dim": 20, "q_scale": 1.2, "kv_scale": 0.8}}
+		for j := range latents {
+			m.attn[fmt.Sprintf("kv_a_layernorm.%d", j)], m.attn[fmt.Sprintf("kv_b_proj.%d", j)] = []int{rank / latents}, []int{block * 44, rank / latents}
+		}
+		return m
+	}
+	mlra := latents("mlra", 80, 4, n*2/4)
+	mlra.config["num_branches"] = 2
+	return []tiny{grouped("mha", "mha", n), grouped("gqa", "gqa", 2), grouped("mqa", "mqa", 1), sqa, sliding, mla, mfa("mfa"), mfa("mfa-kr"), tpa, gta, latents("gla", 96, 2, n/2), mlra}
 }
 
 // open writes the model and opens it.

@@ -14,6 +14,8 @@ class LowkeyConfig(PreTrainedConfig):
     sqa           the same, with fewer query heads than hidden_size / head_dim         2 * num_key_value_heads * head_dim
     gta           states that are value and key at once, and one rotated key part      num_key_value_heads * head_dim + qk_rope_head_dim
     mla           a latent and one rotated key part                                    kv_lora_rank + qk_rope_head_dim
+    gla           as mla, from num_latents latents, each for a block of heads          kv_lora_rank + qk_rope_head_dim
+    mlra          as gla, in num_branches attentions whose outputs are summed          kv_lora_rank + qk_rope_head_dim
     mfa           one k and one v of head_dim, queries through a bottleneck            2 * head_dim
     mfa-kr        one k before rotation, from which v is made                          head_dim
     tpa           factors over heads and over channels, of k and of v                  (k_rank + v_rank) * (num_attention_heads + head_dim)
@@ -52,6 +54,11 @@ class LowkeyConfig(PreTrainedConfig):
     qk_nope_head_dim: int | None = None
     qk_rope_head_dim: int | None = None  # also gta
     v_head_dim: int | None = None
+    num_latents: int | None = None  # gla mlra
+    num_branches: int | None = None  # mlra; gla has one
+    attn_output_scale: float | None = None
+    q_scale: float = 1.0
+    kv_scale: float = 1.0
     rope_interleave: bool = False
     q_norm: bool = True
     # tpa; q_rank 0 means dense queries
@@ -66,7 +73,11 @@ class LowkeyConfig(PreTrainedConfig):
             self.head_dim = self.head_dim or self.hidden_size // heads
             if self.attention == "gta":
                 self.qk_rope_head_dim = self.qk_rope_head_dim or self.head_dim // 4 * 2
-        elif self.attention == "mla":
+        elif self.attention in ("mla", "gla", "mlra"):
+            self.num_latents = self.num_latents or {"mla": 1, "gla": 2, "mlra": 4}[self.attention]
+            self.num_branches = (self.num_branches or self.num_latents) if self.attention == "mlra" else 1
+            if self.attention == "mlra":
+                self.attn_output_scale = self.attn_output_scale or self.num_branches**-0.5
             self.num_key_value_heads = heads  # of the expanded keys; the cache holds latents
             self.v_head_dim = self.v_head_dim or self.hidden_size // heads
         elif self.attention in ("mfa", "mfa-kr"):
@@ -79,7 +90,7 @@ class LowkeyConfig(PreTrainedConfig):
                 raise ValueError("attention tpa needs head_dim")
             self.num_key_value_heads = heads  # of the keys made of the factors; the cache holds factors
         else:
-            raise ValueError(f"attention {self.attention!r}: known are mha gqa mqa sqa gta mla mfa mfa-kr tpa")
+            raise ValueError(f"attention {self.attention!r}: known are mha gqa mqa sqa gta mla gla mlra mfa mfa-kr tpa")
         self.sliding_window = self.sliding_window or None  # 0 means none, too
         super().__post_init__(**kwargs)
 

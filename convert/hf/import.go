@@ -78,10 +78,16 @@ func nativeFields(c *config.Config, fields map[string]any) (map[string]any, erro
 	f.rope(a.Rope)
 	more := map[string]any{}
 	switch a.Design {
-	case config.MLA:
+	case config.MLA, config.GLA, config.MLRA:
 		more = map[string]any{"kv_lora_rank": a.KVRank, "qk_nope_head_dim": a.Nope, "qk_rope_head_dim": a.RopeDim, "v_head_dim": a.ValueDim, "rope_interleave": a.Rope.Layout == config.Pairs}
 		if a.QRank > 0 {
 			more["q_lora_rank"] = a.QRank
+		}
+		if a.Design != config.MLA {
+			more["num_latents"], more["q_scale"], more["kv_scale"] = a.Latents, float(a.QScale), float(a.KVScale)
+		}
+		if a.Design == config.MLRA {
+			more["num_branches"], more["attn_output_scale"] = a.Branches, float(a.OutScale)
 		}
 	case config.GTA:
 		more = map[string]any{"num_key_value_heads": a.KVHeads, "head_dim": a.HeadDim, "qk_rope_head_dim": a.RopeDim}

@@ -142,6 +142,10 @@ class Attention(nn.Module):
         """Two streams -> keys and values; turn is the rotation at the streams' positions."""
         return first, second
 
+    def join(self, y):
+        """Outputs [batch, tokens, heads, value width] before the output matrix."""
+        return y
+
     def forward(self, x, mask, turn, key_turn, past_key_values=None, **kwargs):
         query, first, second = self.project(x, turn)
         if past_key_values is not None:
@@ -149,7 +153,7 @@ class Attention(nn.Module):
         key, value = self.read(first, second, key_turn)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
         y, _ = attend(self, query, key, value, mask, scaling=self.scaling, dropout=0.0, **kwargs)
-        return self.o_proj(y.reshape(*x.shape[:2], -1))
+        return self.o_proj(self.join(y).reshape(*x.shape[:2], -1))
 
 
 class Grouped(Attention):
@@ -213,8 +217,17 @@ class MLA(Attention):
         else:
             self.q_proj = nn.Linear(hidden, self.heads * (nope + rope), bias=False)
         self.kv_a_proj_with_mqa = nn.Linear(hidden, rank + rope, bias=bias)
+        self.latents(nope + value, rank)
+
+    def latents(self, width, rank):
         self.kv_a_layernorm = LowkeyRMSNorm(rank, LATENT_EPS)
-        self.kv_b_proj = nn.Linear(rank, self.heads * (nope + value), bias=False)
+        self.kv_b_proj = nn.Linear(rank, self.heads * width, bias=False)
+
+    def bottleneck(self, x):
+        return self.q_a_layernorm(self.q_a_proj(x))
+
+    def latent(self, x):
+        return self.kv_a_layernorm(x)
 
     @staticmethod
     def rotary_width(config):
@@ -222,17 +235,49 @@ class MLA(Attention):
 
     def project(self, x, turn):
         nope, rope, _, rank = self.widths
-        q = self.q_b_proj(self.q_a_layernorm(self.q_a_proj(x))) if self.config.q_lora_rank else self.q_proj(x)
+        q = self.q_b_proj(self.bottleneck(x)) if self.config.q_lora_rank else self.q_proj(x)
         q, q_rope = self.split(q, self.heads).split((nope, rope), dim=-1)
         latent, k_rope = self.kv_a_proj_with_mqa(x).split((rank, rope), dim=-1)
         pairs = self.config.rope_interleave
         query = torch.cat((q, rotate(q_rope, turn, pairs)), dim=-1)
-        return query, self.kv_a_layernorm(latent)[:, None], rotate(k_rope[:, None], turn, pairs)
+        return query, self.latent(latent)[:, None], rotate(k_rope[:, None], turn, pairs)
 
     def read(self, latent, k_rope, turn):
         nope, _, value, _ = self.widths
         key, value = self.split(self.kv_b_proj(latent[:, 0]), self.heads).split((nope, value), dim=-1)
         return torch.cat((key, k_rope.expand(-1, self.heads, -1, -1)), dim=-1), value
+
+
+class GLA(MLA):
+    """Grouped latent attention: several latents, each with a norm of its own and the source of keys and values for one block of heads; caches them as one row, and one rotated key part."""
+
+    def latents(self, width, rank):
+        n, config = self.config.num_latents, self.config
+        self.kv_a_layernorm = nn.ModuleList(LowkeyRMSNorm(rank // n, LATENT_EPS) for _ in range(n))
+        self.kv_b_proj = nn.ModuleList(nn.Linear(rank // n, self.heads * config.num_branches // n * width, bias=False) for _ in range(n))
+
+    def bottleneck(self, x):
+        return super().bottleneck(x) * self.config.q_scale
+
+    def latent(self, x):
+        return torch.cat([norm(c) for norm, c in zip(self.kv_a_layernorm, x.chunk(len(self.kv_a_layernorm), dim=-1))], dim=-1) * self.config.kv_scale
+
+    def read(self, latent, k_rope, turn):
+        nope, _, value, _ = self.widths
+        kv = torch.cat([up(c) for up, c in zip(self.kv_b_proj, latent[:, 0].chunk(len(self.kv_b_proj), dim=-1))], dim=-1)
+        key, value = self.split(kv, self.heads * self.config.num_branches).split((nope, value), dim=-1)
+        return torch.cat((key, k_rope.expand(-1, key.shape[1], -1, -1)), dim=-1), value
+
+
+class MLRA(GLA):
+    """Multi-head low-rank attention: the latents feed several branches, each a GLA of all heads with softmaxes of its own; their outputs are summed. Caches what GLA caches."""
+
+    def project(self, x, turn):
+        query, latent, k_rope = super().project(x, turn)
+        return query.repeat(1, self.config.num_branches, 1, 1), latent, k_rope
+
+    def join(self, y):
+        return y.unflatten(2, (self.config.num_branches, self.heads)).sum(2) * self.config.attn_output_scale
 
 
 class MFA(Attention):
@@ -328,7 +373,7 @@ class Step3MFA(MFA):
     names = ("q_proj", "inter_norm", "wq")
 
 
-DESIGNS = {"mha": Grouped, "gqa": Grouped, "mqa": Grouped, "sqa": Grouped, "gta": GTA, "mla": MLA, "mfa": MFA, "mfa-kr": MFAKR, "tpa": TPA}
+DESIGNS = {"mha": Grouped, "gqa": Grouped, "mqa": Grouped, "sqa": Grouped, "gta": GTA, "mla": MLA, "gla": GLA, "mlra": MLRA, "mfa": MFA, "mfa-kr": MFAKR, "tpa": TPA}
 
 
 class LowkeyBlock(GradientCheckpointingLayer):

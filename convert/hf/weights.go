@@ -41,7 +41,7 @@ func layerShapes(c *config.Config, i int) map[string][]int {
 			vector("q_norm.weight", w)
 			vector("k_norm.weight", w)
 		}
-	case config.MLA:
+	case config.MLA, config.GLA, config.MLRA:
 		if a.QRank > 0 {
 			attn("q_a_proj", a.QRank, d, a.QKVBias)
 			vector("q_a_layernorm.weight", a.QRank)
@@ -50,8 +50,15 @@ func layerShapes(c *config.Config, i int) map[string][]int {
 			attn("q_proj", n*w, d, false)
 		}
 		attn("kv_a_proj_with_mqa", a.KVRank+a.RopeDim, d, a.QKVBias)
-		vector("kv_a_layernorm.weight", a.KVRank)
-		attn("kv_b_proj", n*(a.Nope+v), a.KVRank, false)
+		if a.Design == config.MLA {
+			vector("kv_a_layernorm.weight", a.KVRank)
+			attn("kv_b_proj", n*(a.Nope+v), a.KVRank, false)
+			break
+		}
+		for j := range a.Latents {
+			vector(fmt.Sprintf("kv_a_layernorm.%d.weight", j), a.KVRank/a.Latents)
+			attn(fmt.Sprintf("kv_b_proj.%d", j), n*a.Branches/a.Latents*(a.Nope+v), a.KVRank/a.Latents, false)
+		}
 	case config.MFA, config.MFAKR:
 		attn("q_a_proj", a.QRank, d, a.QKVBias)
 		if a.QNorm {

@@ -169,6 +169,8 @@ func TestNative(t *testing.T) {
 		{`"attention":"gta","num_key_value_heads":3,"head_dim":13`, GTA, 3, 2 * (3*13 + 6)},
 		{`"attention":"gta","num_key_value_heads":1,"head_dim":32,"qk_rope_head_dim":8`, GTA, 1, 2 * (32 + 8)},
 		{`"attention":"mla","kv_lora_rank":20,"qk_nope_head_dim":12,"qk_rope_head_dim":6`, MLA, 1, 2 * 26},
+		{`"attention":"gla","kv_lora_rank":20,"qk_nope_head_dim":12,"qk_rope_head_dim":6`, GLA, 1, 2 * 26},
+		{`"attention":"mlra","kv_lora_rank":20,"qk_nope_head_dim":12,"qk_rope_head_dim":6,"num_branches":2`, MLRA, 1, 2 * 26},
 	} {
 		c, err := Parse([]byte(base+k.fields+"}"), "own")
 		if err != nil {
@@ -195,6 +197,19 @@ func TestNative(t *testing.T) {
 	}
 	if a := c.Layers[0].Attention; a.QRank != 6 || a.KRank != 2 || a.VRank != 2 || a.Scale != 0.25 || a.Rope.Sign != 1 {
 		t.Errorf("tpa defaults: %+v", a)
+	}
+	const latent = `,"kv_lora_rank":24,"qk_nope_head_dim":12,"qk_rope_head_dim":6`
+	if c, err = Parse([]byte(base+`"attention":"mlra"`+latent+`}`), "own"); err != nil {
+		t.Fatal(err)
+	}
+	if a := c.Layers[0].Attention; a.Latents != 4 || a.Branches != 4 || a.OutScale != 0.5 || a.QScale != 1 || a.KVScale != 1 || a.QRank != 0 || a.Rope.Dim != 6 {
+		t.Errorf("mlra defaults: %+v", a)
+	}
+	for fields, want := range map[string]string{`"attention":"gla","num_latents":5` + latent: "multiple of 5 latents", `"attention":"gla","num_latents":4` + latent: "must be a multiple of the 4 latents",
+		`"attention":"mlra","num_branches":3` + latent: "must divide the 4 latents"} {
+		if _, err := Parse([]byte(base+fields+"}"), "own"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", fields, err)
+		}
 	}
 	for fields, want := range map[string]string{`"attention":"tpa"`: "head_dim", `"attention":"tpa","head_dim":16,"k_rank":0`: "k_rank", `"attention":"tpa2"`: "tpa2", `"attention":"gta","qk_rope_head_dim":8`: "qk_rope_head_dim", `"attention":"gta","qk_rope_head_dim":3`: "qk_rope_head_dim",
 		`"attention":"gta","num_key_value_heads":4`: "4", `"attention":"sqa","head_dim":8`: "fewer than the 6 heads", `"attention":"sqa","head_dim":4,"num_key_value_heads":4`: "4"} {
