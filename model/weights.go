@@ -172,7 +172,7 @@ func (m *Model) InMemory() error {
 		if !ok {
 			return fault.New(fault.Unsupported, "tensor "+name, "type "+string(t.DType), "float tensors can be trained", "")
 		}
-		copy(src.add(name, t.Shape).Data, w.Float32s())
+		copy(src.add(name, w.Shape).Data, w.Float32s())
 	}
 	m.src = src
 	return f.Close()

@@ -4,6 +4,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/lowkeylm/lowkey/kernel"
@@ -46,6 +47,9 @@ func TestSaveOpen(t *testing.T) {
 		}
 		if err := back.InMemory(); err != nil {
 			t.Fatal(err)
+		}
+		if again := o.Values(back.Forward(o, ids, nil)); !slices.Equal(again, got) {
+			t.Errorf("%s: in memory it computes something else", format)
 		}
 		if len(back.Parameters()) != len(m.Parameters()) {
 			t.Errorf("%d tensors in memory, want %d", len(back.Parameters()), len(m.Parameters()))

@@ -240,8 +240,14 @@ func TestStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer q.Close()
-	if !bytes.Equal(weights(q.Model), weights(r.Model)) {
-		t.Error("other weights")
+	want := map[string]*model.Parameter{}
+	for _, p := range r.Model.Parameters() {
+		want[p.Name] = p
+	}
+	for _, p := range q.Model.Parameters() {
+		if !bytes.Equal(p.Bytes(), want[p.Name].Bytes()) {
+			t.Errorf("%s differs", p.Name)
+		}
 	}
 	next.Model = settings(t, "mfa", 3).Model
 	_, err = Open(filepath.Join(dir, "three"), &next, set, 1)
