@@ -10,9 +10,9 @@ package lowkey
 import (
 	"context"
 	"fmt"
-	"os"
 	"iter"
 	"math"
+	"os"
 	"runtime"
 	"strings"
 
@@ -35,7 +35,7 @@ type Options struct {
 	Activations string // "int8" (default) or "f32": arithmetic with quantised weights
 	Numerics    string // "exact" (default): the same bits alone or in a batch, for any threads and chunking
 	Sequences   int    // sequences that must fit at full context; 0 = 1
-	Logits      bool // Model.Logits will be called: its rows count in the budget
+	Logits      bool   // Model.Logits will be called: its rows count in the budget
 	Progress    func(done, total int)
 }
 
