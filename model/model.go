@@ -248,7 +248,7 @@ func (m *Model) design(a *config.Attention, ropes ropes) (attention.Design, erro
 	case "gta":
 		return attention.GTA{Hidden: d, Heads: a.Heads, KVHeads: a.KVHeads, Nope: a.Nope, RopeDim: a.RopeDim, Scale: a.Scale, Rope: rope}, nil
 	}
-	return nil, fault.New(fault.Unsupported, "attention design", a.Design, "designs that run: mha gqa mqa sqa mla mfa mfa-kr tpa gta", "")
+	return nil, fault.New(fault.Unsupported, "attention design", a.Design, "designs that run: mha gqa mqa sqa mla gla mlra mfa mfa-kr tpa gta", "")
 }
 
 // Layouts is what every layer leaves behind.

@@ -175,6 +175,7 @@ func mlraLatents(n int) map[string]place {
 
 func at(name string) place { return place{name: name} }
 
+// cutRows is some rows of a tensor, as place says.
 func cutRows(name string, from, to, every int) place {
 	return place{name: name, from: from, to: to, every: every}
 }
