@@ -76,7 +76,7 @@ func nativeFields(c *config.Config, fields map[string]any) (map[string]any, erro
 		"max_position_embeddings": c.MaxPosition, "rms_norm_eps": float(c.Norm.Eps), "hidden_act": activations[m.Activation], "tie_word_embeddings": c.TieEmbeddings,
 		"attention_bias": a.QKVBias, "mlp_bias": m.Bias}}
 	f.rope(a.Rope)
-	more := map[string]any{}
+	var more map[string]any
 	switch a.Design {
 	case config.MLA, config.GLA, config.MLRA:
 		more = map[string]any{"kv_lora_rank": a.KVRank, "qk_nope_head_dim": a.Nope, "qk_rope_head_dim": a.RopeDim, "v_head_dim": a.ValueDim, "rope_interleave": a.Rope.Layout == config.Pairs}
