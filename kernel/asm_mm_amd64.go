@@ -12,317 +12,317 @@ func spinPause()
 //go:noescape
 func quantizeRowAVX2(dst *byte, step int, x *float32, blocks int)
 
-// mulQ80x1AVX2 multiplies n tiles of 1 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ80x1AVX2 multiplies 1 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ80x1AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ80x1AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ80x2AVX2 multiplies n tiles of 2 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ80x2AVX2 multiplies 2 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ80x2AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ80x2AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ80x4AVX2 multiplies n tiles of 4 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ80x4AVX2 multiplies 4 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ80x4AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ80x4AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ40x1AVX2 multiplies n tiles of 1 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ40x1AVX2 multiplies 1 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ40x1AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ40x1AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ40x2AVX2 multiplies n tiles of 2 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ40x2AVX2 multiplies 2 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ40x2AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ40x2AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ40x4AVX2 multiplies n tiles of 4 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ40x4AVX2 multiplies 4 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ40x4AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ40x4AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ41x1AVX2 multiplies n tiles of 1 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ41x1AVX2 multiplies 1 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ41x1AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ41x1AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ41x2AVX2 multiplies n tiles of 2 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ41x2AVX2 multiplies 2 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ41x2AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ41x2AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ41x4AVX2 multiplies n tiles of 4 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ41x4AVX2 multiplies 4 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ41x4AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ41x4AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ50x1AVX2 multiplies n tiles of 1 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ50x1AVX2 multiplies 1 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ50x1AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ50x1AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ50x2AVX2 multiplies n tiles of 2 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ50x2AVX2 multiplies 2 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ50x2AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ50x2AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ50x4AVX2 multiplies n tiles of 4 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ50x4AVX2 multiplies 4 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ50x4AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ50x4AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ51x1AVX2 multiplies n tiles of 1 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ51x1AVX2 multiplies 1 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ51x1AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ51x1AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ51x2AVX2 multiplies n tiles of 2 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ51x2AVX2 multiplies 2 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ51x2AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ51x2AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ51x4AVX2 multiplies n tiles of 4 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ51x4AVX2 multiplies 4 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ51x4AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ51x4AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ4Kx1AVX2 multiplies n tiles of 1 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ4Kx1AVX2 multiplies 1 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ4Kx1AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ4Kx1AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ4Kx2AVX2 multiplies n tiles of 2 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ4Kx2AVX2 multiplies 2 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ4Kx2AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ4Kx2AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ4Kx4AVX2 multiplies n tiles of 4 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ4Kx4AVX2 multiplies 4 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ4Kx4AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ4Kx4AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ5Kx1AVX2 multiplies n tiles of 1 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ5Kx1AVX2 multiplies 1 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ5Kx1AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ5Kx1AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ5Kx2AVX2 multiplies n tiles of 2 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ5Kx2AVX2 multiplies 2 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ5Kx2AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ5Kx2AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ5Kx4AVX2 multiplies n tiles of 4 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ5Kx4AVX2 multiplies 4 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ5Kx4AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ5Kx4AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ6Kx1AVX2 multiplies n tiles of 1 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ6Kx1AVX2 multiplies 1 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ6Kx1AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ6Kx1AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ6Kx2AVX2 multiplies n tiles of 2 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ6Kx2AVX2 multiplies 2 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ6Kx2AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ6Kx2AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
 // quantizeRowAVX512 quantises a row of activations by blocks of 32.
 //
 //go:noescape
 func quantizeRowAVX512(dst *byte, step int, x *float32, blocks int)
 
-// mulQ80x1AVX512 multiplies n tiles of 1 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ80x1AVX512 multiplies 1 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ80x1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ80x1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ80x2AVX512 multiplies n tiles of 2 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ80x2AVX512 multiplies 2 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ80x2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ80x2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ80x4AVX512 multiplies n tiles of 4 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ80x4AVX512 multiplies 4 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ80x4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ80x4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ80x8AVX512 multiplies n tiles of 8 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ80x8AVX512 multiplies 8 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ80x8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ80x8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ80x16AVX512 multiplies n tiles of 16 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ80x16AVX512 multiplies 16 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ80x16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ80x16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ40x1AVX512 multiplies n tiles of 1 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ40x1AVX512 multiplies 1 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ40x1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ40x1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ40x2AVX512 multiplies n tiles of 2 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ40x2AVX512 multiplies 2 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ40x2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ40x2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ40x4AVX512 multiplies n tiles of 4 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ40x4AVX512 multiplies 4 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ40x4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ40x4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ40x8AVX512 multiplies n tiles of 8 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ40x8AVX512 multiplies 8 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ40x8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ40x8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ40x16AVX512 multiplies n tiles of 16 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ40x16AVX512 multiplies 16 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ40x16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ40x16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ41x1AVX512 multiplies n tiles of 1 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ41x1AVX512 multiplies 1 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ41x1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ41x1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ41x2AVX512 multiplies n tiles of 2 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ41x2AVX512 multiplies 2 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ41x2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ41x2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ41x4AVX512 multiplies n tiles of 4 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ41x4AVX512 multiplies 4 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ41x4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ41x4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ41x8AVX512 multiplies n tiles of 8 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ41x8AVX512 multiplies 8 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ41x8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ41x8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ41x16AVX512 multiplies n tiles of 16 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ41x16AVX512 multiplies 16 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ41x16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ41x16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ50x1AVX512 multiplies n tiles of 1 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ50x1AVX512 multiplies 1 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ50x1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ50x1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ50x2AVX512 multiplies n tiles of 2 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ50x2AVX512 multiplies 2 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ50x2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ50x2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ50x4AVX512 multiplies n tiles of 4 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ50x4AVX512 multiplies 4 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ50x4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ50x4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ50x8AVX512 multiplies n tiles of 8 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ50x8AVX512 multiplies 8 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ50x8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ50x8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ50x16AVX512 multiplies n tiles of 16 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ50x16AVX512 multiplies 16 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ50x16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ50x16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ51x1AVX512 multiplies n tiles of 1 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ51x1AVX512 multiplies 1 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ51x1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ51x1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ51x2AVX512 multiplies n tiles of 2 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ51x2AVX512 multiplies 2 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ51x2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ51x2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ51x4AVX512 multiplies n tiles of 4 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ51x4AVX512 multiplies 4 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ51x4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ51x4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ51x8AVX512 multiplies n tiles of 8 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ51x8AVX512 multiplies 8 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ51x8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ51x8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ51x16AVX512 multiplies n tiles of 16 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ51x16AVX512 multiplies 16 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ51x16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ51x16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ4Kx1AVX512 multiplies n tiles of 1 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ4Kx1AVX512 multiplies 1 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ4Kx1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ4Kx1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ4Kx2AVX512 multiplies n tiles of 2 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ4Kx2AVX512 multiplies 2 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ4Kx2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ4Kx2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ4Kx4AVX512 multiplies n tiles of 4 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ4Kx4AVX512 multiplies 4 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ4Kx4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ4Kx4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ4Kx8AVX512 multiplies n tiles of 8 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ4Kx8AVX512 multiplies 8 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ4Kx8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ4Kx8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ4Kx16AVX512 multiplies n tiles of 16 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ4Kx16AVX512 multiplies 16 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ4Kx16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ4Kx16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ5Kx1AVX512 multiplies n tiles of 1 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ5Kx1AVX512 multiplies 1 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ5Kx1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ5Kx1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ5Kx2AVX512 multiplies n tiles of 2 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ5Kx2AVX512 multiplies 2 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ5Kx2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ5Kx2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ5Kx4AVX512 multiplies n tiles of 4 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ5Kx4AVX512 multiplies 4 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ5Kx4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ5Kx4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ5Kx8AVX512 multiplies n tiles of 8 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ5Kx8AVX512 multiplies 8 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ5Kx8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ5Kx8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ5Kx16AVX512 multiplies n tiles of 16 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ5Kx16AVX512 multiplies 16 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ5Kx16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ5Kx16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ6Kx1AVX512 multiplies n tiles of 1 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ6Kx1AVX512 multiplies 1 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ6Kx1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ6Kx1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ6Kx2AVX512 multiplies n tiles of 2 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ6Kx2AVX512 multiplies 2 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ6Kx2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ6Kx2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ6Kx4AVX512 multiplies n tiles of 4 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ6Kx4AVX512 multiplies 4 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ6Kx4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ6Kx4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 
-// mulQ6Kx8AVX512 multiplies n tiles of 8 rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
+// mulQ6Kx8AVX512 multiplies 8 rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
 //
 //go:noescape
-func mulQ6Kx8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+func mulQ6Kx8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)

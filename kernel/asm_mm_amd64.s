@@ -136,9 +136,9 @@ DATA unpackOrder<>+24(SB)/4, $0x00000003
 DATA unpackOrder<>+28(SB)/4, $0x00000007
 GLOBL unpackOrder<>(SB), RODATA|NOPTR, $32
 
-// func mulQ80x1AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ80x1AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulQ80x1AVX2(SB), NOSPLIT, $0-80
+TEXT ·mulQ80x1AVX2(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -309,9 +309,8 @@ done6:
 	LEAQ    (AX), CX
 	VMOVUPS Y0, (CX)
 	VMOVUPS Y1, 32(CX)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop3
@@ -340,9 +339,9 @@ DATA k00010001<>+24(SB)/4, $0x00010001
 DATA k00010001<>+28(SB)/4, $0x00010001
 GLOBL k00010001<>(SB), RODATA|NOPTR, $32
 
-// func mulQ80x2AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ80x2AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulQ80x2AVX2(SB), NOSPLIT, $0-80
+TEXT ·mulQ80x2AVX2(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -608,9 +607,8 @@ done10:
 	ADDQ    CX, DI
 	VMOVUPS Y2, (DI)
 	VMOVUPS Y3, 32(DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop7
@@ -619,9 +617,9 @@ done8:
 	VZEROUPPER
 	RET
 
-// func mulQ80x4AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ80x4AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulQ80x4AVX2(SB), NOSPLIT, $0-80
+TEXT ·mulQ80x4AVX2(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -1095,9 +1093,8 @@ done16:
 	VMOVUPS Y2, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Y3, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop11
@@ -1106,9 +1103,9 @@ done12:
 	VZEROUPPER
 	RET
 
-// func mulQ40x1AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ40x1AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulQ40x1AVX2(SB), NOSPLIT, $0-80
+TEXT ·mulQ40x1AVX2(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -1243,9 +1240,8 @@ done20:
 	LEAQ    (AX), CX
 	VMOVUPS Y0, (CX)
 	VMOVUPS Y1, 32(CX)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop17
@@ -1264,9 +1260,9 @@ DATA k0f0f0f0f<>+24(SB)/4, $0x0f0f0f0f
 DATA k0f0f0f0f<>+28(SB)/4, $0x0f0f0f0f
 GLOBL k0f0f0f0f<>(SB), RODATA|NOPTR, $32
 
-// func mulQ40x2AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ40x2AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulQ40x2AVX2(SB), NOSPLIT, $0-80
+TEXT ·mulQ40x2AVX2(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -1468,9 +1464,8 @@ done24:
 	ADDQ    CX, DI
 	VMOVUPS Y2, (DI)
 	VMOVUPS Y3, 32(DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop21
@@ -1479,9 +1474,9 @@ done22:
 	VZEROUPPER
 	RET
 
-// func mulQ40x4AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ40x4AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulQ40x4AVX2(SB), NOSPLIT, $0-80
+TEXT ·mulQ40x4AVX2(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -1835,9 +1830,8 @@ done30:
 	VMOVUPS Y2, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Y3, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop25
@@ -1846,9 +1840,9 @@ done26:
 	VZEROUPPER
 	RET
 
-// func mulQ41x1AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ41x1AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulQ41x1AVX2(SB), NOSPLIT, $0-80
+TEXT ·mulQ41x1AVX2(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -1987,9 +1981,8 @@ done34:
 	LEAQ    (AX), CX
 	VMOVUPS Y0, (CX)
 	VMOVUPS Y1, 32(CX)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop31
@@ -1998,9 +1991,9 @@ done32:
 	VZEROUPPER
 	RET
 
-// func mulQ41x2AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ41x2AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulQ41x2AVX2(SB), NOSPLIT, $0-80
+TEXT ·mulQ41x2AVX2(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -2208,9 +2201,8 @@ done38:
 	ADDQ    CX, DI
 	VMOVUPS Y2, (DI)
 	VMOVUPS Y3, 32(DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop35
@@ -2219,9 +2211,9 @@ done36:
 	VZEROUPPER
 	RET
 
-// func mulQ41x4AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ41x4AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulQ41x4AVX2(SB), NOSPLIT, $0-80
+TEXT ·mulQ41x4AVX2(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -2585,9 +2577,8 @@ done44:
 	VMOVUPS Y2, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Y3, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop39
@@ -2596,9 +2587,9 @@ done40:
 	VZEROUPPER
 	RET
 
-// func mulQ50x1AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ50x1AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulQ50x1AVX2(SB), NOSPLIT, $0-80
+TEXT ·mulQ50x1AVX2(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -2797,9 +2788,8 @@ done48:
 	LEAQ    (AX), CX
 	VMOVUPS Y0, (CX)
 	VMOVUPS Y1, 32(CX)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop45
@@ -2818,9 +2808,9 @@ DATA k10101010<>+24(SB)/4, $0x10101010
 DATA k10101010<>+28(SB)/4, $0x10101010
 GLOBL k10101010<>(SB), RODATA|NOPTR, $32
 
-// func mulQ50x2AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ50x2AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulQ50x2AVX2(SB), NOSPLIT, $0-80
+TEXT ·mulQ50x2AVX2(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -3088,9 +3078,8 @@ done52:
 	ADDQ    CX, DI
 	VMOVUPS Y2, (DI)
 	VMOVUPS Y3, 32(DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop49
@@ -3099,9 +3088,9 @@ done50:
 	VZEROUPPER
 	RET
 
-// func mulQ50x4AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ50x4AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulQ50x4AVX2(SB), NOSPLIT, $0-80
+TEXT ·mulQ50x4AVX2(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -3525,9 +3514,8 @@ done58:
 	VMOVUPS Y2, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Y3, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop53
@@ -3536,9 +3524,9 @@ done54:
 	VZEROUPPER
 	RET
 
-// func mulQ51x1AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ51x1AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulQ51x1AVX2(SB), NOSPLIT, $0-80
+TEXT ·mulQ51x1AVX2(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -3741,9 +3729,8 @@ done62:
 	LEAQ    (AX), CX
 	VMOVUPS Y0, (CX)
 	VMOVUPS Y1, 32(CX)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop59
@@ -3752,9 +3739,9 @@ done60:
 	VZEROUPPER
 	RET
 
-// func mulQ51x2AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ51x2AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulQ51x2AVX2(SB), NOSPLIT, $0-80
+TEXT ·mulQ51x2AVX2(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -4028,9 +4015,8 @@ done66:
 	ADDQ    CX, DI
 	VMOVUPS Y2, (DI)
 	VMOVUPS Y3, 32(DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop63
@@ -4039,9 +4025,9 @@ done64:
 	VZEROUPPER
 	RET
 
-// func mulQ51x4AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ51x4AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulQ51x4AVX2(SB), NOSPLIT, $0-80
+TEXT ·mulQ51x4AVX2(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -4475,9 +4461,8 @@ done72:
 	VMOVUPS Y2, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Y3, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop67
@@ -4486,9 +4471,9 @@ done68:
 	VZEROUPPER
 	RET
 
-// func mulQ4Kx1AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ4Kx1AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulQ4Kx1AVX2(SB), NOSPLIT, $0-80
+TEXT ·mulQ4Kx1AVX2(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -4651,9 +4636,8 @@ done76:
 	LEAQ    (AX), CX
 	VMOVUPS Y0, (CX)
 	VMOVUPS Y1, 32(CX)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop73
@@ -4662,9 +4646,9 @@ done74:
 	VZEROUPPER
 	RET
 
-// func mulQ4Kx2AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ4Kx2AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulQ4Kx2AVX2(SB), NOSPLIT, $0-80
+TEXT ·mulQ4Kx2AVX2(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -4898,9 +4882,8 @@ done82:
 	ADDQ    CX, DI
 	VMOVUPS Y2, (DI)
 	VMOVUPS Y3, 32(DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop79
@@ -4909,9 +4892,9 @@ done80:
 	VZEROUPPER
 	RET
 
-// func mulQ4Kx4AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ4Kx4AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulQ4Kx4AVX2(SB), NOSPLIT, $0-80
+TEXT ·mulQ4Kx4AVX2(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -5317,9 +5300,8 @@ done92:
 	VMOVUPS Y2, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Y3, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop85
@@ -5328,9 +5310,9 @@ done86:
 	VZEROUPPER
 	RET
 
-// func mulQ5Kx1AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ5Kx1AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulQ5Kx1AVX2(SB), NOSPLIT, $0-80
+TEXT ·mulQ5Kx1AVX2(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -5557,9 +5539,8 @@ done98:
 	LEAQ    (AX), CX
 	VMOVUPS Y0, (CX)
 	VMOVUPS Y1, 32(CX)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop95
@@ -5568,9 +5549,9 @@ done96:
 	VZEROUPPER
 	RET
 
-// func mulQ5Kx2AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ5Kx2AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulQ5Kx2AVX2(SB), NOSPLIT, $0-80
+TEXT ·mulQ5Kx2AVX2(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -5870,9 +5851,8 @@ done104:
 	ADDQ    CX, DI
 	VMOVUPS Y2, (DI)
 	VMOVUPS Y3, 32(DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop101
@@ -5881,9 +5861,9 @@ done102:
 	VZEROUPPER
 	RET
 
-// func mulQ5Kx4AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ5Kx4AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulQ5Kx4AVX2(SB), NOSPLIT, $0-80
+TEXT ·mulQ5Kx4AVX2(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -6359,9 +6339,8 @@ done114:
 	VMOVUPS Y2, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Y3, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop107
@@ -6370,9 +6349,9 @@ done108:
 	VZEROUPPER
 	RET
 
-// func mulQ6Kx1AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ6Kx1AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulQ6Kx1AVX2(SB), NOSPLIT, $0-80
+TEXT ·mulQ6Kx1AVX2(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -6609,9 +6588,8 @@ done120:
 	LEAQ    (AX), CX
 	VMOVUPS Y0, (CX)
 	VMOVUPS Y1, 32(CX)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop117
@@ -6630,9 +6608,9 @@ DATA k30303030<>+24(SB)/4, $0x30303030
 DATA k30303030<>+28(SB)/4, $0x30303030
 GLOBL k30303030<>(SB), RODATA|NOPTR, $32
 
-// func mulQ6Kx2AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ6Kx2AVX2(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·mulQ6Kx2AVX2(SB), NOSPLIT, $0-80
+TEXT ·mulQ6Kx2AVX2(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -6958,9 +6936,8 @@ done126:
 	ADDQ    CX, DI
 	VMOVUPS Y2, (DI)
 	VMOVUPS Y3, 32(DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop123
@@ -7046,9 +7023,9 @@ DATA k01010101<>+24(SB)/4, $0x01010101
 DATA k01010101<>+28(SB)/4, $0x01010101
 GLOBL k01010101<>(SB), RODATA|NOPTR, $32
 
-// func mulQ80x1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ80x1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ80x1AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ80x1AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -7106,9 +7083,8 @@ loop5:
 done6:
 	MOVQ    AX, CX
 	VMOVUPS Z0, (CX)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop3
@@ -7117,9 +7093,9 @@ done4:
 	VZEROUPPER
 	RET
 
-// func mulQ80x2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ80x2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ80x2AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ80x2AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -7192,9 +7168,8 @@ done10:
 	VMOVUPS Z0, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z1, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop7
@@ -7203,9 +7178,9 @@ done8:
 	VZEROUPPER
 	RET
 
-// func mulQ80x4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ80x4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ80x4AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ80x4AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -7308,9 +7283,8 @@ done14:
 	VMOVUPS Z2, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z3, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop11
@@ -7319,9 +7293,9 @@ done12:
 	VZEROUPPER
 	RET
 
-// func mulQ80x8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ80x8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ80x8AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ80x8AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -7484,9 +7458,8 @@ done18:
 	VMOVUPS Z6, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z7, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop15
@@ -7495,9 +7468,9 @@ done16:
 	VZEROUPPER
 	RET
 
-// func mulQ80x16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ80x16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ80x16AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ80x16AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -7544,6 +7517,18 @@ loop21:
 	PREFETCHT0    2432(R8)
 	PREFETCHT0    2496(R8)
 	PREFETCHT0    2560(R8)
+	PREFETCHT0    1536(DI)
+	PREFETCHT0    1536(R9)
+	PREFETCHT0    1600(DI)
+	PREFETCHT0    1600(R9)
+	PREFETCHT0    1664(DI)
+	PREFETCHT0    1664(R9)
+	PREFETCHT0    1728(DI)
+	PREFETCHT0    1728(R9)
+	PREFETCHT0    1792(DI)
+	PREFETCHT0    1792(R9)
+	PREFETCHT0    1856(DI)
+	PREFETCHT0    1856(R9)
 	VMOVDQU32     (R8), Z16
 	VMOVDQU32     64(R8), Z17
 	VMOVDQU32     128(R8), Z18
@@ -7785,9 +7770,8 @@ done22:
 	VMOVUPS Z14, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z15, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop19
@@ -7796,9 +7780,9 @@ done20:
 	VZEROUPPER
 	RET
 
-// func mulQ40x1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ40x1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ40x1AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ40x1AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -7861,9 +7845,8 @@ loop25:
 done26:
 	MOVQ    AX, CX
 	VMOVUPS Z1, (CX)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop23
@@ -7872,9 +7855,9 @@ done24:
 	VZEROUPPER
 	RET
 
-// func mulQ40x2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ40x2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ40x2AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ40x2AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -7952,9 +7935,8 @@ done30:
 	VMOVUPS Z1, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z2, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop27
@@ -7963,9 +7945,9 @@ done28:
 	VZEROUPPER
 	RET
 
-// func mulQ40x4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ40x4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ40x4AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ40x4AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -8073,9 +8055,8 @@ done34:
 	VMOVUPS Z3, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z4, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop31
@@ -8084,9 +8065,9 @@ done32:
 	VZEROUPPER
 	RET
 
-// func mulQ40x8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ40x8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ40x8AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ40x8AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -8254,9 +8235,8 @@ done38:
 	VMOVUPS Z7, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z8, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop35
@@ -8265,9 +8245,9 @@ done36:
 	VZEROUPPER
 	RET
 
-// func mulQ40x16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ40x16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ40x16AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ40x16AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -8310,6 +8290,18 @@ loop41:
 	PREFETCHT0    2176(R8)
 	PREFETCHT0    2240(R8)
 	PREFETCHT0    2304(R8)
+	PREFETCHT0    1536(DI)
+	PREFETCHT0    1536(R9)
+	PREFETCHT0    1600(DI)
+	PREFETCHT0    1600(R9)
+	PREFETCHT0    1664(DI)
+	PREFETCHT0    1664(R9)
+	PREFETCHT0    1728(DI)
+	PREFETCHT0    1728(R9)
+	PREFETCHT0    1792(DI)
+	PREFETCHT0    1792(R9)
+	PREFETCHT0    1856(DI)
+	PREFETCHT0    1856(R9)
 	VMOVDQU32     (R8), Z17
 	VPANDD.BCST   k0f0f0f0f<>+0(SB), Z17, Z16
 	VPSRLD        $0x04, Z17, Z17
@@ -8559,9 +8551,8 @@ done42:
 	VMOVUPS Z14, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z15, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop39
@@ -8570,9 +8561,9 @@ done40:
 	VZEROUPPER
 	RET
 
-// func mulQ41x1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ41x1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ41x1AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ41x1AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -8637,9 +8628,8 @@ loop45:
 done46:
 	MOVQ    AX, CX
 	VMOVUPS Z1, (CX)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop43
@@ -8648,9 +8638,9 @@ done44:
 	VZEROUPPER
 	RET
 
-// func mulQ41x2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ41x2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ41x2AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ41x2AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -8731,9 +8721,8 @@ done50:
 	VMOVUPS Z1, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z2, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop47
@@ -8742,9 +8731,9 @@ done48:
 	VZEROUPPER
 	RET
 
-// func mulQ41x4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ41x4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ41x4AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ41x4AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -8857,9 +8846,8 @@ done54:
 	VMOVUPS Z3, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z4, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop51
@@ -8868,9 +8856,9 @@ done52:
 	VZEROUPPER
 	RET
 
-// func mulQ41x8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ41x8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ41x8AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ41x8AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -9047,9 +9035,8 @@ done58:
 	VMOVUPS Z7, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z8, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop55
@@ -9058,9 +9045,9 @@ done56:
 	VZEROUPPER
 	RET
 
-// func mulQ41x16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ41x16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ41x16AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ41x16AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -9103,6 +9090,18 @@ loop61:
 	PREFETCHT0       2176(R8)
 	PREFETCHT0       2240(R8)
 	PREFETCHT0       2304(R8)
+	PREFETCHT0       1536(DI)
+	PREFETCHT0       1536(R9)
+	PREFETCHT0       1600(DI)
+	PREFETCHT0       1600(R9)
+	PREFETCHT0       1664(DI)
+	PREFETCHT0       1664(R9)
+	PREFETCHT0       1728(DI)
+	PREFETCHT0       1728(R9)
+	PREFETCHT0       1792(DI)
+	PREFETCHT0       1792(R9)
+	PREFETCHT0       1856(DI)
+	PREFETCHT0       1856(R9)
 	VMOVDQU32        (R8), Z17
 	VPANDD.BCST      k0f0f0f0f<>+0(SB), Z17, Z16
 	VPSRLD           $0x04, Z17, Z17
@@ -9369,9 +9368,8 @@ done62:
 	VMOVUPS Z14, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z15, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop59
@@ -9380,9 +9378,9 @@ done60:
 	VZEROUPPER
 	RET
 
-// func mulQ50x1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ50x1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ50x1AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ50x1AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -9463,9 +9461,8 @@ loop65:
 done66:
 	MOVQ    AX, CX
 	VMOVUPS Z2, (CX)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop63
@@ -9474,9 +9471,9 @@ done64:
 	VZEROUPPER
 	RET
 
-// func mulQ50x2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ50x2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ50x2AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ50x2AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -9572,9 +9569,8 @@ done70:
 	VMOVUPS Z2, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z3, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop67
@@ -9583,9 +9579,9 @@ done68:
 	VZEROUPPER
 	RET
 
-// func mulQ50x4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ50x4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ50x4AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ50x4AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -9711,9 +9707,8 @@ done74:
 	VMOVUPS Z4, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z5, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop71
@@ -9722,9 +9717,9 @@ done72:
 	VZEROUPPER
 	RET
 
-// func mulQ50x8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ50x8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ50x8AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ50x8AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -9910,9 +9905,8 @@ done78:
 	VMOVUPS Z8, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z9, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop75
@@ -9921,9 +9915,9 @@ done76:
 	VZEROUPPER
 	RET
 
-// func mulQ50x16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ50x16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ50x16AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ50x16AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -9967,6 +9961,18 @@ loop81:
 	PREFETCHT0      2240(R8)
 	PREFETCHT0      2304(R8)
 	PREFETCHT0      2368(R8)
+	PREFETCHT0      1536(DI)
+	PREFETCHT0      1536(R9)
+	PREFETCHT0      1600(DI)
+	PREFETCHT0      1600(R9)
+	PREFETCHT0      1664(DI)
+	PREFETCHT0      1664(R9)
+	PREFETCHT0      1728(DI)
+	PREFETCHT0      1728(R9)
+	PREFETCHT0      1792(DI)
+	PREFETCHT0      1792(R9)
+	PREFETCHT0      1856(DI)
+	PREFETCHT0      1856(R9)
 	VMOVDQU32       (R8), Z17
 	VPANDD.BCST     k0f0f0f0f<>+0(SB), Z17, Z16
 	VPSLLD          $0x04, 256(R8), Z18
@@ -10232,9 +10238,8 @@ done82:
 	VMOVUPS Z14, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z15, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop79
@@ -10243,9 +10248,9 @@ done80:
 	VZEROUPPER
 	RET
 
-// func mulQ51x1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ51x1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ51x1AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ51x1AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -10328,9 +10333,8 @@ loop85:
 done86:
 	MOVQ    AX, CX
 	VMOVUPS Z2, (CX)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop83
@@ -10339,9 +10343,9 @@ done84:
 	VZEROUPPER
 	RET
 
-// func mulQ51x2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ51x2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ51x2AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ51x2AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -10440,9 +10444,8 @@ done90:
 	VMOVUPS Z2, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z3, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop87
@@ -10451,9 +10454,9 @@ done88:
 	VZEROUPPER
 	RET
 
-// func mulQ51x4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ51x4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ51x4AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ51x4AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -10584,9 +10587,8 @@ done94:
 	VMOVUPS Z4, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z5, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop91
@@ -10595,9 +10597,9 @@ done92:
 	VZEROUPPER
 	RET
 
-// func mulQ51x8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ51x8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ51x8AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ51x8AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -10792,9 +10794,8 @@ done98:
 	VMOVUPS Z8, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z9, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop95
@@ -10803,9 +10804,9 @@ done96:
 	VZEROUPPER
 	RET
 
-// func mulQ51x16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ51x16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ51x16AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ51x16AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -10849,6 +10850,18 @@ loop101:
 	PREFETCHT0       2240(R8)
 	PREFETCHT0       2304(R8)
 	PREFETCHT0       2368(R8)
+	PREFETCHT0       1536(DI)
+	PREFETCHT0       1536(R9)
+	PREFETCHT0       1600(DI)
+	PREFETCHT0       1600(R9)
+	PREFETCHT0       1664(DI)
+	PREFETCHT0       1664(R9)
+	PREFETCHT0       1728(DI)
+	PREFETCHT0       1728(R9)
+	PREFETCHT0       1792(DI)
+	PREFETCHT0       1792(R9)
+	PREFETCHT0       1856(DI)
+	PREFETCHT0       1856(R9)
 	VMOVDQU32        (R8), Z17
 	VPANDD.BCST      k0f0f0f0f<>+0(SB), Z17, Z16
 	VPSLLD           $0x04, 256(R8), Z18
@@ -11131,9 +11144,8 @@ done102:
 	VMOVUPS Z14, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z15, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop99
@@ -11142,9 +11154,9 @@ done100:
 	VZEROUPPER
 	RET
 
-// func mulQ4Kx1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ4Kx1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ4Kx1AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ4Kx1AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -11227,9 +11239,8 @@ done108:
 done106:
 	MOVQ    AX, CX
 	VMOVUPS Z1, (CX)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop103
@@ -11248,9 +11259,9 @@ DATA k80000000<>+24(SB)/4, $0x80000000
 DATA k80000000<>+28(SB)/4, $0x80000000
 GLOBL k80000000<>(SB), RODATA|NOPTR, $32
 
-// func mulQ4Kx2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ4Kx2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ4Kx2AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ4Kx2AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -11350,9 +11361,8 @@ done112:
 	VMOVUPS Z1, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z2, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop109
@@ -11361,9 +11371,9 @@ done110:
 	VZEROUPPER
 	RET
 
-// func mulQ4Kx4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ4Kx4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ4Kx4AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ4Kx4AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -11497,9 +11507,8 @@ done118:
 	VMOVUPS Z3, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z4, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop115
@@ -11508,9 +11517,9 @@ done116:
 	VZEROUPPER
 	RET
 
-// func mulQ4Kx8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ4Kx8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ4Kx8AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ4Kx8AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -11712,9 +11721,8 @@ done124:
 	VMOVUPS Z7, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z8, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop121
@@ -11723,9 +11731,9 @@ done122:
 	VZEROUPPER
 	RET
 
-// func mulQ4Kx16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ4Kx16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ4Kx16AVX512(SB), NOSPLIT, $128-80
+TEXT ·mulQ4Kx16AVX512(SB), NOSPLIT, $128-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -11779,6 +11787,18 @@ loop131:
 	PREFETCHT0       2176(R8)
 	PREFETCHT0       2240(R8)
 	PREFETCHT0       2304(R8)
+	PREFETCHT0       1536(DI)
+	PREFETCHT0       1536(R9)
+	PREFETCHT0       1600(DI)
+	PREFETCHT0       1600(R9)
+	PREFETCHT0       1664(DI)
+	PREFETCHT0       1664(R9)
+	PREFETCHT0       1728(DI)
+	PREFETCHT0       1728(R9)
+	PREFETCHT0       1792(DI)
+	PREFETCHT0       1792(R9)
+	PREFETCHT0       1856(DI)
+	PREFETCHT0       1856(R9)
 	VMOVDQU32        (R8), Z17
 	VPANDD.BCST      k0f0f0f0f<>+0(SB), Z17, Z16
 	VPSRLD           $0x04, Z17, Z17
@@ -12070,9 +12090,8 @@ done130:
 	VMOVUPS Z14, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z15, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop127
@@ -12081,9 +12100,9 @@ done128:
 	VZEROUPPER
 	RET
 
-// func mulQ5Kx1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ5Kx1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ5Kx1AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ5Kx1AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -12184,9 +12203,8 @@ done138:
 done136:
 	MOVQ    AX, CX
 	VMOVUPS Z2, (CX)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop133
@@ -12195,9 +12213,9 @@ done134:
 	VZEROUPPER
 	RET
 
-// func mulQ5Kx2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ5Kx2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ5Kx2AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ5Kx2AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -12315,9 +12333,8 @@ done142:
 	VMOVUPS Z2, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z3, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop139
@@ -12326,9 +12343,9 @@ done140:
 	VZEROUPPER
 	RET
 
-// func mulQ5Kx4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ5Kx4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ5Kx4AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ5Kx4AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -12480,9 +12497,8 @@ done148:
 	VMOVUPS Z4, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z5, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop145
@@ -12491,9 +12507,9 @@ done146:
 	VZEROUPPER
 	RET
 
-// func mulQ5Kx8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ5Kx8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ5Kx8AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ5Kx8AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -12713,9 +12729,8 @@ done154:
 	VMOVUPS Z8, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z9, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop151
@@ -12724,9 +12739,9 @@ done152:
 	VZEROUPPER
 	RET
 
-// func mulQ5Kx16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ5Kx16AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ5Kx16AVX512(SB), NOSPLIT, $128-80
+TEXT ·mulQ5Kx16AVX512(SB), NOSPLIT, $128-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -12781,6 +12796,18 @@ loop161:
 	PREFETCHT0       2240(R8)
 	PREFETCHT0       2304(R8)
 	PREFETCHT0       2368(R8)
+	PREFETCHT0       1536(DI)
+	PREFETCHT0       1536(R9)
+	PREFETCHT0       1600(DI)
+	PREFETCHT0       1600(R9)
+	PREFETCHT0       1664(DI)
+	PREFETCHT0       1664(R9)
+	PREFETCHT0       1728(DI)
+	PREFETCHT0       1728(R9)
+	PREFETCHT0       1792(DI)
+	PREFETCHT0       1792(R9)
+	PREFETCHT0       1856(DI)
+	PREFETCHT0       1856(R9)
 	VMOVDQU32        (R8), Z17
 	VPANDD.BCST      k0f0f0f0f<>+0(SB), Z17, Z16
 	VPSLLD           $0x04, 256(R8), Z18
@@ -13088,9 +13115,8 @@ done160:
 	VMOVUPS Z14, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z15, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop157
@@ -13099,9 +13125,9 @@ done158:
 	VZEROUPPER
 	RET
 
-// func mulQ6Kx1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ6Kx1AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ6Kx1AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ6Kx1AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -13208,9 +13234,8 @@ done168:
 done166:
 	MOVQ    AX, CX
 	VMOVUPS Z2, (CX)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop163
@@ -13219,9 +13244,9 @@ done164:
 	VZEROUPPER
 	RET
 
-// func mulQ6Kx2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ6Kx2AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ6Kx2AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ6Kx2AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -13349,9 +13374,8 @@ done172:
 	VMOVUPS Z2, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z3, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop169
@@ -13360,9 +13384,9 @@ done170:
 	VZEROUPPER
 	RET
 
-// func mulQ6Kx4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ6Kx4AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ6Kx4AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ6Kx4AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -13532,9 +13556,8 @@ done178:
 	VMOVUPS Z4, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z5, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop175
@@ -13543,9 +13566,9 @@ done176:
 	VZEROUPPER
 	RET
 
-// func mulQ6Kx8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, yStep int, actStep int, panelStep int)
+// func mulQ6Kx8AVX512(y *float32, ldy int, act *byte, panel *byte, blocks int, blockStep int, n int, panelStep int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·mulQ6Kx8AVX512(SB), NOSPLIT, $0-80
+TEXT ·mulQ6Kx8AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
 	MOVQ ldy+8(FP), CX
 	MOVQ act+16(FP), DX
@@ -13799,9 +13822,8 @@ done184:
 	VMOVUPS Z8, (DI)
 	ADDQ    CX, DI
 	VMOVUPS Z9, (DI)
-	ADDQ    yStep+56(FP), AX
-	ADDQ    actStep+64(FP), DX
-	ADDQ    panelStep+72(FP), BX
+	ADDQ    $+64, AX
+	ADDQ    panelStep+56(FP), BX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
 	JGE     loop181

@@ -7,8 +7,8 @@ import (
 	"unsafe"
 )
 
-// tileFunc multiplies n tiles of activations by panels; the steps, in bytes, lead from a row's block to its next and from one tile to the next.
-type tileFunc func(y *float32, ldy int, act, panel *byte, blocks, blockStep, n, yStep, actStep, panelStep int)
+// tileFunc multiplies a tile of activations by n panels; the steps, in bytes, lead from a row's block to its next and from one panel to the next.
+type tileFunc func(y *float32, ldy int, act, panel *byte, blocks, blockStep, n, panelStep int)
 
 // The kernels of 1, 2, 4 .. rows.
 var int8TilesAVX512 = [...][]tileFunc{
@@ -46,7 +46,7 @@ func quantizeRowFast(dst *byte, step int, x []float32) bool {
 	return true
 }
 
-// callBytes bounds the panel bytes that one call reads, counted once for each 8 rows: a call stays well below 100 us.
+// callBytes bounds the panel bytes that one call reads: a call stays well below 100 us, and the panels in the second-level cache while all rows pass.
 const callBytes = 1 << 18
 
 // mulFast reports whether there is assembly for this product, and if so has computed it.
@@ -73,49 +73,37 @@ func (w *Matrix) mulFast(y []float32, ldy int, in *Input, from, to, row, last in
 	return true
 }
 
-// mulInt8 computes n panels from p on; cols < 16 only for a single one.
+// mulInt8 computes n panels from p on; cols < 16 only for a single one. Tiles are the outer loop: their activations stay in the first-level cache while panels, fetched ahead, pass.
 func (w *Matrix) mulInt8(kernels []tileFunc, y []float32, ldy int, in *Input, p, n, cols, row, last int, edge *edgeTile) {
 	for row < last {
-		first, rows := tileOf(in.m, row)
-		tiles := 1
-		if rows == rowTile && cols == PanelRows {
-			whole := (last - first) / rowTile
-			if len(kernels) > 4 && whole >= 2 { // two tiles as one
-				rows, whole = 2*rowTile, whole/2
-			}
-			tiles = min(whole, max(1, callBytes/w.panel))
+		_, rows := tileOf(in.m, row)
+		if rows == rowTile && len(kernels) > 4 && cols == PanelRows && last-row >= 2*rowTile { // two tiles as one
+			rows = 2 * rowTile
 		}
-		// A kernel takes as many of the tile's rows as it can.
+		// A kernel takes as many of the rows as it can.
 		i := min(log2(rows), len(kernels)-1)
 		f, step := kernels[i], 1<<i
-		for sub := first; sub < first+rows; sub += step {
-			w.mulTile(f, step, y, ldy, in, p, n, cols, sub, tiles, edge)
+		for sub := row; sub < row+rows; sub += step {
+			w.mulTile(f, step, y, ldy, in, p, n, cols, sub, edge)
 		}
-		row = first + tiles*rows
+		row += rows
 	}
 }
 
-// mulTile computes n panels for rows of a tile, and of tiles-1 further ones; row is the first.
-func (w *Matrix) mulTile(f tileFunc, rows int, y []float32, ldy int, in *Input, p, n, cols, row, tiles int, edge *edgeTile) {
+// mulTile computes n panels for rows of a tile, or of two; row is the first.
+func (w *Matrix) mulTile(f tileFunc, rows int, y []float32, ldy int, in *Input, p, n, cols, row int, edge *edgeTile) {
 	first, tileRows := tileOf(in.m, row)
 	blocks, blockStep := w.K/32, tileRows*actBytes
 	act := (*byte)(unsafe.Pointer(&in.acts[first*blocks+row-first]))
-	switch {
-	case cols < PanelRows:
-		f(&edge[0], PanelRows, act, &w.data[p*w.panel], blocks, blockStep, 1, 0, 0, 0)
+	if cols < PanelRows {
+		f(&edge[0], PanelRows, act, &w.data[p*w.panel], blocks, blockStep, 1, 0)
 		for i := range rows {
 			copy(y[(row+i)*ldy+p*PanelRows:][:cols], edge[i*PanelRows:])
 		}
-	case tiles == 1:
-		out := y[row*ldy+p*PanelRows:][:(rows-1)*ldy+n*PanelRows]
-		f(&out[0], ldy, act, &w.data[p*w.panel], blocks, blockStep, n, 4*PanelRows, 0, w.panel)
-	default:
-		step := max(rows, tileRows)
-		for i := range n {
-			out := y[row*ldy+(p+i)*PanelRows:][:((tiles-1)*step+rows-1)*ldy+PanelRows]
-			f(&out[0], ldy, act, &w.data[(p+i)*w.panel], blocks, blockStep, tiles, 4*step*ldy, step*blocks*actBytes, 0)
-		}
+		return
 	}
+	out := y[row*ldy+p*PanelRows:][:(rows-1)*ldy+n*PanelRows]
+	f(&out[0], ldy, act, &w.data[p*w.panel], blocks, blockStep, n, w.panel)
 }
 
 // log2 of 1, 2, 4, 8 or 16.

@@ -118,10 +118,11 @@ func genMM(c *build.Context) {
 	})
 }
 
-// int8Frame opens a product of n tiles and emits the walk over them; tile computes one from act and panel, which it may move.
+// int8Frame opens a product of a tile of activations by n panels and emits the walk over them; tile computes one from act and panel, which it may move. The activations stay
+// in the first-level cache; panels are fetched ahead.
 func int8Frame(v isa, f weightFormat, rows int, tile func(y, ld, act, panel reg.GPVirtual)) {
-	v.begin(fmt.Sprintf("mul%sx%d", f.name, rows), "(y *float32, ldy int, act, panel *byte, blocks, blockStep, n, yStep, actStep, panelStep int)",
-		fmt.Sprintf("mul%sx%d%s multiplies n tiles of %d rows by panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one tile to the next.", f.name, rows, v.suffix(), rows))
+	v.begin(fmt.Sprintf("mul%sx%d", f.name, rows), "(y *float32, ldy int, act, panel *byte, blocks, blockStep, n, panelStep int)",
+		fmt.Sprintf("mul%sx%d%s multiplies %d rows by n panels, K being blocks of 32; the steps, in bytes, lead from a row's block to its next and from one panel to the next.", f.name, rows, v.suffix(), rows))
 	y, ld, act0, panel0, n := v.ptr("y"), v.ptr("ldy"), v.ptr("act"), v.ptr("panel"), v.ptr("n")
 	v.SHLQ(operand.U8(2), ld)
 	v.loop(n, 1, func() {
@@ -129,8 +130,7 @@ func int8Frame(v isa, f weightFormat, rows int, tile func(y, ld, act, panel reg.
 		v.MOVQ(act0, act)
 		v.MOVQ(panel0, panel)
 		tile(y, ld, act, panel)
-		v.step("yStep", y)
-		v.step("actStep", act0)
+		v.ADDQ(operand.I32(64), y)
 		v.step("panelStep", panel0)
 	})
 	v.end()
@@ -412,6 +412,10 @@ func genInt8VNNI16(v isa, f weightFormat) {
 			}
 		}, func() {
 			v.fetchAhead(f, panel)
+			for i := 0; i < 8*mmActSize; i += 64 { // 16 rows of a long K do not stay in the first-level cache
+				v.PREFETCHT0(mem(act, 4*8*mmActSize+i))
+				v.PREFETCHT0(mem(upper, 4*8*mmActSize+i))
+			}
 			order := []int{0, 4, 1, 5, 2, 6, 3, 7}
 			if f.planes < 0 {
 				order = []int{0, 1, 2, 3, 4, 5, 6, 7}
