@@ -13,6 +13,7 @@ import (
 
 	"github.com/lowkeylm/lowkey"
 	"github.com/lowkeylm/lowkey/fault"
+	"github.com/lowkeylm/lowkey/models"
 )
 
 // runFlags are the flags of run and of the chat.
@@ -27,9 +28,11 @@ type runFlags struct {
 func runCommand() *cobra.Command {
 	f := &runFlags{}
 	c := &cobra.Command{
-		Use:   "run -m MODEL [PROMPT]",
+		Use:   "run [-m MODEL] [PROMPT]",
 		Short: "Answer a prompt, or chat in the terminal when none is given",
-		Example: `  lowkey run -m SmolLM2-135M-Instruct.Q4_1.gguf "Why is the sky blue?"
+		Long:  "Answer a prompt, or chat in the terminal when none is given. Without -m a small model of Go code that the program carries completes the text.",
+		Example: `  lowkey run "func reverse(s []string) {"
+  lowkey run -m SmolLM2-135M-Instruct.Q4_1.gguf "Why is the sky blue?"
   lowkey run -m model.gguf --kv k=q8,v=q4 --ctx 8192
   cat notes.txt | lowkey run -m model.gguf "Summarise this:"
   lowkey run -m model.gguf --session talk.kv "And then?"`,
@@ -37,6 +40,8 @@ func runCommand() *cobra.Command {
 	}
 	f.add(c)
 	p := c.Flags()
+	delete(p.Lookup("model").Annotations, cobra.BashCompOneRequiredFlag)
+	p.Lookup("model").DefValue, f.path = models.Default, models.Default
 	s := &f.generation.Sampling
 	p.StringVar(&f.system, "system", "", "system message")
 	p.StringVarP(&f.file, "file", "f", "", "read the prompt (or more of it) from a file")
