@@ -18,6 +18,7 @@ import (
 
 	"github.com/lowkeylm/lowkey"
 	"github.com/lowkeylm/lowkey/eval/gofuncs"
+	_ "github.com/lowkeylm/lowkey/models" // mfa, mfa-kr
 	"github.com/lowkeylm/lowkey/sample"
 	"github.com/lowkeylm/lowkey/tokenizer"
 	"github.com/lowkeylm/lowkey/train/data"
@@ -79,7 +80,7 @@ func run(ctx context.Context) error {
 	completers := []struct {
 		name string
 		gofuncs.Completer
-	}{{fmt.Sprintf("%s (%s)", filepath.Base(filepath.Dir(*path)), m.KV()), language{m}}}
+	}{{fmt.Sprintf("%s (%s)", *path, m.KV()), language{m}}}
 	if *ngram {
 		table, err := newNGram(ctx, corpus, m.Tokenizer)
 		if err != nil {
