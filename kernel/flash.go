@@ -6,7 +6,7 @@ package kernel
 //	p_ij = e^(s_ij - lse_i)             lse_i = log(sum_j e^s_ij + e^sink)
 //	o_i  = sum_j p_ij v_j
 //
-// over the keys j that row i may see: Starts[i] <= j <= i, and the last Window of those. The scores are never stored: the backward pass makes p again from lse (Dao et al.,
+// over the keys j that row i may see: Starts[i] <= j <= i, the last Window of those, and not Private ones but i itself. The scores are never stored: the backward pass makes p again from lse (Dao et al.,
 // FlashAttention, 2022; FlashAttention-2, 2023). Caches, pages and quantised keys belong to Attender.
 //
 // The grid. Keys are taken in chunks of flashKeys rows and queries in spans of flashSpan rows, both counted from the first row of their document; a unit of work is one head of one
@@ -30,6 +30,7 @@ type Flash struct {
 	Softcap          float32 // 0: none
 	Window           int     // 0: all; else a row sees so many rows, its own included
 	Starts           []int32 // [T] the first row of row i's document, and so the first that row i may see; nil: one document
+	Private          []bool  // [T] rows that no later row sees; nil: none
 
 	// Values from one row to the next; 0: as many as a row has. A gradient has the stride of its tensor.
 	QStride, KStride, VStride, OutStride int
@@ -323,6 +324,21 @@ func (j *flashJob) finishScores(w *flashScratch, s, slope []float32, from, to in
 	}
 }
 
+// hidden is the score of a key that a row does not see: no score is as low, and -Inf alone would leave a chunk of such keys without a maximum.
+const hidden = -1e30
+
+// hide takes the private rows among keys [a, b) of the chunk that begins at row from out of the scores of row i.
+func (j *flashJob) hide(s []float32, i, from, a, b int) {
+	if j.Private == nil {
+		return
+	}
+	for x, private := range j.Private[from+a : from+b] {
+		if private && from+a+x != i {
+			s[a+x] = hidden
+		}
+	}
+}
+
 func (j *flashJob) forwardUnit(h, span, worker int) {
 	u := j.spans[span]
 	w, g, tile := j.workers[worker], h/j.group, flashTileRows()
@@ -359,6 +375,7 @@ func (j *flashJob) forwardUnit(h, span, worker int) {
 				if !fast {
 					j.finishScores(w, w.s[r*flashLd:], nil, a, b)
 				}
+				j.hide(w.s[r*flashLd:], i, from, a, b)
 				old := top[i-u.from]
 				now, add := flashRow(s, a-low, b-low, scale, old)
 				if old != negInf && now != old {
@@ -431,6 +448,7 @@ func (j *flashJob) backwardUnit(h, span, worker int) {
 					if !fast {
 						j.finishScores(w, s, slope, a, b)
 					}
+					j.hide(s, i, from, a, b)
 					flashGrad(s[low0:high0], ds[low0:high0], a-low0, b-low0, scale, lse[i], prod[i-u.from], times)
 					if !fast {
 						Add(w.dbias[a:b], ds[a:b])

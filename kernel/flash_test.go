@@ -17,6 +17,7 @@ type flashCase struct {
 	wantQ, wantK, wantV      []float64
 	wantSink, wantBias       []float64
 	sinks, bias              bool
+	block                    int   // > 0: rows are private but the last of each block of so many
 	documents                []int // lengths; nil: one
 	biasPerQueryHead, spaced bool
 }
@@ -30,6 +31,16 @@ func (c *flashCase) make(rng *rand.Rand) {
 				c.Starts = append(c.Starts, int32(c.t))
 			}
 			c.t += n
+		}
+	}
+	if c.block > 0 {
+		c.Private = make([]bool, c.t)
+		for i := range c.t {
+			at := i
+			if c.Starts != nil {
+				at -= int(c.Starts[i])
+			}
+			c.Private[i] = at%c.block != c.block-1
 		}
 	}
 	qs, ks, vs, os := c.Heads*c.KeyDim, c.KVHeads*c.KeyDim, c.KVHeads*c.ValueDim, c.Heads*c.ValueDim
@@ -92,6 +103,10 @@ func (c *flashCase) reference() {
 			var s, slope, p []float64
 			sum := 0.0
 			for j := from; j <= i; j++ {
+				if c.Private != nil && c.Private[j] && j != i {
+					s, slope = append(s, math.Inf(-1)), append(slope, 0)
+					continue
+				}
 				x, d := dot(q, c.k[j*r.KStride+g*c.KeyDim:], c.KeyDim)*float64(c.Scale), 1.0
 				if c.Softcap > 0 {
 					th := math.Tanh(x / float64(c.Softcap))
@@ -156,6 +171,8 @@ var flashCases = []flashCase{
 	{documents: []int{700, 5, 513}, Flash: Flash{Heads: 4, KVHeads: 2, KeyDim: 8, ValueDim: 20}, bias: true},
 	{documents: []int{30, 1100}, Flash: Flash{Heads: 3, KVHeads: 1, KeyDim: 16, ValueDim: 16, Window: 300}, sinks: true},
 	{t: 150, Flash: Flash{Heads: 2, KVHeads: 1, KeyDim: 256, ValueDim: 200}, bias: true},
+	{documents: []int{700, 5, 99}, Flash: Flash{Heads: 2, KVHeads: 1, KeyDim: 24, ValueDim: 16}, block: 3},
+	{documents: []int{900}, Flash: Flash{Heads: 2, KVHeads: 2, KeyDim: 12, ValueDim: 20, Softcap: 3}, block: 300, bias: true},
 }
 
 func (c *flashCase) String() string {

@@ -87,6 +87,9 @@ type Ops interface {
 	// CausalConv filters over tokens, within each of `groups` equal blocks of channels: x [T, groups*in], w [groups*out, in*taps], the newest token's tap last,
 	// -> [T, groups*out]. groups = channels is depthwise.
 	CausalConv(x, w Tensor, groups int) Tensor
+
+	// Recur runs over tokens: y_t = keep_t y_t-1 + take x_t on x [T, cols]; len(keep) = T. keep is 0 where nothing is carried on: at the first token of every document, at least.
+	Recur(x Tensor, keep []float64, take float64) Tensor
 }
 
 // Norm says how RMSNorm treats a row.
@@ -121,4 +124,5 @@ type Attend struct {
 	Window         int     // > 0: token i sees the last Window tokens, itself included; 0: all up to itself
 	Sinks          Tensor  // nil or [Heads]: one more logit a head in the softmax, whose value is zero (gpt-oss)
 	Bias           Tensor  // nil, [T, KVHeads] or [T, Heads]: added to the scores of a key, after the cap
+	Private        []bool  // nil, or [T]: tokens that no later one sees (MTLA: all but the last of a block)
 }

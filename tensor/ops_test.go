@@ -75,6 +75,7 @@ func TestByHand(t *testing.T) {
 			{"MatMul", o.MatMul(x, w), []int{2, 3}, []float64{1, 10, 0, -1, -2, 3}},
 			{"AddBias", o.AddBias(x, r), []int{2, 4}, []float64{3, 5, 7, 9, 1, 3, 6, 2}},
 			{"MulRow", o.MulRow(x, r), []int{2, 4}, []float64{2, 6, 12, 20, -2, 0, 8, -15}},
+			{"Recur", o.Recur(o.Leaf([]int{5, 2}, f32s(1, 2, 3, -4, 1, 1, 2, 0, 8, 1)), []float64{0, 0.5, 2, 0, 1}, 3), []int{5, 2}, []float64{3, 6, 10.5, -9, 24, -15, 6, 0, 30, 3}},
 			{"Add", o.Add(x, x), []int{2, 4}, []float64{2, 4, 6, 8, -2, 0, 4, -6}},
 			{"Mul", o.Mul(x, x), []int{2, 4}, []float64{1, 4, 9, 16, 1, 0, 4, 9}},
 			{"Mul of vectors", o.Mul(r, r), []int{4}, []float64{4, 9, 16, 25}},
@@ -243,7 +244,7 @@ func slowAttend(q, k, v []float32, t, dk, dv int, spec Attend, sinks []float32) 
 				sum = math.Exp(float64(sinks[h]))
 			}
 			for j := range t {
-				if j > i || (spec.Window > 0 && i-j >= spec.Window) {
+				if j > i || (spec.Window > 0 && i-j >= spec.Window) || (spec.Private != nil && spec.Private[j] && i != j) {
 					continue
 				}
 				s := 0.0
@@ -282,6 +283,7 @@ func TestAttend(t *testing.T) {
 		{"window 1", 9, 4, 6, Attend{Heads: 2, KVHeads: 2, Scale: 0.5, Window: 1}, false},
 		{"window 5", 33, 4, 4, Attend{Heads: 2, KVHeads: 1, Scale: 0.5, Window: 5}, false},
 		{"softcap", 33, 6, 2, Attend{Heads: 2, KVHeads: 2, Scale: 3, Softcap: 2.5}, false},
+		{"private tokens", 7, 4, 3, Attend{Heads: 2, KVHeads: 1, Scale: 0.7, Private: []bool{true, true, false, true, false, false, true}}, false},
 		{"sinks", 10, 6, 5, Attend{Heads: 6, KVHeads: 3, Scale: 0.4}, true},
 		{"everything", 65, 11, 13, Attend{Heads: 6, KVHeads: 3, Scale: 0.9, Softcap: 4, Window: 33}, true},
 		{"no tokens", 0, 3, 3, Attend{Heads: 1, KVHeads: 1, Scale: 1}, false},

@@ -109,6 +109,9 @@ func checkAttend(q, k, v []int, spec Attend) (t, dk, dv int) {
 	if spec.Window < 0 || spec.Scale == 0 {
 		bad(op, "Window %d, Scale %v", spec.Window, spec.Scale)
 	}
+	if spec.Private != nil && len(spec.Private) != t {
+		bad(op, "Private for %d of %d tokens", len(spec.Private), t)
+	}
 	if spec.Sinks != nil {
 		if s := spec.Sinks.Shape(); len(s) != 1 || s[0] != spec.Heads {
 			bad(op, "sinks %v for %d heads", s, spec.Heads)

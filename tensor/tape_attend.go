@@ -27,6 +27,9 @@ func (s *attention[T]) from(i int) int {
 	return first
 }
 
+// hides reports whether query i, though it comes later, does not see key j.
+func (s *attention[T]) hides(i, j int) bool { return s.Private != nil && s.Private[j] && j != i }
+
 // score of query row q and key row k of head h, key j; slope is the derivative of the cap.
 func (s *attention[T]) score(q, k []T, h, j int) (score, slope float64) {
 	score, slope = s.Scale*float64(dot(q, k)), 1
@@ -55,6 +58,9 @@ func (plain[T]) attend(l loops, y, lse, q, k, v []T, s *attention[T]) {
 				top = float64(s.sinks[h])
 			}
 			for j := first; j <= i; j++ {
+				if scores[j] = math.Inf(-1); s.hides(i, j) {
+					continue
+				}
 				scores[j], _ = s.score(query, k[(j*s.KVHeads+g)*s.dk:], h, j)
 				top = max(top, scores[j])
 			}
@@ -95,6 +101,9 @@ func (plain[T]) attendBack(l loops, dq, dk, dv, dy, y, lse, q, k, v []T, s *atte
 				}
 				query := q[(i*s.Heads+h)*s.dk:][:s.dk]
 				for j := s.from(i); j <= i; j++ {
+					if s.hides(i, j) {
+						continue
+					}
 					key, val := k[(j*s.KVHeads+g)*s.dk:][:s.dk], v[(j*s.KVHeads+g)*s.dv:][:s.dv]
 					score, slope := s.score(query, key, h, j)
 					p := math.Exp(score - norm)

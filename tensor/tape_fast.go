@@ -29,7 +29,7 @@ func (fast) gemm(l loops, c, a, b dense[float32], m, n, k int, add bool) {
 // flash is attention as the kernels take it.
 func flash(s *attention[float32]) *kernel.Flash {
 	return &kernel.Flash{Heads: s.Heads, KVHeads: s.KVHeads, KeyDim: s.dk, ValueDim: s.dv, Scale: float32(s.Scale), Softcap: float32(s.Softcap), Window: s.Window, Starts: s.first,
-		Sinks: s.sinks, SinksGrad: s.dsinks, Bias: s.bias, BiasGrad: s.dbias}
+		Sinks: s.sinks, SinksGrad: s.dsinks, Bias: s.bias, BiasGrad: s.dbias, Private: s.Private}
 }
 
 func (fast) attend(l loops, y, lse, q, k, v []float32, s *attention[float32]) {

@@ -105,6 +105,8 @@ func opCases() []opCase {
 		{"Attend, bias by head, sinks", s([]int{5, 12}, []int{5, 6}, []int{5, 4}, []int{5, 4}, []int{4}), attend(Attend{Heads: 4, KVHeads: 2, Scale: 1.5, Softcap: 2}, "bs")},
 		{"Attend, bias by group", s([]int{5, 12}, []int{5, 6}, []int{5, 4}, []int{5, 2}), attend(Attend{Heads: 4, KVHeads: 2, Scale: 0.5}, "b")},
 		{"Attend, documents", s([]int{9, 8}, []int{9, 4}, []int{9, 4}), documents(attend(Attend{Heads: 2, KVHeads: 1, Scale: 0.5, Window: 4}, ""), 0, 2, 3)},
+		{"Attend, private tokens", s([]int{6, 8}, []int{6, 4}, []int{6, 4}), documents(attend(Attend{Heads: 2, KVHeads: 1, Scale: 0.5, Private: []bool{true, false, true, true, false, true}}, ""), 0, 2)},
+		{"Recur", s([]int{6, 3}), func(t tape, in []Tensor) Tensor { return t.Recur(in[0], []float64{0, 0.9, 0.4, 0, 1, 0.9}, 0.3) }},
 		{"Attend, q = k = v", s([]int{5, 6}), func(t tape, in []Tensor) Tensor {
 			return t.Attend(in[0], in[0], in[0], Attend{Heads: 2, KVHeads: 2, Scale: 0.5})
 		}},

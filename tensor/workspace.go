@@ -405,8 +405,13 @@ func (w *Workspace) Copy(x Buf) Buf {
 // Attend runs attention over pages: q [rows, heads*key width] -> [rows, heads*value width].
 func (w *Workspace) Attend(a *kernel.Attention, q Buf, spans []kernel.Span) Buf {
 	out := w.New(q.Rows, a.Groups*a.PerGroup*a.ValueWidth())
-	w.attender.Run(a, out.x, q.x, spans)
+	w.AttendInto(a, out, q, spans)
 	return out
+}
+
+// AttendInto is Attend for the rows of q and out that the spans name.
+func (w *Workspace) AttendInto(a *kernel.Attention, out, q Buf, spans []kernel.Span) {
+	w.attender.Run(a, out.x, q.x, spans)
 }
 
 // Gather copies chosen rows of x.
