@@ -143,10 +143,11 @@ func cases() []testCase {
 		latents("gla-2", 24, 2, 0, 2), latents("gla-4", 0, 4, 0, 1), latents("mlra-2", 0, 4, 2, 2), latents("mlra-4", 24, 4, 4, 4),
 		gta("gta", 32, 32), gta("gta, unequal parts", 24, 8), gta("gta, odd width", 7, 6),
 		tpa("tpa", 6, false, (2+3)*(5+32)), tpa("tpa, dense queries, norm", 0, true, (2+3)*(5+32)),
+		tuckerCase("tucker", false, 32+24), tuckerCase("tucker, one row", true, 32),
 	}
 }
 
-// types gives streams that cannot be turned by a Hadamard matrix, as they weigh heads or are of an odd width, the same codec without.
+// types gives streams that cannot be turned by a Hadamard matrix, as they weigh heads, are of an odd width or are rotated on reading, the same codec without.
 func (c testCase) types(kv string) string {
 	plain, turned := strings.CutSuffix(kv, "h")
 	if !turned {
@@ -154,7 +155,7 @@ func (c testCase) types(kv string) string {
 	}
 	var parts []string
 	for _, s := range c.design.Layout().Streams {
-		if s.Weighs || s.Width%2 != 0 {
+		if s.Weighs || s.Width%2 != 0 || s.Rope == kvcache.Before {
 			parts = append(parts, s.Name+"="+plain)
 		} else {
 			parts = append(parts, s.Name+"="+kv)
