@@ -175,8 +175,9 @@ func full(plane, width int, shared bool) kernel.Slice {
 type Step struct {
 	*tensor.Workspace
 	Sequences []*kvcache.Sequence
-	Counts    []int // new tokens of each sequence
-	Layer     int
+	Counts    []int             // new tokens of each sequence
+	Layer     int               // whose rows are put and read
+	Strict    bool              // a token sees the rows before its own: they are a higher layer's (see sharing.go)
 	View      *kernel.Attention // with planes
 	Types     []kvcache.Type
 
@@ -203,7 +204,7 @@ func (s *Step) Attend(q tensor.Buf) tensor.Buf {
 	s.spans = s.spans[:0]
 	at := 0
 	for i, seq := range s.Sequences {
-		s.spans = append(s.spans, seq.Span(s.Layer, at, s.Counts[i]))
+		s.spans = append(s.spans, s.seen(seq, at, s.Counts[i]))
 		at += s.Counts[i]
 	}
 	heads := s.View.Groups * s.View.PerGroup

@@ -30,6 +30,9 @@ type GLA struct {
 
 func (a GLA) Layout() kvcache.Layout {
 	l := a.MLA.Layout()
+	if a.Reads {
+		return l
+	}
 	l.Streams[0].Heads, l.Streams[0].Width = a.Latents, a.KVRank/a.Latents
 	return l
 }
@@ -45,16 +48,40 @@ func (a GLA) params(heads int) []Param {
 	for _, name := range a.ups() {
 		p = append(p, Param{name, []int{heads * (a.Nope + a.ValueDim), r}, Normal})
 	}
-	return append(p, Param{"o", []int{a.Hidden, a.Heads * a.ValueDim}, Output})
+	p = append(p, Param{"o", []int{a.Hidden, a.Heads * a.ValueDim}, Output})
+	if a.Reads {
+		return without(p, append(a.norms(), "kv_a")...)
+	}
+	return p
 }
+
+func (a GLA) Reader() Design { a.Reads = true; return a }
 
 func (a GLA) norms() []string { return numbered("kv_a_norm", a.Latents) }
 func (a GLA) ups() []string   { return numbered("kv_b", a.Latents) }
 
 func (a GLA) Forward(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) tensor.Tensor {
-	q := a.query(o, w, x, pos)
+	return a.Read(o, w, x, pos, a.Rows(o, w, x, pos))
+}
+
+// Rows are all latents side by side, and kr.
+func (a GLA) Rows(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) []tensor.Tensor {
 	c, kr := a.down(o, w, x, pos, a.norms()...)
-	return linear(o, w, "o", a.blocks(o, w, q, c, a.ups(), kr))
+	return []tensor.Tensor{o.Concat(c...), kr}
+}
+
+func (a GLA) Read(o tensor.Ops, w Weights, x tensor.Tensor, pos []int, rows []tensor.Tensor) tensor.Tensor {
+	q := a.query(o, w, x, pos)
+	return linear(o, w, "o", a.blocks(o, w, q, a.latents(o, rows[0]), a.ups(), rows[1]))
+}
+
+// latents are those of a row, apart.
+func (a GLA) latents(o tensor.Ops, row tensor.Tensor) []tensor.Tensor {
+	c, r := make([]tensor.Tensor, a.Latents), a.KVRank/a.Latents
+	for j := range c {
+		c[j] = o.Cols(row, j*r, (j+1)*r)
+	}
+	return c
 }
 
 // blocks attends with all heads, one block of them for each latent -> [T, n d_v].

@@ -28,9 +28,15 @@ type GQA struct {
 	NormEps                float64
 	NormPlusOne            bool
 	Sinks                  bool
+	Reads                  bool // the rows are another layer's: no k, v, k_norm here
 }
 
+func (a GQA) Reader() Design { a.Reads = true; return a }
+
 func (a GQA) Layout() kvcache.Layout {
+	if a.Reads {
+		return noRows
+	}
 	rope := kvcache.After
 	if a.Rope == nil {
 		rope = kvcache.None
@@ -54,6 +60,9 @@ func (a GQA) Params() []Param {
 	if a.Sinks {
 		p = append(p, Param{"sinks", []int{a.Heads}, Zeros})
 	}
+	if a.Reads {
+		return without(p, "k", "v", "k_norm")
+	}
 	return p
 }
 
@@ -66,31 +75,40 @@ func (a GQA) norm(heads int) tensor.Norm {
 }
 
 func (a GQA) Forward(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) tensor.Tensor {
-	place := func(y tensor.Tensor, name string, heads int) tensor.Tensor {
-		norm := func() {
-			if a.QKNorm {
-				y = o.RMSNorm(y, leaf(o, w, name+"_norm"), a.norm(heads))
-			}
+	return a.Read(o, w, x, pos, a.Rows(o, w, x, pos))
+}
+
+// placed is queries or keys of x, normed and turned.
+func (a GQA) placed(o tensor.Ops, w Weights, name string, heads int, x tensor.Tensor, pos []int) tensor.Tensor {
+	y := linear(o, w, name, x)
+	norm := func() {
+		if a.QKNorm {
+			y = o.RMSNorm(y, leaf(o, w, name+"_norm"), a.norm(heads))
 		}
-		if !a.NormAfterRope {
-			norm()
-		}
-		if a.Rope != nil {
-			y = o.RoPE(y, rotary(a.Rope, heads, 0), pos)
-		}
-		if a.NormAfterRope {
-			norm()
-		}
-		return y
 	}
-	q := place(linear(o, w, "q", x), "q", a.Heads)
-	k := place(linear(o, w, "k", x), "k", a.KVHeads)
-	v := linear(o, w, "v", x)
+	if !a.NormAfterRope {
+		norm()
+	}
+	if a.Rope != nil {
+		y = o.RoPE(y, rotary(a.Rope, heads, 0), pos)
+	}
+	if a.NormAfterRope {
+		norm()
+	}
+	return y
+}
+
+func (a GQA) Rows(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) []tensor.Tensor {
+	return []tensor.Tensor{a.placed(o, w, "k", a.KVHeads, x, pos), linear(o, w, "v", x)}
+}
+
+func (a GQA) Read(o tensor.Ops, w Weights, x tensor.Tensor, pos []int, rows []tensor.Tensor) tensor.Tensor {
+	q := a.placed(o, w, "q", a.Heads, x, pos)
 	spec := tensor.Attend{Heads: a.Heads, KVHeads: a.KVHeads, Scale: a.Scale, Softcap: a.Softcap, Window: a.Window}
 	if a.Sinks {
 		spec.Sinks = leaf(o, w, "sinks")
 	}
-	return linear(o, w, "o", o.Attend(q, k, v, spec))
+	return linear(o, w, "o", o.Attend(q, rows[0], rows[1], spec))
 }
 
 type gqaCached struct {
@@ -104,15 +122,20 @@ func (a GQA) Bind(w Weights, p *tensor.Packer) (Cached, error) {
 	b := &binder{w: w, p: p}
 	c := &gqaCached{GQA: a}
 	c.q = b.linear("q", a.Heads*a.HeadDim, a.Hidden)
-	c.k = b.linear("k", a.KVHeads*a.HeadDim, a.Hidden)
-	c.v = b.linear("v", a.KVHeads*a.ValueDim, a.Hidden)
+	if !a.Reads {
+		c.k = b.linear("k", a.KVHeads*a.HeadDim, a.Hidden)
+		c.v = b.linear("v", a.KVHeads*a.ValueDim, a.Hidden)
+	}
 	c.o = b.linear("o", a.Hidden, a.Heads*a.ValueDim)
 	if a.QKNorm {
 		nq, nk := a.HeadDim, a.HeadDim
 		if a.NormWhole {
 			nq, nk = a.Heads*a.HeadDim, a.KVHeads*a.HeadDim
 		}
-		c.qNorm, c.kNorm = b.vector("q_norm", nq), b.vector("k_norm", nk)
+		c.qNorm = b.vector("q_norm", nq)
+		if !a.Reads {
+			c.kNorm = b.vector("k_norm", nk)
+		}
 	}
 	if a.Sinks {
 		c.sinks = b.vector("sinks", a.Heads).Float32s()
@@ -126,6 +149,9 @@ func (c *gqaCached) View() kernel.Attention {
 }
 
 func (c *gqaCached) Step(s *Step, x tensor.Buf) tensor.Buf {
+	if c.Reads {
+		return s.MatMul(s.Attend(c.place(s, s.MatMul(x, c.q), c.qNorm, c.Heads)), c.o)
+	}
 	var p [3]tensor.Buf
 	s.MatMuls(p[:], x, c.q, c.k, c.v)
 	q := c.place(s, p[0], c.qNorm, c.Heads)

@@ -27,12 +27,18 @@ type GTA struct {
 	Nope, RopeDim          int // d_n, d_R
 	Scale                  float64
 	Rope                   *tensor.Rope
+	Reads                  bool // the rows are another layer's: no kv, k_rope here
 }
+
+func (a GTA) Reader() Design { a.Reads = true; return a }
 
 // headDim is d_h.
 func (a GTA) headDim() int { return a.Nope + a.RopeDim }
 
 func (a GTA) Layout() kvcache.Layout {
+	if a.Reads {
+		return noRows
+	}
 	return kvcache.Layout{Streams: []kvcache.Stream{
 		{Name: "tied", Heads: a.KVHeads, Width: a.headDim(), Role: kvcache.Both, Rope: kvcache.None},
 		{Name: "rope", Heads: 1, Width: a.RopeDim, Role: kvcache.Key, Rope: kvcache.After},
@@ -41,13 +47,24 @@ func (a GTA) Layout() kvcache.Layout {
 
 func (a GTA) Params() []Param {
 	w, d := a.headDim(), a.Hidden
-	return []Param{{"q", []int{a.Heads * w, d}, Normal}, {"kv", []int{a.KVHeads * w, d}, Normal}, {"k_rope", []int{a.RopeDim, d}, Normal}, {"o", []int{d, a.Heads * w}, Output}}
+	p := []Param{{"q", []int{a.Heads * w, d}, Normal}, {"kv", []int{a.KVHeads * w, d}, Normal}, {"k_rope", []int{a.RopeDim, d}, Normal}, {"o", []int{d, a.Heads * w}, Output}}
+	if a.Reads {
+		return without(p, "kv", "k_rope")
+	}
+	return p
 }
 
 func (a GTA) Forward(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) tensor.Tensor {
+	return a.Read(o, w, x, pos, a.Rows(o, w, x, pos))
+}
+
+func (a GTA) Rows(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) []tensor.Tensor {
+	return []tensor.Tensor{linear(o, w, "kv", x), o.RoPE(linear(o, w, "k_rope", x), rotary(a.Rope, 1, 0), pos)}
+}
+
+func (a GTA) Read(o tensor.Ops, w Weights, x tensor.Tensor, pos []int, rows []tensor.Tensor) tensor.Tensor {
 	q := o.RoPE(linear(o, w, "q", x), rotary(a.Rope, a.Heads, a.Nope), pos)
-	u := linear(o, w, "kv", x)
-	kr := o.RoPE(linear(o, w, "k_rope", x), rotary(a.Rope, 1, 0), pos)
+	u, kr := rows[0], rows[1]
 	k := o.HeadConcat(a.KVHeads, o.HeadSlice(u, a.KVHeads, 0, a.Nope), o.HeadRepeat(kr, a.KVHeads))
 	return linear(o, w, "o", o.Attend(q, k, u, tensor.Attend{Heads: a.Heads, KVHeads: a.KVHeads, Scale: a.Scale}))
 }
@@ -61,8 +78,10 @@ func (a GTA) Bind(w Weights, p *tensor.Packer) (Cached, error) {
 	b := &binder{w: w, p: p}
 	c := &gtaCached{GTA: a}
 	c.q = b.linear("q", a.Heads*a.headDim(), a.Hidden)
-	c.kv = b.linear("kv", a.KVHeads*a.headDim(), a.Hidden)
-	c.kr = b.linear("k_rope", a.RopeDim, a.Hidden)
+	if !a.Reads {
+		c.kv = b.linear("kv", a.KVHeads*a.headDim(), a.Hidden)
+		c.kr = b.linear("k_rope", a.RopeDim, a.Hidden)
+	}
 	c.o = b.linear("o", a.Hidden, a.Heads*a.headDim())
 	return c, b.err
 }
@@ -74,6 +93,11 @@ func (c *gtaCached) View() kernel.Attention {
 }
 
 func (c *gtaCached) Step(s *Step, x tensor.Buf) tensor.Buf {
+	if c.Reads {
+		q := s.MatMul(x, c.q)
+		s.RoPE(q, c.Heads, c.Nope, c.Rope)
+		return s.MatMul(s.Attend(q), c.o)
+	}
 	var p [3]tensor.Buf
 	s.MatMuls(p[:], x, c.q, c.kv, c.kr)
 	s.RoPE(p[0], c.Heads, c.Nope, c.Rope)

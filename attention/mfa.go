@@ -24,9 +24,15 @@ type MFA struct {
 	Norm                          bool
 	NormEps                       float64
 	Rope                          *tensor.Rope
+	Reads                         bool // the rows are another layer's: no k, v here
 }
 
+func (a MFA) Reader() Design { a.Reads = true; return a }
+
 func (a MFA) Layout() kvcache.Layout {
+	if a.Reads {
+		return noRows
+	}
 	return kvcache.Layout{Streams: []kvcache.Stream{
 		{Name: "k", Heads: 1, Width: a.HeadDim, Role: kvcache.Key, Rope: kvcache.After},
 		{Name: "v", Heads: 1, Width: a.HeadDim, Role: kvcache.Value, Rope: kvcache.None},
@@ -34,8 +40,12 @@ func (a MFA) Layout() kvcache.Layout {
 }
 
 func (a MFA) Params() []Param {
-	return append(a.queryParams(), Param{"k", []int{a.HeadDim, a.Hidden}, Normal}, Param{"v", []int{a.HeadDim, a.Hidden}, Normal},
+	p := append(a.queryParams(), Param{"k", []int{a.HeadDim, a.Hidden}, Normal}, Param{"v", []int{a.HeadDim, a.Hidden}, Normal},
 		Param{"o", []int{a.Hidden, a.Heads * a.HeadDim}, Output})
+	if a.Reads {
+		return without(p, "k", "v")
+	}
+	return p
 }
 
 func (a MFA) queryParams() []Param {
@@ -56,10 +66,16 @@ func (a MFA) query(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) tensor.T
 }
 
 func (a MFA) Forward(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) tensor.Tensor {
+	return a.Read(o, w, x, pos, a.Rows(o, w, x, pos))
+}
+
+func (a MFA) Rows(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) []tensor.Tensor {
+	return []tensor.Tensor{o.RoPE(linear(o, w, "k", x), rotary(a.Rope, 1, 0), pos), linear(o, w, "v", x)}
+}
+
+func (a MFA) Read(o tensor.Ops, w Weights, x tensor.Tensor, pos []int, rows []tensor.Tensor) tensor.Tensor {
 	q := a.query(o, w, x, pos)
-	k := o.RoPE(linear(o, w, "k", x), rotary(a.Rope, 1, 0), pos)
-	v := linear(o, w, "v", x)
-	return linear(o, w, "o", o.Attend(q, k, v, tensor.Attend{Heads: a.Heads, KVHeads: 1, Scale: a.Scale}))
+	return linear(o, w, "o", o.Attend(q, rows[0], rows[1], tensor.Attend{Heads: a.Heads, KVHeads: 1, Scale: a.Scale}))
 }
 
 // mfaQuery is the packed query side, shared with MFA-KR.
@@ -94,7 +110,9 @@ type mfaCached struct {
 func (a MFA) Bind(w Weights, p *tensor.Packer) (Cached, error) {
 	b := &binder{w: w, p: p}
 	c := &mfaCached{MFA: a, query: a.bindQuery(b)}
-	c.k, c.v = b.linear("k", a.HeadDim, a.Hidden), b.linear("v", a.HeadDim, a.Hidden)
+	if !a.Reads {
+		c.k, c.v = b.linear("k", a.HeadDim, a.Hidden), b.linear("v", a.HeadDim, a.Hidden)
+	}
 	c.o = b.linear("o", a.Hidden, a.Heads*a.HeadDim)
 	return c, b.err
 }
@@ -105,6 +123,9 @@ func (c *mfaCached) View() kernel.Attention {
 }
 
 func (c *mfaCached) Step(s *Step, x tensor.Buf) tensor.Buf {
+	if c.Reads {
+		return s.MatMul(s.Attend(c.query.step(s, c.MFA, s.MatMul(x, c.query.qa))), c.o)
+	}
 	var p [3]tensor.Buf
 	s.MatMuls(p[:], x, c.query.qa, c.k, c.v)
 	s.RoPE(p[1], 1, 0, c.Rope)

@@ -21,21 +21,38 @@ import (
 // Will not do: a Hadamard rotation of the row (it does not commute with RoPE on reading).
 //
 // Weights: as MFA without v, and alpha [C], n [C, C].
+// A layer that reads another's rows has alpha and n of its own: they cost no cache.
 type MFAKR struct{ MFA }
 
+func (a MFAKR) Reader() Design { a.Reads = true; return a }
+
 func (a MFAKR) Layout() kvcache.Layout {
+	if a.Reads {
+		return noRows
+	}
 	return kvcache.Layout{Streams: []kvcache.Stream{{Name: "k", Heads: 1, Width: a.HeadDim, Role: kvcache.Both, Rope: kvcache.Before}}}
 }
 
 func (a MFAKR) Params() []Param {
 	C := a.HeadDim
-	return append(a.queryParams(), Param{"k", []int{C, a.Hidden}, Normal}, Param{"alpha", []int{C}, Zeros}, Param{"n", []int{C, C}, Normal},
+	p := append(a.queryParams(), Param{"k", []int{C, a.Hidden}, Normal}, Param{"alpha", []int{C}, Zeros}, Param{"n", []int{C, C}, Normal},
 		Param{"o", []int{a.Hidden, a.Heads * C}, Output})
+	if a.Reads {
+		return without(p, "k")
+	}
+	return p
 }
 
 func (a MFAKR) Forward(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) tensor.Tensor {
-	q := a.query(o, w, x, pos)
-	raw := linear(o, w, "k", x)
+	return a.Read(o, w, x, pos, a.Rows(o, w, x, pos))
+}
+
+func (a MFAKR) Rows(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) []tensor.Tensor {
+	return []tensor.Tensor{linear(o, w, "k", x)}
+}
+
+func (a MFAKR) Read(o tensor.Ops, w Weights, x tensor.Tensor, pos []int, rows []tensor.Tensor) tensor.Tensor {
+	q, raw := a.query(o, w, x, pos), rows[0]
 	k := o.RoPE(raw, rotary(a.Rope, 1, 0), pos)
 	v := o.Add(raw, o.MulRow(o.MatMul(raw, leaf(o, w, "n")), leaf(o, w, "alpha")))
 	return linear(o, w, "o", o.Attend(q, k, v, tensor.Attend{Heads: a.Heads, KVHeads: 1, Scale: a.Scale}))
@@ -54,7 +71,9 @@ func (a MFAKR) Bind(w Weights, p *tensor.Packer) (Cached, error) {
 	}
 	b := &binder{w: w, p: p}
 	c := &mfakrCached{MFA: a.MFA, query: a.bindQuery(b), rotation: kernel.NewRotation(a.Rope.InvFreq, a.Rope.Pairs)}
-	c.k = b.linear("k", a.HeadDim, a.Hidden)
+	if !a.Reads {
+		c.k = b.linear("k", a.HeadDim, a.Hidden)
+	}
 	C, d := a.HeadDim, a.Hidden
 	wo, n, alpha := b.floats("o", d, a.Heads*C), b.floats("n", C, C), b.floats("alpha", C)
 	folded := make([]float32, len(wo))
@@ -78,6 +97,9 @@ func (c *mfakrCached) View() kernel.Attention {
 }
 
 func (c *mfakrCached) Step(s *Step, x tensor.Buf) tensor.Buf {
+	if c.Reads {
+		return s.MatMul(s.Attend(c.query.step(s, c.MFA, s.MatMul(x, c.query.qa))), c.o)
+	}
 	var p [2]tensor.Buf
 	s.MatMuls(p[:], x, c.query.qa, c.k)
 	s.Put(0, p[1])

@@ -32,9 +32,15 @@ type MLA struct {
 	Nope, RopeDim, ValueDim     int // d_n, d_R, d_v
 	Scale, QScale, KVScale, Eps float64
 	Rope                        *tensor.Rope
+	Reads                       bool // the rows are another layer's: no kv_a, kv_a_norm here, but a kv_b of its own (CLLA, arXiv 2410.15252)
 }
 
+func (a MLA) Reader() Design { a.Reads = true; return a }
+
 func (a MLA) Layout() kvcache.Layout {
+	if a.Reads {
+		return noRows
+	}
 	return kvcache.Layout{Streams: []kvcache.Stream{
 		{Name: "latent", Heads: 1, Width: a.KVRank, Role: kvcache.Both, Rope: kvcache.None},
 		{Name: "rope", Heads: 1, Width: a.RopeDim, Role: kvcache.Key, Rope: kvcache.After},
@@ -43,7 +49,11 @@ func (a MLA) Layout() kvcache.Layout {
 
 func (a MLA) Params() []Param {
 	n, r := a.Heads, a.KVRank
-	return append(a.downParams(), Param{"kv_a_norm", []int{r}, Ones}, Param{"kv_b", []int{n * (a.Nope + a.ValueDim), r}, Normal}, Param{"o", []int{a.Hidden, n * a.ValueDim}, Output})
+	p := append(a.downParams(), Param{"kv_a_norm", []int{r}, Ones}, Param{"kv_b", []int{n * (a.Nope + a.ValueDim), r}, Normal}, Param{"o", []int{a.Hidden, n * a.ValueDim}, Output})
+	if a.Reads {
+		return without(p, "kv_a", "kv_a_norm")
+	}
+	return p
 }
 
 // downParams are the weights of queries and of what goes down to the row.
@@ -56,9 +66,17 @@ func (a MLA) downParams() []Param {
 }
 
 func (a MLA) Forward(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) tensor.Tensor {
-	q := a.query(o, w, x, pos)
+	return a.Read(o, w, x, pos, a.Rows(o, w, x, pos))
+}
+
+func (a MLA) Rows(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) []tensor.Tensor {
 	c, kr := a.down(o, w, x, pos, "kv_a_norm")
-	k, v := a.up(o, w, "kv_b", a.Heads, c[0], kr)
+	return []tensor.Tensor{c[0], kr}
+}
+
+func (a MLA) Read(o tensor.Ops, w Weights, x tensor.Tensor, pos []int, rows []tensor.Tensor) tensor.Tensor {
+	q := a.query(o, w, x, pos)
+	k, v := a.up(o, w, "kv_b", a.Heads, rows[0], rows[1])
 	y := o.Attend(q, k, v, tensor.Attend{Heads: a.Heads, KVHeads: a.Heads, Scale: a.Scale})
 	return linear(o, w, "o", y)
 }
@@ -115,7 +133,9 @@ func (a MLA) bind(b *binder, norms ...string) mlaCached {
 	} else {
 		c.q = b.linear("q", n, a.Hidden)
 	}
-	c.kva, c.kvNorm = b.linear("kv_a", a.KVRank+a.RopeDim, a.Hidden), b.vectors(norms, a.KVRank/len(norms))
+	if !a.Reads {
+		c.kva, c.kvNorm = b.linear("kv_a", a.KVRank+a.RopeDim, a.Hidden), b.vectors(norms, a.KVRank/len(norms))
+	}
 	c.o = b.linear("o", a.Hidden, a.Heads*a.ValueDim)
 	return c
 }
@@ -149,19 +169,28 @@ func (c *mlaCached) Step(s *Step, x tensor.Buf) tensor.Buf {
 	return s.MatMul(c.attend(s, c.project(s, x)), c.o)
 }
 
-// project puts the new tokens' rows and returns their queries, turned.
+// project puts the new tokens' rows, if they are this layer's, and returns their queries, turned.
 func (c *mlaCached) project(s *Step, x tensor.Buf) tensor.Buf {
+	first := c.q
+	if c.QRank > 0 {
+		first = c.qa
+	}
 	var p [2]tensor.Buf
 	q, down := &p[0], &p[1]
+	if c.Reads {
+		*q = s.MatMul(x, first)
+	} else {
+		s.MatMuls(p[:], x, first, c.kva)
+	}
 	if c.QRank > 0 {
-		s.MatMuls(p[:], x, c.qa, c.kva)
 		cq := s.RMSNorm(*q, c.qNorm, tensor.Norm{Eps: c.Eps})
 		s.Scale(cq, c.QScale)
 		*q = s.MatMul(cq, c.qb)
-	} else {
-		s.MatMuls(p[:], x, c.q, c.kva)
 	}
 	s.RoPE(*q, c.Heads, c.Nope, c.Rope)
+	if c.Reads {
+		return *q
+	}
 	latent := s.RMSNorm(s.Cols(*down, 0, c.KVRank), c.kvNorm, tensor.Norm{Eps: c.Eps, Groups: c.latents})
 	s.Scale(latent, c.KVScale)
 	kr := s.Cols(*down, c.KVRank, c.KVRank+c.RopeDim)

@@ -32,9 +32,14 @@ func (a MLRA) block() int { return a.Heads * a.Branches / a.Latents }
 
 func (a MLRA) Params() []Param { return a.params(a.block()) }
 
+func (a MLRA) Reader() Design { a.Reads = true; return a }
+
 func (a MLRA) Forward(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) tensor.Tensor {
-	q := a.query(o, w, x, pos)
-	c, kr := a.down(o, w, x, pos, a.norms()...)
+	return a.Read(o, w, x, pos, a.Rows(o, w, x, pos))
+}
+
+func (a MLRA) Read(o tensor.Ops, w Weights, x tensor.Tensor, pos []int, rows []tensor.Tensor) tensor.Tensor {
+	q, c, kr := a.query(o, w, x, pos), a.latents(o, rows[0]), rows[1]
 	ups, each := a.ups(), a.Latents/a.Branches
 	var sum tensor.Tensor
 	for b := 0; b < a.Branches; b++ {

@@ -84,6 +84,9 @@ type Ops interface {
 	// Route makes the weights of experts of router logits [T, experts] -> [T, experts], 0 for experts not chosen; bias [experts] corrects the choice and may be nil.
 	Route(scores, bias Tensor, spec Route) Tensor
 
+	// Delay is the row of the token before: x [T, n] -> y [T, n], y[t] = x[t-1], zeros for the first token of a sequence.
+	Delay(x Tensor) Tensor
+
 	// CausalConv filters over tokens, within each of `groups` equal blocks of channels: x [T, groups*in], w [groups*out, in*taps], the newest token's tap last,
 	// -> [T, groups*out]. groups = channels is depthwise.
 	CausalConv(x, w Tensor, groups int) Tensor

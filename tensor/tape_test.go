@@ -123,6 +123,8 @@ func opCases() []opCase {
 		{"Route, sigmoid, groups, norm", s([]int{5, 6}), func(t tape, in []Tensor) Tensor {
 			return t.Route(in[0], t.Leaf([]int{6}, []float32{.1, -.2, .3, 0, .2, -.1}), Route{TopK: 2, Sigmoid: true, Groups: 3, TopGroups: 2, GroupTop: 2, Norm: true, Scale: 2})
 		}},
+		{"Delay", s([]int{4, 3}), func(t tape, in []Tensor) Tensor { return t.Delay(in[0]) }},
+		{"Delay, documents", s([]int{6, 3}), documents(func(t tape, in []Tensor) Tensor { return t.Mul(t.Delay(in[0]), in[0]) }, 0, 2, 3)},
 		{"CausalConv, depthwise", s([]int{6, 3}, []int{3, 4}), conv(3)},
 		{"CausalConv, groups", s([]int{6, 6}, []int{4, 9}), conv(2)},
 		{"CausalConv, one token", s([]int{1, 3}, []int{3, 4}), conv(3)},

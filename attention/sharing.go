@@ -1,0 +1,93 @@
+package attention
+
+import (
+	"math"
+
+	"github.com/lowkeylm/lowkey/kernel"
+	"github.com/lowkeylm/lowkey/kvcache"
+	"github.com/lowkeylm/lowkey/tensor"
+)
+
+// Layers that read the rows of another layer: CLA (arXiv 2405.12981), MLKV (2406.09297), LCKV (2405.10637), and the maps of 2410.14442 that cover them all.
+//
+//	rows_s = Rows(x_s)                 the layer s that makes them: s = kv(s)
+//	y_i    = Read(x_i, rows_kv(i))     every layer i with kv(i) = s; where kv(i) = i both together are the design's Forward
+//
+// A reader has queries, an output matrix and whatever turns rows into keys and values (MLA's up-projections, MFA-KR's alpha and N: its own, they fold away), but nothing that
+// makes rows. It leaves nothing behind: a token costs the rows of the layers that make some.
+//
+// kv(i) < i is causal. kv(i) > i is a circle: layer i needs what a higher layer made of the same token, which needs layer i. So there a token sees the tokens before it alone (Strict),
+// the first one sees nothing, its attention is zero, and the definition is sequential: token after token through all layers.
+//
+// Composes with designs whose rows mean the same to any layer: GQA and its kin, MLA, GLA, MLRA, MFA, MFA-KR, GTA. Will not do: readers that differ from the maker in rows or rotation,
+// or that slide over rows of a higher layer.
+
+// Sharer is a design whose rows other layers can read.
+type Sharer interface {
+	Design
+	// Rows is what the tokens of a sequence leave behind, before any codec: a tensor [T, heads*width] for each stream of Layout.
+	Rows(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) []tensor.Tensor
+	// Read lets x attend to rows, of this layer or of another -> [T, hidden].
+	Read(o tensor.Ops, w Weights, x tensor.Tensor, pos []int, rows []tensor.Tensor) tensor.Tensor
+	// Reader is the same design in a layer that makes no rows: its Layout is empty, its Params are fewer, its cached step puts nothing.
+	Reader() Design
+}
+
+// noRows is the layout of a reader.
+var noRows = kvcache.Layout{}
+
+// without leaves out the parameters that make rows.
+func without(params []Param, names ...string) []Param {
+	var out []Param
+next:
+	for _, p := range params {
+		for _, name := range names {
+			if p.Name == name {
+				continue next
+			}
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// Strictly is o for reading a higher layer: attention sees the tokens before its own. Keys and values move down by one row, over a first row that is masked and whose value is zero.
+func Strictly(o tensor.Ops) tensor.Ops { return strict{o} }
+
+type strict struct{ tensor.Ops }
+
+// masked is added to the score of a key that nobody must see: exact in float32, and beyond any score.
+var masked = -math.Ldexp(1, 100)
+
+func (o strict) Attend(q, k, v tensor.Tensor, spec tensor.Attend) tensor.Tensor {
+	rows := k.Shape()[0]
+	ones := make([]float32, rows)
+	for i := range ones {
+		ones[i] = 1
+	}
+	one := o.Leaf([]int{rows, 1}, ones)
+	mask := o.HeadRepeat(o.Scale(o.Add(o.Scale(o.Delay(one), -1), one), masked), spec.KVHeads) // where the row before is another document's
+	if spec.Bias != nil {
+		mask = o.Add(mask, o.Delay(spec.Bias))
+	}
+	spec.Bias = mask
+	return o.Ops.Attend(q, o.Delay(k), o.Delay(v), spec)
+}
+
+// NoRows are rows that change nothing: what a reader meets before the layer that makes them has run. Their values are zero.
+func NoRows(o tensor.Ops, l kvcache.Layout, tokens int) []tensor.Tensor {
+	var out []tensor.Tensor
+	for _, s := range l.Streams {
+		out = append(out, o.Leaf([]int{tokens, s.Heads * s.Width}, make([]float32, tokens*s.Heads*s.Width)))
+	}
+	return out
+}
+
+// seen is a sequence's span for this layer's new queries at row q0 of x: up to their own rows, or, strictly, up to the rows before them.
+func (s *Step) seen(seq *kvcache.Sequence, q0, n int) kernel.Span {
+	span := seq.Span(s.Layer, q0, n)
+	if s.Strict {
+		span.Rows--
+	}
+	return span
+}
