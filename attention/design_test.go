@@ -51,6 +51,9 @@ type testCase struct {
 	perRow int // elements a token leaves behind, from the paper's formula
 }
 
+// moreCases are those of designs whose cases stand in test files of their own.
+var moreCases []func(rng *rand.Rand) testCase
+
 func cases() []testCase {
 	rng := rand.New(rand.NewPCG(3, 4))
 	gqa := func(name string, a GQA, want int) testCase {
@@ -136,7 +139,7 @@ func cases() []testCase {
 	sliding.Window = 70
 	odd.HeadDim, odd.ValueDim, odd.Rope, odd.Softcap, odd.Sinks = 14, 10, ropeOf(14, true), 3, true
 	norm.QKNorm, norm.NormEps, norm.NormPlusOne = true, 1e-6, true
-	return []testCase{
+	out := []testCase{
 		gqa("mha", mha, 2*6*32), gqa("gqa", base, 2*2*32), gqa("mqa", mqa, 2*32), gqa("gqa sliding", sliding, 2*2*32),
 		gqa("gqa odd widths, cap, sinks", odd, 2*14+2*10), gqa("gqa qk-norm", norm, 2*2*32),
 		mla("mla", 24), mla("mla without query rank", 0), {"mfa", 40, m, mw, 2 * 32}, {"mfa-kr", 40, MFAKR{kr}, kw, 32},
@@ -145,6 +148,10 @@ func cases() []testCase {
 		tpa("tpa", 6, false, (2+3)*(5+32)), tpa("tpa, dense queries, norm", 0, true, (2+3)*(5+32)),
 		tuckerCase("tucker", false, 32+24), tuckerCase("tucker, one row", true, 32),
 	}
+	for _, more := range moreCases {
+		out = append(out, more(rng))
+	}
+	return out
 }
 
 // types gives streams that cannot be turned by a Hadamard matrix, as they weigh heads, are of an odd width or are rotated on reading, the same codec without.

@@ -7,6 +7,8 @@ package compare
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -91,12 +93,23 @@ func (p *Plan) size(design string) (*train.Sized, error) {
 			continue
 		}
 		key, text, _ := strings.Cut(pair, "=")
-		v, err := strconv.Atoi(text)
-		field, ok := map[string]*int{"heads": &s.Heads, "kv-heads": &s.KVHeads, "head-dim": &s.HeadDim, "q-rank": &s.QRank, "kv-rank": &s.KVRank, "rope-dim": &s.RopeDim, "ffn": &s.FFN}[key]
-		if err != nil || !ok || v < 1 {
-			return nil, fault.New(fault.BadInput, "--designs "+design, pair, "DESIGN:heads=N,kv-heads=N,head-dim=N,q-rank=N,kv-rank=N,rope-dim=N,ffn=N", "")
+		v, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			return nil, fault.New(fault.BadInput, "--designs "+design, pair, "DESIGN:heads=N,kv-heads=N,head-dim=N,q-rank=N,kv-rank=N,rope-dim=N,ffn=N, or a field of its configuration", "")
 		}
-		*field = v
+		field, ok := map[string]*int{"heads": &s.Heads, "kv-heads": &s.KVHeads, "head-dim": &s.HeadDim, "q-rank": &s.QRank, "kv-rank": &s.KVRank, "rope-dim": &s.RopeDim, "ffn": &s.FFN}[key]
+		switch {
+		case !ok:
+			s.Fields = maps.Clone(s.Fields)
+			if s.Fields == nil {
+				s.Fields = map[string]float64{}
+			}
+			s.Fields[key] = v
+		case v < 1 || v != math.Trunc(v):
+			return nil, fault.New(fault.BadInput, "--designs "+design, pair, "must be a whole number, at least 1", "")
+		default:
+			*field = int(v)
+		}
 	}
 	if s.Vocab == 0 {
 		s.Vocab = 256 // before the tokenizer is there; checks want a number

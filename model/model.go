@@ -145,10 +145,12 @@ func folderNames(c *config.Config) *names {
 		return &mlraNames
 	case c.ModelType == "step3_text":
 		return hfNames.with(map[string]place{"attn.q_a": at("self_attn.q_proj"), "attn.q_norm": at("self_attn.inter_norm"), "attn.q_b": at("self_attn.wq")})
-	case a.Design == "mfa" || a.Design == "mfa-kr":
-		return hfNames.with(map[string]place{"attn.q_norm": at("self_attn.q_a_layernorm")})
-	case a.Design == "gla" || a.Design == "mlra":
-		return hfNames.with(latentNames(a.Latents, 0, "self_attn.kv_a_layernorm.%d", "self_attn.kv_b_proj.%d"))
+	case c.ModelType == "lowkey":
+		own := map[string]place{}
+		for _, t := range config.DesignOf(a.Design).Tensors(c, &a) {
+			own["attn."+t.Name] = at(t.File)
+		}
+		return hfNames.with(own)
 	case c.SandwichNorms:
 		return hfNames.with(map[string]place{"attn_post_norm": at("post_attention_layernorm"), "mlp_norm": at("pre_feedforward_layernorm"), "mlp_post_norm": at("post_feedforward_layernorm")})
 	case c.PostNormOnly:
@@ -215,41 +217,8 @@ func (m *Model) rope(r config.Rope, ropes ropes) (*tensor.Rope, error) {
 	return ropes.made[key], nil
 }
 
-func (m *Model) design(a *config.Attention, ropes ropes) (attention.Design, error) {
-	rope, err := m.rope(a.Rope, ropes)
-	if err != nil {
-		return nil, err
-	}
-	d := m.Config.Hidden
-	switch a.Design {
-	case "mha", "gqa", "mqa", "sqa":
-		return attention.GQA{Hidden: d, Heads: a.Heads, KVHeads: a.KVHeads, HeadDim: a.HeadDim, ValueDim: a.ValueDim, Scale: a.Scale, Softcap: a.Softcap, Window: a.Window, Rope: rope,
-			QKNorm: a.QKNorm != config.NormNone, NormWhole: a.QKNorm == config.NormFlat, NormAfterRope: a.NormAfterRope, NormEps: a.QKNormEps, NormPlusOne: m.Config.Norm.PlusOne, Sinks: a.Sinks}, nil
-	case "mla", "gla", "mlra":
-		mla := attention.MLA{Hidden: d, Heads: a.Heads, QRank: a.QRank, KVRank: a.KVRank, Nope: a.Nope, RopeDim: a.RopeDim, ValueDim: a.ValueDim,
-			Scale: a.Scale, QScale: a.QScale, KVScale: a.KVScale, Eps: a.LatentNormEps, Rope: rope}
-		if a.Design == "mla" {
-			return mla, nil
-		}
-		gla := attention.GLA{MLA: mla, Latents: a.Latents}
-		if a.Design == "mlra" {
-			return attention.MLRA{GLA: gla, Branches: a.Branches, OutScale: a.OutScale}, nil
-		}
-		return gla, nil
-	case "mfa", "mfa-kr":
-		mfa := attention.MFA{Hidden: d, Heads: a.Heads, HeadDim: a.HeadDim, QRank: a.QRank, Scale: a.Scale, Norm: a.QNorm, NormEps: a.LatentNormEps, Rope: rope}
-		if a.Design == "mfa-kr" {
-			return attention.MFAKR{MFA: mfa}, nil
-		}
-		return mfa, nil
-	case "tpa":
-		return attention.TPA{Hidden: d, Heads: a.Heads, HeadDim: a.HeadDim, QRank: a.QRank, KRank: a.KRank, VRank: a.VRank, Scale: a.Scale, Rope: rope,
-			OutNorm: a.OutNorm, OutNormEps: a.OutNormEps}, nil
-	case "gta":
-		return attention.GTA{Hidden: d, Heads: a.Heads, KVHeads: a.KVHeads, Nope: a.Nope, RopeDim: a.RopeDim, Scale: a.Scale, Rope: rope}, nil
-	}
-	return nil, fault.New(fault.Unsupported, "attention design", a.Design, "designs that run: mha gqa mqa sqa mla gla mlra mfa mfa-kr tpa gta", "")
-}
+// Design is how a layer attends.
+func (m *Model) Design(layer int) attention.Design { return m.designs[layer] }
 
 // Layouts is what every layer leaves behind.
 func (m *Model) Layouts() []kvcache.Layout {

@@ -238,43 +238,45 @@ func TestSameBits(t *testing.T) {
 	}
 	pairs, refused := map[string]int{}, 0
 	for d, row := range append(tinies(), tinyMixture()) {
-		m := row.open(t, layers, d%2 == 0)
-		for k, kv := range sameBitsTypes {
-			for _, arith := range []kernel.Arith{kernel.ArithF32, kernel.ArithInt8} {
-				s := &sameBits{t: t, what: fmt.Sprintf("%s, %s", row.name, kv), m: m}
-				s.opt = Options{Arith: arith, Spec: mustSpec(t, kv), MaxRows: long + 100, Budget: 32 << 20}
-				if arith == kernel.ArithInt8 {
-					s.what += ", int8"
-					s.opt.Weights = &quantised
-				}
-				if why := sameBitsRefused[row.name+" "+kv]; why != "" {
-					s.refused(why)
-					refused++
-					continue
-				}
-				rows := short
-				if k == d%len(sameBitsTypes) { // each type with a design
-					rows = long
-				}
-				s.ids = tinyTokens(rows, 5)
-				s.e = s.engine(1)
-				q := s.e.Store.NewSequence("")
-				s.logits = s.feed(s.e, q, s.ids, rows)
-				s.greedy, s.logits = s.generate(s.e, q, s.logits, sameBitsGreedy)
-				q.Close()
-				for _, way := range sameBitsWays {
-					had := s.pairs
-					way.run(s)
-					if s.pairs == had {
-						t.Errorf("%s: nothing was compared for %s", s.what, way.name)
+		t.Run(row.name, func(t *testing.T) {
+			m := row.open(t, layers, d%2 == 0)
+			for k, kv := range sameBitsTypes {
+				for _, arith := range []kernel.Arith{kernel.ArithF32, kernel.ArithInt8} {
+					s := &sameBits{t: t, what: fmt.Sprintf("%s, %s", row.name, kv), m: m}
+					s.opt = Options{Arith: arith, Spec: mustSpec(t, kv), MaxRows: long + 100, Budget: 32 << 20}
+					if arith == kernel.ArithInt8 {
+						s.what += ", int8"
+						s.opt.Weights = &quantised
 					}
-					pairs[way.name] += s.pairs - had
-				}
-				for _, f := range s.close {
-					f()
+					if why := sameBitsRefused[row.name+" "+kv]; why != "" {
+						s.refused(why)
+						refused++
+						continue
+					}
+					rows := short
+					if k == d%len(sameBitsTypes) { // each type with a design
+						rows = long
+					}
+					s.ids = tinyTokens(rows, 5)
+					s.e = s.engine(1)
+					q := s.e.Store.NewSequence("")
+					s.logits = s.feed(s.e, q, s.ids, rows)
+					s.greedy, s.logits = s.generate(s.e, q, s.logits, sameBitsGreedy)
+					q.Close()
+					for _, way := range sameBitsWays {
+						had := s.pairs
+						way.run(s)
+						if s.pairs == had {
+							t.Errorf("%s: nothing was compared for %s", s.what, way.name)
+						}
+						pairs[way.name] += s.pairs - had
+					}
+					for _, f := range s.close {
+						f()
+					}
 				}
 			}
-		}
+		})
 	}
 	total := 0
 	for _, n := range pairs {

@@ -113,6 +113,9 @@ type tiny struct {
 	mlp     shapes // of a mixture, under model.layers.N.mlp., whole names
 }
 
+// moreTinies are those of designs whose rows stand in test files of their own.
+var moreTinies []func() tiny
+
 // tinies lists a model of every design, and one that slides.
 func tinies() []tiny {
 	const d, n, w = tinyHidden, tinyHeads, tinyHeadDim
@@ -157,7 +160,11 @@ func tinies() []tiny {
 	}
 	mlra := latents("mlra", 80, 4, n*2/4)
 	mlra.config["num_branches"] = 2
-	return []tiny{grouped("mha", "mha", n), grouped("gqa", "gqa", 2), grouped("mqa", "mqa", 1), sqa, sliding, mla, mfa("mfa"), mfa("mfa-kr"), tpa, gta, latents("gla", 96, 2, n/2), mlra}
+	out := []tiny{grouped("mha", "mha", n), grouped("gqa", "gqa", 2), grouped("mqa", "mqa", 1), sqa, sliding, mla, mfa("mfa"), mfa("mfa-kr"), tpa, gta, latents("gla", 96, 2, n/2), mlra}
+	for _, more := range moreTinies {
+		out = append(out, more())
+	}
+	return out
 }
 
 // open writes the model and opens it.
@@ -171,7 +178,7 @@ func (m tiny) open(t testing.TB, layers int, bf16 bool) *Model {
 		at := "model.layers." + string(rune('0'+i)) + "."
 		tensors.block(at, tinyHidden, tinyWide)
 		for name, shape := range m.attn {
-			if name != "n" && name != "alpha" {
+			if name != "n" && name != "alpha" { // written bare, as PyTorch's parameters are
 				name += ".weight"
 			}
 			tensors[at+"self_attn."+name] = shape

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/lowkeylm/lowkey/kernel"
+	"github.com/lowkeylm/lowkey/model/config"
 	"github.com/lowkeylm/lowkey/tensor"
 )
 
@@ -74,5 +75,25 @@ func TestSaveRefusals(t *testing.T) {
 	os.WriteFile(file, nil, 0o666)
 	if m.Save(file, kernel.F32) == nil || m.Save(t.TempDir(), kernel.Q4_0) == nil {
 		t.Error("no error")
+	}
+}
+
+// A design's weights stand in two lists: as its mathematics names and starts them, and as configurations name and store them. They are the same weights.
+func TestParamsAreTensors(t *testing.T) {
+	for _, row := range tinies() {
+		m := row.open(t, 1, false)
+		stored := map[string][]int{}
+		for _, x := range config.DesignOf(row.design).Tensors(m.Config, &m.Config.Layers[0].Attention) {
+			stored[x.Name] = x.Shape
+		}
+		for _, p := range m.designs[0].Params() {
+			if !slices.Equal(stored[p.Name], p.Shape) {
+				t.Errorf("%s: weight %s is %v, stored as %v", row.name, p.Name, p.Shape, stored[p.Name])
+			}
+			delete(stored, p.Name)
+		}
+		for name := range stored {
+			t.Errorf("%s: %s is stored, but no weight of the design", row.name, name)
+		}
 	}
 }

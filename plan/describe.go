@@ -74,35 +74,7 @@ func ranges(n []int) string {
 
 // Attention describes a layer's attention in one line.
 func Attention(a *config.Attention) string {
-	var s string
-	switch a.Design {
-	case config.MHA:
-		s = fmt.Sprintf("mha, %d heads of %d", a.Heads, a.HeadDim)
-	case config.MLA, config.GLA, config.MLRA, config.MTLA:
-		s = fmt.Sprintf("%s, %d heads over a latent of %d and a rotary key of %d", a.Design, a.Heads, a.KVRank, a.RopeDim)
-		if a.Latents > 1 {
-			s = fmt.Sprintf("%s, %d heads over %d latents of %d and a rotary key of %d", a.Design, a.Heads, a.Latents, a.KVRank/a.Latents, a.RopeDim)
-		}
-		if a.QRank > 0 {
-			s += fmt.Sprintf(", query rank %d", a.QRank)
-		}
-		if a.RowTokens > 1 {
-			s += fmt.Sprintf(", a row for %d tokens", a.RowTokens)
-		}
-	case config.TPA:
-		s = fmt.Sprintf("tpa, %d heads of %d from factors of rank %d and %d", a.Heads, a.HeadDim, a.KRank, a.VRank)
-		if a.QRank > 0 {
-			s += fmt.Sprintf(", query rank %d", a.QRank)
-		}
-	default:
-		s = fmt.Sprintf("%s, %d heads over %d x %d", a.Design, a.Heads, a.KVHeads, a.HeadDim)
-		if a.Levels > 1 {
-			s += fmt.Sprintf(" on %d memory levels", a.Levels)
-		}
-		if (a.Design == config.MFA || a.Design == config.MFAKR) && a.QRank > 0 {
-			s += fmt.Sprintf(", query rank %d", a.QRank)
-		}
-	}
+	s := config.DesignOf(a.Design).Text(a)
 	if a.ValueDim != a.HeadDim && a.KVRank == 0 {
 		s += fmt.Sprintf(", values of %d", a.ValueDim)
 	}

@@ -14,7 +14,7 @@ func Layouts(c *config.Config) []kvcache.Layout {
 	for i := range c.Layers {
 		a := &c.Layers[i].Attention
 		for _, s := range c.CacheElements(i) {
-			out[i].Streams = append(out[i].Streams, stream(a, s))
+			out[i].Streams = append(out[i].Streams, stream(s))
 		}
 		if len(out[i].Streams) > 0 {
 			out[i].Window = a.Window
@@ -23,23 +23,20 @@ func Layouts(c *config.Config) []kvcache.Layout {
 	return out
 }
 
-// stream gives the numbers their part in attention, on which their types depend: keys, values, or both in the same bytes.
-func stream(a *config.Attention, s config.Stream) kvcache.Stream {
-	out := kvcache.Stream{Name: s.Name, Heads: s.Heads, Width: s.Width, Role: kvcache.Key, Rope: kvcache.After}
-	out.Weighs = s.Name == "k_a" || s.Name == "v_a"
-	switch s.Name {
-	case "latent", "tied":
-		out.Role, out.Rope = kvcache.Both, kvcache.None
-	case "v", "v_a", "v_b":
+// stream says what attention does with the numbers, on which their types depend.
+func stream(s config.Stream) kvcache.Stream {
+	out := kvcache.Stream{Name: s.Name, Heads: s.Heads, Width: s.Width, Weighs: s.Weighs}
+	switch s.Use {
+	case config.Turned:
+		out.Role, out.Rope = kvcache.Key, kvcache.After
+	case config.Unturned:
+		out.Role, out.Rope = kvcache.Key, kvcache.None
+	case config.Mixed:
 		out.Role, out.Rope = kvcache.Value, kvcache.None
-	case "k_a":
-		out.Rope = kvcache.None
-	case "k":
-		if a.Design == config.MFAKR {
-			out.Role, out.Rope = kvcache.Both, kvcache.Before
-		} else if a.Rope.Dim == 0 {
-			out.Rope = kvcache.None
-		}
+	case config.Tied:
+		out.Role, out.Rope = kvcache.Both, kvcache.None
+	case config.TiedBefore:
+		out.Role, out.Rope = kvcache.Both, kvcache.Before
 	}
 	return out
 }
@@ -48,8 +45,7 @@ func stream(a *config.Attention, s config.Stream) kvcache.Stream {
 // width is that of the unrotated part, as their papers compare.
 func MHAElements(a *config.Attention) int {
 	width := a.HeadDim
-	switch a.Design {
-	case config.MLA, config.GLA, config.MLRA, config.MTLA:
+	if a.KVRank > 0 {
 		width = a.Nope
 	}
 	return 2 * a.Heads * width

@@ -44,15 +44,14 @@ func Count(c *config.Config) Parameters {
 	for i := range c.Layers {
 		l := &c.Layers[i]
 		mlp, rest := mlpParameters(c, &l.MLP)
-		p.Total += norms*norm + attentionParameters(c, &l.Attention) + mlp
+		d := config.DesignOf(l.Attention.Design)
+		p.Total += norms*norm + mlp
+		for _, t := range d.Tensors(c, &l.Attention) {
+			p.Total += t.Parameters()
+		}
 		idle += rest
-		switch l.Attention.Design {
-		case config.MTLA:
-			p.Approximate = "the network that merges tokens is not counted"
-		case config.CCA:
-			p.Approximate = "convolutions and the router's network are not counted"
-		case config.MKA, config.FMKA:
-			p.Approximate = "the routing between memory levels is not counted"
+		if d.Approximate != "" {
+			p.Approximate = d.Approximate
 		}
 	}
 	if c.ModelType == "gemma3n_text" {
@@ -104,63 +103,4 @@ func mlpParameters(c *config.Config, m *config.MLP) (total, idle int64) {
 		total += int64(m.Experts) // the correction that balances the experts
 	}
 	return total, int64(m.Experts-m.ExpertsPerToken) * expert
-}
-
-func attentionParameters(c *config.Config, a *config.Attention) int64 {
-	d, n, kv := c.Hidden, a.Heads, a.KVHeads
-	out := linear(d, n*a.ValueDim, a.OutBias)
-	if a.Sinks {
-		out += int64(n)
-	}
-	if a.OutNorm {
-		out += int64(a.ValueDim)
-	}
-	query := func(width int) int64 { // through a bottleneck with a norm, or straight
-		if a.QRank == 0 {
-			return linear(width, d, a.QKVBias)
-		}
-		norm := int64(a.QRank)
-		if a.Design == config.MTLA {
-			norm *= 2 // a LayerNorm
-		}
-		return linear(a.QRank, d, a.QKVBias) + norm + linear(width, a.QRank, false)
-	}
-	switch a.Design {
-	case config.MLA, config.GLA, config.MLRA, config.MTLA:
-		norm := int64(a.KVRank)
-		if a.Design == config.MTLA {
-			norm *= 2
-		}
-		up := linear(n*(a.Nope+a.ValueDim), a.KVRank/a.Latents, false) * int64(a.Branches)
-		return out + query(n*a.HeadDim) + linear(a.KVRank+a.RopeDim, d, a.QKVBias) + norm + up
-	case config.MFA, config.MFAKR:
-		q := query(n * a.HeadDim)
-		if !a.QNorm {
-			q -= int64(a.QRank)
-		}
-		if a.Design == config.MFAKR {
-			return out + q + linear(a.HeadDim, d, false) + linear(a.HeadDim, a.HeadDim, true)
-		}
-		return out + q + linear(kv*a.HeadDim, d, false) + linear(kv*a.ValueDim, d, false)
-	case config.TPA:
-		factors := func(rank, width int) int64 { return linear(rank*(n+width), d, a.QKVBias) }
-		q := factors(a.QRank, a.HeadDim)
-		if a.QRank == 0 {
-			q = linear(n*a.HeadDim, d, a.QKVBias)
-		}
-		return out + q + factors(a.KRank, a.HeadDim) + factors(a.VRank, a.ValueDim)
-	case config.GTA:
-		return out + linear(n*a.HeadDim, d, a.QKVBias) + linear(kv*a.ValueDim+a.RopeDim, d, a.QKVBias)
-	}
-	own := linear(n*a.HeadDim, d, a.QKVBias) + out
-	if a.SharesWith < 0 || c.ModelType == "gemma3n_text" { // Gemma 3n stores keys and values that it does not use
-		own += linear(kv*a.HeadDim, d, a.QKVBias) + linear(kv*a.ValueDim, d, a.QKVBias)
-	}
-	switch a.QKNorm {
-	case config.NormHead:
-		own += 2 * int64(a.HeadDim)
-	case config.NormFlat:
-		own += int64((n + kv) * a.HeadDim)
-	}
-	return own
 }

@@ -5,6 +5,7 @@ package train
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -29,7 +30,8 @@ type Shape struct {
 	Theta          float64
 	Untied         bool
 	BOS, EOS       int
-	FFNStep        int // FFN is a multiple of this; 0: 8
+	Fields         map[string]float64 // of config.json, that the design reads and no dimension above names
+	FFNStep        int                // FFN is a multiple of this; 0: 8
 }
 
 // Sized is a shape with every dimension chosen.
@@ -47,17 +49,10 @@ const ropeTheta = 10000
 // maxHeads bounds the search for heads.
 const maxHeads = 512
 
-// latents are those of GLA-2 and MLRA-4.
-var latents = map[string]int{"gla": 2, "mlra": 4}
-
-// Designs that train can size.
-func Designs() []string {
-	return []string{"mha", "gqa", "mqa", "sqa", "gta", "mla", "gla", "mlra", "mfa", "mfa-kr", "tpa"}
-}
-
 // Size chooses what is open in a shape. Total parameters differ from the budget by less than 1 %, or it is an error that says which budgets work.
 func (s Shape) Size() (*Sized, error) {
-	if !slices.Contains(Designs(), s.Design) {
+	z, ok := sizers[s.Design]
+	if !ok {
 		return nil, fault.New(fault.Unsupported, "--design "+s.Design, "not a design that trains", "designs: "+strings.Join(Designs(), " "), "")
 	}
 	for _, d := range []struct {
@@ -74,11 +69,12 @@ func (s Shape) Size() (*Sized, error) {
 		return nil, err
 	}
 	target = or(s.Parameters, target)
-	s = s.defaults()
-	if err := s.check(); err != nil {
+	s.Theta = or(s.Theta, ropeTheta)
+	z.defaults(&s)
+	if err := s.check(z); err != nil {
 		return nil, err
 	}
-	if s.Heads == 0 { // the papers' way for MFA and TPA: heads cost parameters, not cache. As many as MHA's budget buys beside MHA's MLP
+	if s.Heads == 0 { // the papers' way for MFA, TPA: heads cost parameters, not cache. As many as MHA's budget buys beside MHA's MLP
 		if s.Heads, err = s.heads(or(s.FFN, base.FFN), target); err != nil {
 			return nil, err
 		}
@@ -88,16 +84,31 @@ func (s Shape) Size() (*Sized, error) {
 			return nil, err
 		}
 	}
-	got, err := s.count()
+	c, err := config.Parse(s.json(), "the model to train")
 	if err != nil {
 		return nil, err
 	}
+	a := &c.Layers[0].Attention
+	if err := s.known(config.DesignOf(s.Design).Fields(a)); err != nil {
+		return nil, err
+	}
+	got := plan.Count(c).Total
 	off := 100 * float64(got-target) / float64(target)
 	if s.Parameters > 0 && (off > 1 || off < -1) {
 		return nil, fault.New(fault.BadInput, "--params", fmt.Sprint(target), fmt.Sprintf("these dimensions take %d (%+.1f %%)", got, off), "leave --ffn or --heads to be chosen")
 	}
 	return &Sized{Shape: s, Config: s.json(), Parameters: got, Target: target,
-		Chosen: fmt.Sprintf("%s: hidden %d, %d layers, %s, MLP %d: %s parameters (%+.2f %% of the budget)", s.Design, s.Hidden, s.Layers, s.attention(), s.FFN, plan.Number(got), off)}, nil
+		Chosen: fmt.Sprintf("%s: hidden %d, %d layers, %s, MLP %d: %s parameters (%+.2f %% of the budget)", s.Design, s.Hidden, s.Layers, plan.Attention(a), s.FFN, plan.Number(got), off)}, nil
+}
+
+// known refuses a field that the design does not read.
+func (s Shape) known(fields map[string]any) error {
+	for key, v := range s.Fields {
+		if _, ok := fields[key]; !ok {
+			return fault.New(fault.BadInput, fmt.Sprintf("field %s=%g", key, v), "design "+s.Design+" does not read it", "its fields: "+strings.Join(slices.Sorted(maps.Keys(fields)), " "), "")
+		}
+	}
+	return nil
 }
 
 // heads is the most heads with which the model stays within target, at least 1.
@@ -134,54 +145,10 @@ func (s Shape) ffn(target int64) (int, error) {
 // mha is the model whose size is the default budget.
 func (s Shape) mha() Shape {
 	b := Shape{Design: "mha", Vocab: s.Vocab, Context: s.Context, Hidden: s.Hidden, Layers: s.Layers, Untied: s.Untied}
-	b = b.defaults()
+	b.Theta = ropeTheta
+	sizers["mha"].defaults(&b)
 	b.FFN = max(8, (8*s.Hidden/3+4)/8*8)
 	return b
-}
-
-func (s Shape) defaults() Shape {
-	d := s.Hidden
-	s.Theta = or(s.Theta, ropeTheta)
-	switch s.Design {
-	case "mfa", "mfa-kr":
-		s.HeadDim = or(s.HeadDim, even(d/8))
-		s.QRank = or(s.QRank, even(d/2))
-		return s
-	case "tpa":
-		s.HeadDim = or(s.HeadDim, min(64, even(d/4)))
-		s.QRank, s.KVRank = or(s.QRank, 6), or(s.KVRank, 2)
-		return s
-	case "mla", "gla", "mlra":
-		if n := latents[s.Design]; n > 0 {
-			s.KVRank = or(s.KVRank, max(n, d/2/n*n))
-		}
-		s.HeadDim = or(s.HeadDim, min(64, even(d/4)))
-		if s.Design == "gla" {
-			s.Heads = or(s.Heads, even(d/s.HeadDim))
-		}
-		s.Heads = or(s.Heads, max(1, d/s.HeadDim))
-		s.KVRank, s.RopeDim = or(s.KVRank, even(d/2)), or(s.RopeDim, even(s.HeadDim/2))
-		return s
-	}
-	s.HeadDim = or(s.HeadDim, min(64, even(d/4)))
-	if s.Design == "sqa" { // of H = d/d_h heads: SQA H/2 queries, H/4 keys; --heads and --kv-heads make sSQA (H/2, H/2), xSQA (H/4, H/4) and xSMQA (H/4, 1)
-		h := d / s.HeadDim
-		s.Heads = or(s.Heads, max(1, h/2))
-		s.KVHeads = or(s.KVHeads, divisor(s.Heads, max(1, h/4)))
-		return s
-	}
-	s.Heads = or(s.Heads, max(1, d/s.HeadDim))
-	switch s.Design {
-	case "mha":
-		s.KVHeads = s.Heads
-	case "mqa":
-		s.KVHeads = 1
-	case "gqa":
-		s.KVHeads = or(s.KVHeads, divisor(s.Heads, max(2, s.Heads/3)))
-	case "gta":
-		s.KVHeads, s.RopeDim = or(s.KVHeads, divisor(s.Heads, max(2, s.Heads/3))), or(s.RopeDim, even(s.HeadDim/2))
-	}
-	return s
 }
 
 // divisor is the largest number up to most that divides n.
@@ -195,45 +162,17 @@ func divisor(n, most int) int {
 }
 
 // check names the dimension that cannot be, and the values that can.
-func (s Shape) check() error {
-	no := func(name string, v int, limit string) error {
-		return fault.New(fault.BadInput, name, fmt.Sprint(v), limit, "")
-	}
+func (s Shape) check(z sizer) error {
 	switch {
 	case s.HeadDim < 2 || s.HeadDim%2 != 0:
-		return no("--head-dim", s.HeadDim, "must be even and at least 2 (RoPE turns pairs)")
-	case s.RopeDim < 0 || s.RopeDim%2 != 0 || s.RopeDim >= s.HeadDim && slices.Contains([]string{"mla", "gla", "mlra", "gta"}, s.Design):
-		return no("--rope-dim", s.RopeDim, fmt.Sprintf("must be even and less than --head-dim %d", s.HeadDim))
-	case latents[s.Design] > 0 && s.KVRank%latents[s.Design] != 0:
-		return no("--kv-rank", s.KVRank, fmt.Sprintf("must be a multiple of the %d latents", latents[s.Design]))
-	case s.Design == "gla" && s.Heads%2 != 0:
-		return no("--heads", s.Heads, "must be even: each of 2 latents serves half of them")
-	case s.Design == "sqa" && s.Heads*s.HeadDim >= s.Hidden:
-		return no("--heads", s.Heads, fmt.Sprintf("sqa has fewer than the %d heads of %d that --hidden %d holds", s.Hidden/s.HeadDim, s.HeadDim, s.Hidden))
-	case slices.Contains([]string{"gqa", "gta", "sqa"}, s.Design) && (s.KVHeads < 1 || s.Heads%s.KVHeads != 0):
-		return no("--kv-heads", s.KVHeads, fmt.Sprintf("must divide the %d heads", s.Heads))
-	case s.Design == "gqa" && (s.KVHeads == 1 || s.KVHeads == s.Heads):
-		return no("--kv-heads", s.KVHeads, fmt.Sprintf("1 is mqa, %d is mha: gqa lies between", s.Heads))
+		return impossible("--head-dim", s.HeadDim, "must be even and at least 2 (RoPE turns pairs)")
 	case s.FFN < 0:
-		return no("--ffn", s.FFN, "must be at least 1")
+		return impossible("--ffn", s.FFN, "must be at least 1")
 	}
-	return nil
-}
-
-func (s Shape) attention() string {
-	switch s.Design {
-	case "mfa", "mfa-kr":
-		return fmt.Sprintf("%d heads of %d, query rank %d", s.Heads, s.HeadDim, s.QRank)
-	case "gla", "mlra":
-		return fmt.Sprintf("%d heads of %d, %d latents of %d, rotary %d", s.Heads, s.HeadDim, latents[s.Design], s.KVRank/latents[s.Design], s.RopeDim)
-	case "mla":
-		return fmt.Sprintf("%d heads of %d, latent %d, rotary %d", s.Heads, s.HeadDim, s.KVRank, s.RopeDim)
-	case "gta":
-		return fmt.Sprintf("%d heads of %d over %d tied states, rotary %d", s.Heads, s.HeadDim, s.KVHeads, s.RopeDim)
-	case "tpa":
-		return fmt.Sprintf("%d heads of %d, ranks %d %d", s.Heads, s.HeadDim, s.QRank, s.KVRank)
+	if z.check == nil {
+		return nil
 	}
-	return fmt.Sprintf("%d heads of %d, %d of keys and values", s.Heads, s.HeadDim, s.KVHeads)
+	return z.check(&s)
 }
 
 // json is the configuration in lowkey's own form.
@@ -241,20 +180,9 @@ func (s Shape) json() []byte {
 	c := map[string]any{"model_type": "lowkey", "architectures": []string{"LowkeyForCausalLM"}, "attention": s.Design, "hidden_size": s.Hidden, "intermediate_size": s.FFN, "num_hidden_layers": s.Layers,
 		"num_attention_heads": s.Heads, "vocab_size": s.Vocab, "max_position_embeddings": s.Context, "rms_norm_eps": 1e-6, "rope_theta": s.Theta, "tie_word_embeddings": !s.Untied,
 		"bos_token_id": s.BOS, "eos_token_id": s.EOS}
-	switch s.Design {
-	case "mha", "gqa", "mqa", "sqa":
-		c["num_key_value_heads"], c["head_dim"] = s.KVHeads, s.HeadDim
-	case "gta":
-		c["num_key_value_heads"], c["head_dim"], c["qk_rope_head_dim"] = s.KVHeads, s.HeadDim, s.RopeDim
-	case "mla", "gla", "mlra":
-		c["kv_lora_rank"], c["qk_nope_head_dim"], c["qk_rope_head_dim"], c["v_head_dim"] = s.KVRank, s.HeadDim-s.RopeDim, s.RopeDim, s.HeadDim
-		if s.QRank > 0 {
-			c["q_lora_rank"] = s.QRank
-		}
-	case "mfa", "mfa-kr":
-		c["head_dim"], c["q_lora_rank"] = s.HeadDim, s.QRank
-	case "tpa":
-		c["head_dim"], c["q_rank"], c["k_rank"], c["v_rank"] = s.HeadDim, s.QRank, s.KVRank, s.KVRank
+	maps.Copy(c, sizers[s.Design].fields(&s))
+	for key, v := range s.Fields {
+		c[key] = v
 	}
 	b, _ := json.MarshalIndent(c, "", "  ")
 	return append(b, '\n')

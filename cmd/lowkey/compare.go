@@ -119,19 +119,14 @@ func (f *compareFlags) plan() (*compare.Plan, error) {
 	if f.spec.Source == "" {
 		return nil, fault.New(fault.BadInput, "--data", "missing", "what to train on", "give --data go, a folder, a text file or a .jsonl file")
 	}
-	if err := f.finish(); err != nil {
+	if err := f.recipeFlags.finish(); err != nil {
 		return nil, err
 	}
 	f.settings.Data = f.spec
-	if f.shape.Context == 0 {
-		f.shape.Context = f.settings.Seq
+	if err := f.shapeFlags.finish(f.settings.Seq); err != nil {
+		return nil, err
 	}
 	var err error
-	if f.params != "" {
-		if f.shape.Parameters, err = parseCount("--params", f.params); err != nil {
-			return nil, err
-		}
-	}
 	p := &compare.Plan{Command: "lowkey " + strings.Join(os.Args[1:], " "), Seeds: f.seeds, Repeated: designList(f.repeat), Settings: f.settings, Share: f.share, Vocab: f.vocab, Tokens: f.tokenizer}
 	p.Shape = f.shape
 	p.Designs = designList(f.designs)

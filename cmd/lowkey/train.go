@@ -45,6 +45,7 @@ func (f *corpusFlags) add(c *cobra.Command) {
 type shapeFlags struct {
 	shape  train.Shape
 	params string
+	fields map[string]string
 }
 
 func (f *shapeFlags) add(c *cobra.Command) {
@@ -68,6 +69,26 @@ func (f *shapeFlags) addDesign(c *cobra.Command) {
 	p.IntVar(&s.QRank, "q-rank", 0, "mfa: width of the query bottleneck (default half of --hidden); tpa: rank of the queries (6); mla: none")
 	p.IntVar(&s.KVRank, "kv-rank", 0, "mla: width of the latent (default half of --hidden); tpa: rank of keys and values (2)")
 	p.IntVar(&s.RopeDim, "rope-dim", 0, "mla, gta: width of the rotary key (default half a head)")
+	p.StringToStringVar(&f.fields, "field", nil, "further numbers of config.json that the design reads, as v_rank=3 (lowkey designs NAME lists them)")
+}
+
+// finish reads what the flags give as text.
+func (f *shapeFlags) finish(seq int) (err error) {
+	if f.shape.Context == 0 {
+		f.shape.Context = seq
+	}
+	if f.params != "" {
+		if f.shape.Parameters, err = parseCount("--params", f.params); err != nil {
+			return err
+		}
+	}
+	f.shape.Fields = map[string]float64{}
+	for key, text := range f.fields {
+		if f.shape.Fields[key], err = strconv.ParseFloat(text, 64); err != nil {
+			return fault.New(fault.BadInput, "--field "+key, text, "must be a number", "")
+		}
+	}
+	return nil
 }
 
 // recipeFlags say how it is trained.
@@ -214,7 +235,7 @@ func (f *trainFlags) run(c *cobra.Command) error {
 	if f.spec.Source == "" {
 		return fault.New(fault.BadInput, "--data", "missing", "what to train on", "give --data go, a folder, a text file or a .jsonl file")
 	}
-	if err := f.finish(); err != nil {
+	if err := f.recipeFlags.finish(); err != nil {
 		return err
 	}
 	if f.out == "" {
@@ -223,13 +244,8 @@ func (f *trainFlags) run(c *cobra.Command) error {
 	if _, err := train.ReadSettings(f.out); err == nil {
 		return fault.New(fault.BadInput, "--out "+f.out, "holds a run", "", "go on with it by --resume "+f.out+", or give another folder")
 	}
-	if f.shape.Context == 0 {
-		f.shape.Context = f.settings.Seq
-	}
-	if f.params != "" {
-		if f.shape.Parameters, err = parseCount("--params", f.params); err != nil {
-			return err
-		}
+	if err := f.shapeFlags.finish(f.settings.Seq); err != nil {
+		return err
 	}
 	f.shape.Vocab = f.vocab // as good as the tokenizer's for finding what cannot be, before hours of anything
 	if _, err := f.shape.Size(); err != nil && f.start == "" {

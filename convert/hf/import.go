@@ -5,7 +5,6 @@ package hf
 import (
 	"context"
 	"fmt"
-	"maps"
 	"path/filepath"
 	"reflect"
 
@@ -76,32 +75,12 @@ func nativeFields(c *config.Config, fields map[string]any) (map[string]any, erro
 		"max_position_embeddings": c.MaxPosition, "rms_norm_eps": float(c.Norm.Eps), "hidden_act": activations[m.Activation], "tie_word_embeddings": c.TieEmbeddings,
 		"attention_bias": a.QKVBias, "mlp_bias": m.Bias}}
 	f.rope(a.Rope)
-	var more map[string]any
-	switch a.Design {
-	case config.MLA, config.GLA, config.MLRA:
-		more = map[string]any{"kv_lora_rank": a.KVRank, "qk_nope_head_dim": a.Nope, "qk_rope_head_dim": a.RopeDim, "v_head_dim": a.ValueDim, "rope_interleave": a.Rope.Layout == config.Pairs}
-		if a.QRank > 0 {
-			more["q_lora_rank"] = a.QRank
+	for key, v := range config.DesignOf(a.Design).Fields(a) {
+		if x, ok := v.(float64); ok {
+			v = float(x)
 		}
-		if a.Design != config.MLA {
-			more["num_latents"], more["q_scale"], more["kv_scale"] = a.Latents, float(a.QScale), float(a.KVScale)
-		}
-		if a.Design == config.MLRA {
-			more["num_branches"], more["attn_output_scale"] = a.Branches, float(a.OutScale)
-		}
-	case config.GTA:
-		more = map[string]any{"num_key_value_heads": a.KVHeads, "head_dim": a.HeadDim, "qk_rope_head_dim": a.RopeDim}
-	case config.TPA:
-		more = map[string]any{"head_dim": a.HeadDim, "q_rank": a.QRank, "k_rank": a.KRank, "v_rank": a.VRank}
-	case config.MFA, config.MFAKR:
-		more = map[string]any{"head_dim": a.HeadDim, "q_lora_rank": a.QRank, "q_norm": a.QNorm}
-	default:
-		more = map[string]any{"num_key_value_heads": a.KVHeads, "head_dim": a.HeadDim, "qk_norm": a.QKNorm == config.NormHead}
-		if a.Window > 0 {
-			more["sliding_window"] = a.Window
-		}
+		f.fields[key] = v
 	}
-	maps.Copy(f.fields, more)
 	for _, key := range []string{"bos_token_id", "eos_token_id", "pad_token_id", "initializer_range"} {
 		if v, ok := fields[key]; ok {
 			f.fields[key] = v

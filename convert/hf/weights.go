@@ -29,65 +29,12 @@ func layerShapes(c *config.Config, i int) map[string][]int {
 			s[name+".bias"] = []int{out}
 		}
 	}
-	attn := func(name string, out, in int, bias bool) { linear("self_attn."+name, out, in, bias) }
-	vector := func(name string, n int) { s["self_attn."+name] = []int{n} }
-	n, w, v := a.Heads, a.HeadDim, a.ValueDim
-	switch a.Design {
-	case config.MHA, config.GQA, config.MQA, config.SQA:
-		attn("q_proj", n*w, d, a.QKVBias)
-		attn("k_proj", a.KVHeads*w, d, a.QKVBias)
-		attn("v_proj", a.KVHeads*v, d, a.QKVBias)
-		if a.QKNorm == config.NormHead {
-			vector("q_norm.weight", w)
-			vector("k_norm.weight", w)
-		}
-	case config.MLA, config.GLA, config.MLRA:
-		if a.QRank > 0 {
-			attn("q_a_proj", a.QRank, d, a.QKVBias)
-			vector("q_a_layernorm.weight", a.QRank)
-			attn("q_b_proj", n*w, a.QRank, false)
-		} else {
-			attn("q_proj", n*w, d, false)
-		}
-		attn("kv_a_proj_with_mqa", a.KVRank+a.RopeDim, d, a.QKVBias)
-		if a.Design == config.MLA {
-			vector("kv_a_layernorm.weight", a.KVRank)
-			attn("kv_b_proj", n*(a.Nope+v), a.KVRank, false)
-			break
-		}
-		for j := range a.Latents {
-			vector(fmt.Sprintf("kv_a_layernorm.%d.weight", j), a.KVRank/a.Latents)
-			attn(fmt.Sprintf("kv_b_proj.%d", j), n*a.Branches/a.Latents*(a.Nope+v), a.KVRank/a.Latents, false)
-		}
-	case config.MFA, config.MFAKR:
-		attn("q_a_proj", a.QRank, d, a.QKVBias)
-		if a.QNorm {
-			vector("q_a_layernorm.weight", a.QRank)
-		}
-		attn("q_b_proj", n*w, a.QRank, false)
-		attn("k_proj", w, d, a.QKVBias)
-		if a.Design == config.MFA {
-			attn("v_proj", w, d, a.QKVBias)
-		} else {
-			attn("n", w, w, false)
-			vector("alpha.weight", w)
-		}
-	case config.GTA:
-		attn("q_proj", n*w, d, a.QKVBias)
-		attn("kv_proj", a.KVHeads*w, d, a.QKVBias)
-		attn("k_rope_proj", a.RopeDim, d, a.QKVBias)
-	case config.TPA:
-		if a.QRank == 0 {
-			attn("q_proj", n*w, d, a.QKVBias)
-		}
-		for x, rank := range map[string]int{"q": a.QRank, "k": a.KRank, "v": a.VRank} {
-			if rank > 0 {
-				attn("a_"+x+"_proj", n*rank, d, a.QKVBias)
-				attn("b_"+x+"_proj", rank*w, d, a.QKVBias)
-			}
+	for _, t := range config.DesignOf(a.Design).Tensors(c, a) {
+		s[t.File+".weight"] = t.Shape
+		if t.Bias {
+			s[t.File+".bias"] = t.Shape[:1]
 		}
 	}
-	attn("o_proj", d, n*v, a.OutBias)
 	linear("mlp.gate_proj", m.Intermediate, d, m.Bias)
 	linear("mlp.up_proj", m.Intermediate, d, m.Bias)
 	linear("mlp.down_proj", d, m.Intermediate, m.Bias)

@@ -228,13 +228,9 @@ var (
 		"mlra_mha", "mlra_mqa", "mlra_gqa", "mlra_mla", "mlra_mfa", "mlra_tpa", "mlra_gla_2", "mlra_gla_4", "mlra_mlra_2", "mlra_mlra_4", "mlra_gta", "mlra_gta_odd", "t6_tpa", "t6_tpa_bf16rope", "t6_tpa_groupnorm", "t6_tpa_kvonly", "lowkey"}
 	runsMixtures = []string{"mixtral", "qwen3_moe", "deepseek_v2", "deepseek_v3", "glm4_moe_lite"}
 	runsGGUF     = []string{"llama", "qwen2", "qwen3", "gemma3_text"}
-	runsDesigns  = []string{MHA, GQA, MQA, SQA, MLA, GLA, MLRA, MFA, MFAKR, TPA, GTA}
 	runsActs     = []string{SiLU, GELU, GELUTanh}
 	ropeKinds    = []string{RopeDefault, RopeLinear, RopeLlama3, RopeYarn, RopeLong, RopeAlpha, RopeFactors}
 )
-
-// Designs lists the attention designs that run.
-func Designs() []string { return append([]string(nil), runsDesigns...) }
 
 // Runnable returns nil if the model can be loaded and run, else a *fault.Error of kind Unsupported that names the first thing which cannot.
 func (c *Config) Runnable() error {
@@ -248,8 +244,8 @@ func (c *Config) Runnable() error {
 		a, m := &c.Layers[i].Attention, &c.Layers[i].MLP
 		at := fmt.Sprintf("layer %d", i)
 		switch {
-		case !contains(runsDesigns, a.Design):
-			return no("attention design", a.Design, "designs that run: "+list(runsDesigns), "use inspect or plan")
+		case !designs[a.Design].Runs():
+			return no("attention design", a.Design, "designs that run: "+list(Designs()), "use inspect or plan")
 		case (a.Design == MFA || a.Design == MFAKR) && a.KVHeads != 1:
 			return no("attention design "+a.Design, fmt.Sprintf("%d groups", a.KVHeads), "only one group runs", "use inspect or plan")
 		case a.SharesWith >= 0:
