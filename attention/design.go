@@ -199,6 +199,22 @@ func (s *Step) Put(stream int, x tensor.Buf) {
 	}
 }
 
+// State is sequence i's recurrent state before this step: zeros for a new one. Not to be changed.
+func (s *Step) State(i int) []float32 { return s.Sequences[i].State(s.Layer) }
+
+// PutState gives the state after each new token: x [rows, Layout.State]. The store keeps that of each sequence's last one and of those that end a page.
+func (s *Step) PutState(x tensor.Buf) {
+	at := 0
+	for i, q := range s.Sequences {
+		for j := 0; j < s.Counts[i]; j++ {
+			if row := q.Rows() + j; j == s.Counts[i]-1 || q.KeepsState(row) {
+				q.PutState(s.Layer, row, x.Slice(at, at+1).Float32s())
+			}
+			at++
+		}
+	}
+}
+
 // Attend lets queries q [rows, heads*key width] see the committed rows and the new ones, causally -> [rows, heads*value width].
 func (s *Step) Attend(q tensor.Buf) tensor.Buf {
 	s.spans = s.spans[:0]

@@ -15,13 +15,15 @@ type LayerBytes struct {
 	PerToken int    `json:"per_token"`
 	Window   int    `json:"window,omitempty"` // rows a query sees; 0 = all
 	Page     int    `json:"page"`             // bytes of a page
+	State    int    `json:"state,omitempty"`  // bytes of recurrent state that a sequence keeps, however long it is
 }
 
 // Accounting is what a cache of this configuration takes.
 type Accounting struct {
 	Layers   []LayerBytes `json:"layers"`
 	PageRows int          `json:"page_rows"`
-	PerToken int          `json:"per_token"` // bytes a token adds while it is in every layer's window
+	PerToken int          `json:"per_token"`        // bytes a token adds while it is in every layer's window
+	Record   int          `json:"record,omitempty"` // bytes of a record, that is all layers' states, rounded up as it is allocated
 }
 
 // Account resolves a configuration without allocating.
@@ -34,19 +36,27 @@ func Account(cfg Config) (*Accounting, error) {
 		return nil, err
 	}
 	s := Store{cfg: cfg, lanes: lanes}
-	a := &Accounting{PageRows: cfg.PageRows}
+	a := &Accounting{PageRows: cfg.PageRows, Record: stateSizeOf(cfg.Layers).record}
 	for i, text := range s.streams() {
-		a.Layers = append(a.Layers, LayerBytes{Layer: i, Streams: text, Elements: cfg.Layers[i].Elements(), PerToken: lanes[i].rowBytes, Window: lanes[i].window, Page: lanes[i].pageBytes})
+		a.Layers = append(a.Layers, LayerBytes{Layer: i, Streams: text, Elements: cfg.Layers[i].Elements(), PerToken: lanes[i].rowBytes, Window: lanes[i].window, Page: lanes[i].pageBytes,
+			State: 4 * cfg.Layers[i].State})
 		a.PerToken += lanes[i].rowBytes
 	}
 	return a, nil
 }
 
-// Sequence is the bytes of pages that a sequence of rows holds between steps: whole pages, sliding layers their window and at most one page more.
-func (a *Accounting) Sequence(rows int) int64 { return a.bytes(rows, 0) }
+// Sequence is the bytes that a sequence of rows holds between steps: whole pages, sliding layers their window and at most one page more, and a record of recurrent state.
+// Snapshots of the state for prefixes are not counted: they give way where a step needs the room.
+func (a *Accounting) Sequence(rows int) int64 {
+	if rows == 0 {
+		return 0
+	}
+	return a.bytes(rows, 0) + int64(a.Record)
+}
 
-// Peak is the most a sequence takes while it grows to rows in steps of at most step tokens: a sliding layer gives pages back after a step.
-func (a *Accounting) Peak(rows, step int) int64 { return a.bytes(rows, step) }
+// Peak is the most a sequence takes while it grows to rows in steps of at most step tokens: a sliding layer gives pages back after a step, and
+// the state before a step stays until its end.
+func (a *Accounting) Peak(rows, step int) int64 { return a.bytes(rows, step) + 2*int64(a.Record) }
 
 func (a *Accounting) bytes(rows, step int) int64 {
 	var total int64
@@ -83,6 +93,9 @@ func (a *Accounting) Arena(n int64, rows, step int) int64 {
 			pages[l.Page] += n * int64(a.pages(l, rows, step))
 		}
 	}
+	if a.Record > 0 {
+		pages[a.Record] += 2 * n
+	}
 	return ArenaBytes(pages)
 }
 
@@ -103,7 +116,7 @@ func ArenaBytes(pages map[int]int64) int64 {
 	return max(smallBudget, in(smallBudget))
 }
 
-// Slack is the part of Sequence(rows) that no row uses: the ends of last pages and, in sliding layers, rows before the window.
+// Slack is the part of Sequence(rows) that no row and no state uses: the ends of last pages and, in sliding layers, rows before the window.
 func (a *Accounting) Slack(rows int) int64 {
 	slack := a.Sequence(rows)
 	for _, l := range a.Layers {
@@ -112,6 +125,9 @@ func (a *Accounting) Slack(rows int) int64 {
 			n = min(n, l.Window)
 		}
 		slack -= int64(n) * int64(l.PerToken)
+		if rows > 0 {
+			slack -= int64(l.State)
+		}
 	}
 	return slack
 }

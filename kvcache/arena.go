@@ -65,17 +65,24 @@ func newArena(budget int64, pageSizes []int) (*arena, error) {
 	}
 	for _, size := range pageSizes {
 		if a.classes[size] == nil {
-			per := chunkSize / size
-			a.classes[size] = &class{pageBytes: size, perChunk: per, free: make([]uint32, 0, n*per)}
-			a.sizes = append(a.sizes, a.classes[size])
+			c := a.newClass(size)
+			c.free = make([]uint32, 0, n*c.perChunk)
+			a.classes[size] = c
+			a.sizes = append(a.sizes, c)
 		}
 	}
 	return a, nil
 }
 
-// get takes a page; ok is false when the budget is spent.
-func (a *arena) get(size int) (page uint32, ok bool) {
-	c := a.classes[size]
+// newClass makes a class whose chunks hold nothing else.
+func (a *arena) newClass(size int) *class {
+	return &class{pageBytes: size, perChunk: a.chunkSize / size}
+}
+
+// get takes a page of the class of its size; ok is false when the budget is spent.
+func (a *arena) get(size int) (page uint32, ok bool) { return a.take(a.classes[size]) }
+
+func (a *arena) take(c *class) (page uint32, ok bool) {
 	if len(c.free) == 0 {
 		if len(a.free) == 0 {
 			return 0, false
@@ -84,7 +91,7 @@ func (a *arena) get(size int) (page uint32, ok bool) {
 		a.free = a.free[:len(a.free)-1]
 		a.chunks[i] = chunk{class: c}
 		for p := c.perChunk - 1; p >= 0; p-- {
-			c.free = append(c.free, uint32((int(i)*a.chunkSize+p*size)/kernel.PageUnit))
+			c.free = append(c.free, uint32((int(i)*a.chunkSize+p*c.pageBytes)/kernel.PageUnit))
 		}
 	}
 	page = c.free[len(c.free)-1]
@@ -92,7 +99,7 @@ func (a *arena) get(size int) (page uint32, ok bool) {
 	ch, ref := a.locate(page)
 	ch.used++
 	*ref = 1
-	a.inUse += int64(size)
+	a.inUse += int64(c.pageBytes)
 	return page, true
 }
 

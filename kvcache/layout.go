@@ -43,6 +43,7 @@ type Stream struct {
 type Layout struct {
 	Streams []Stream
 	Window  int // 0 = all rows are kept; else a query sees so many rows and older pages are given back
+	State   int // numbers of recurrent state that a sequence keeps beside its rows, however long it is; always f32
 }
 
 // Elements is the number of numbers per token.

@@ -1,7 +1,7 @@
 package kvcache
 
 // Prefix sharing: blocks of one page of tokens, found by a chained hash over owner, model, numerics and tokens, and by comparing the tokens themselves. A
-// block holds one page of each lane. It can be found only once its rows are committed.
+// block holds one page of each lane and, where layers have a recurrent state, that after its page. It can be found only once its rows are committed.
 //
 // Sliding lanes keep pages for the last window of each chain alone; a prefix that ends elsewhere is a hit only as far as its sliding lanes have their window.
 
@@ -17,6 +17,7 @@ type block struct {
 	tokens []int32
 	pages  []uint32 // by lane
 	has    []bool   // by lane: the page is held
+	state  uint32   // record of the state after the page
 	use    *list.Element
 }
 
@@ -47,7 +48,7 @@ func (q *Sequence) publish() {
 		hash := s.blockHash(q.chain, q.owner, tokens)
 		b := s.prefix.blocks[hash]
 		if b == nil {
-			b = &block{parent: q.chain, hash: hash, tokens: slices.Clone(tokens), pages: make([]uint32, len(s.lanes)), has: make([]bool, len(s.lanes))}
+			b = &block{parent: q.chain, hash: hash, tokens: slices.Clone(tokens), pages: make([]uint32, len(s.lanes)), has: make([]bool, len(s.lanes)), state: noRecord}
 			b.use = s.prefix.recent.PushFront(b)
 			s.prefix.blocks[hash] = b
 		} else {
@@ -61,6 +62,7 @@ func (q *Sequence) publish() {
 			}
 		}
 		q.chain, q.hashed = b, q.hashed+p
+		q.publishState(b, q.hashed)
 		s.prefix.trimSliding(s, b)
 	}
 }
@@ -118,12 +120,16 @@ func (q *Sequence) Adopt(tokens []int32) int {
 	q.rows, q.tokens, q.hashed, q.chain = rows, append(q.tokens, tokens[:rows]...), rows, nil
 	if rows > 0 {
 		q.chain = chain[len(chain)-1]
+		q.shareState(q.chain)
 	}
 	return rows
 }
 
-// whole reports whether every lane has the pages that a sequence ending with this chain needs.
+// whole reports whether every lane has the pages that a sequence ending with this chain needs, and the state after it is kept.
 func (s *Store) whole(chain []*block) bool {
+	if s.states.record > 0 && chain[len(chain)-1].state == noRecord {
+		return false
+	}
 	for i, ln := range s.lanes {
 		if ln.pageBytes == 0 {
 			continue
@@ -155,6 +161,7 @@ func (x *prefixIndex) evict(s *Store) bool {
 			b.has[i] = false
 		}
 	}
+	s.release(&b.state)
 	return true
 }
 

@@ -1,7 +1,7 @@
 package kvcache
 
 // Saved sessions: one file with a header that says exactly what the rows belong to, the tokens, the rows in canonical order (lane, row, stream, head: not
-// the order of pages), and a SHA-256 of everything before it. Written beside the target, synced, renamed: a file is whole or absent.
+// the order of pages), the recurrent state if layers have one, and a SHA-256 of everything before it. Written beside the target, synced, renamed: a file is whole or absent.
 
 import (
 	"bufio"
@@ -44,6 +44,9 @@ func (s *Store) streams() []string {
 		}
 		if ln.window > 0 {
 			out[i] += fmt.Sprintf(" window %d", ln.window)
+		}
+		if n := s.cfg.Layers[i].State; n > 0 {
+			out[i] += fmt.Sprintf(" state %d", n)
 		}
 	}
 	return out
@@ -114,6 +117,11 @@ func (q *Sequence) write(w *bufio.Writer, extra []byte) error {
 					}
 				}
 			}
+		}
+	}
+	if q.state != noRecord {
+		if _, err := w.Write(s.arena.page(q.state, s.states.record)[:s.states.bytes()]); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -234,7 +242,7 @@ func (q *Sequence) check(h *Header, path string) error {
 	return nil
 }
 
-// read reserves and fills the rows; nothing may follow them.
+// read reserves and fills the rows and the state; nothing may follow them.
 func (q *Sequence) read(r io.Reader, h *Header, path string) error {
 	s, p := q.store, q.store.cfg.PageRows
 	for i := range q.lanes {
@@ -256,6 +264,11 @@ func (q *Sequence) read(r io.Reader, h *Header, path string) error {
 					plane.PutCode(page, row%p, head, code)
 				}
 			}
+		}
+	}
+	if h.Rows > 0 && s.states.record > 0 {
+		if _, err := io.ReadFull(r, s.arena.page(q.next, s.states.record)[:s.states.bytes()]); err != nil {
+			return badSession(path, "the recurrent state is cut off", err)
 		}
 	}
 	if n, _ := io.ReadFull(r, make([]byte, 1)); n > 0 {

@@ -33,6 +33,10 @@ type Store struct {
 	prefix *prefixIndex
 	code   []byte // scratch of one encoded row
 	root   [sha256.Size]byte
+
+	states    stateSize
+	snapshots *class
+	zeros     []float32 // the states of an empty sequence
 }
 
 // Resolve turns layouts and a spec into the types of each layer's streams; a name that no layer knows is refused.
@@ -82,7 +86,7 @@ func New(cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{cfg: cfg, lanes: lanes}
+	s := &Store{cfg: cfg, lanes: lanes, states: stateSizeOf(cfg.Layers)}
 	sizes, most := []int{}, 0
 	for _, ln := range s.lanes {
 		if ln.pageBytes > 0 {
@@ -95,8 +99,14 @@ func New(cfg Config) (*Store, error) {
 	if len(sizes) == 0 {
 		return nil, fault.New(fault.Unsupported, "model", "no layer owns a cache", "", "")
 	}
+	if s.states.record > 0 {
+		sizes = append(sizes, s.states.record)
+	}
 	if s.arena, err = newArena(cfg.Budget, sizes); err != nil {
 		return nil, err
+	}
+	if s.states.record > 0 {
+		s.snapshots, s.zeros = s.arena.newClass(s.states.record), make([]float32, s.states.bytes()/4)
 	}
 	s.code = make([]byte, most)
 	s.prefix = newPrefixIndex()
@@ -151,6 +161,10 @@ type Sequence struct {
 	owner  string
 	chain  *block // last published prefix block
 	hashed int    // rows that the chain covers
+
+	state uint32     // record of the recurrent state after the committed rows
+	next  uint32     // of the state after the reserved ones
+	kept  []snapshot // of rows in this step that end a page
 }
 
 // table is one lane's page list.
@@ -161,7 +175,7 @@ type table struct {
 
 // NewSequence makes an empty sequence. Prefixes are shared between sequences of the same owner alone.
 func (s *Store) NewSequence(owner string) *Sequence {
-	q := &Sequence{store: s, lanes: make([]table, len(s.lanes)), tokens: make([]int32, 0, s.cfg.MaxRows), owner: owner}
+	q := &Sequence{store: s, lanes: make([]table, len(s.lanes)), tokens: make([]int32, 0, s.cfg.MaxRows), owner: owner, state: noRecord, next: noRecord}
 	for i, ln := range s.lanes {
 		if ln.pageBytes > 0 {
 			q.lanes[i].pages = make([]uint32, 0, (s.cfg.MaxRows+s.cfg.PageRows-1)/s.cfg.PageRows+1)
@@ -207,6 +221,7 @@ func (q *Sequence) Reserve(n int) error {
 			t.pages = append(t.pages, page)
 		}
 	}
+	q.reserveState(n)
 	return nil
 }
 
@@ -221,6 +236,9 @@ func (q *Sequence) missing(n int) int64 {
 			if s.lanes[i].pageBytes == c.pageBytes {
 				pages += q.wanted(i, n)
 			}
+		}
+		if q.wantsState(n) && s.states.record == c.pageBytes {
+			pages++
 		}
 		lack := pages - len(c.free)
 		if lack <= 0 {
@@ -265,7 +283,9 @@ func (q *Sequence) Span(layer, q0, n int) kernel.Span {
 func (q *Sequence) Commit(tokens []int32) {
 	q.rows += len(tokens)
 	q.tokens = append(q.tokens, tokens...)
+	q.commitState()
 	q.publish()
+	q.dropState()
 	for i := range q.lanes {
 		q.slide(i)
 	}
@@ -284,7 +304,8 @@ func (q *Sequence) slide(i int) {
 	}
 }
 
-// Truncate drops the rows from rows on. It fails, changing nothing, where a sliding lane no longer holds the window that the shorter sequence needs.
+// Truncate drops the rows from rows on. It fails, changing nothing, where a sliding lane no longer holds the window that the shorter sequence needs, and where the state
+// after its rows is not kept.
 func (q *Sequence) Truncate(rows int) error {
 	p := q.store.cfg.PageRows
 	if rows < 0 || rows > q.rows {
@@ -294,6 +315,9 @@ func (q *Sequence) Truncate(rows int) error {
 		if ln.window > 0 && q.lanes[i].first > max(0, rows+1-ln.window)/p {
 			return fault.New(fault.Unsupported, "truncate", fmt.Sprintf("%d rows", rows), fmt.Sprintf("layer %d slid past its window of %d", i, ln.window), "start the sequence again")
 		}
+	}
+	if err := q.truncateState(rows); err != nil {
+		return err
 	}
 	for i := range q.lanes {
 		t := &q.lanes[i]
@@ -310,8 +334,9 @@ func (q *Sequence) Truncate(rows int) error {
 	return nil
 }
 
-// Rollback gives back pages that were reserved beyond the committed rows.
+// Rollback gives back what was reserved beyond the committed rows.
 func (q *Sequence) Rollback() {
+	q.dropState()
 	p := q.store.cfg.PageRows
 	for i := range q.lanes {
 		t := &q.lanes[i]
@@ -330,14 +355,21 @@ func (q *Sequence) Close() {
 		}
 		q.lanes[i] = table{pages: q.lanes[i].pages[:0]}
 	}
+	q.dropState()
+	q.store.release(&q.state)
 	q.rows, q.tokens, q.chain, q.hashed = 0, q.tokens[:0], nil, 0
 }
 
-// Bytes is what the sequence's pages take, shared ones included.
+// Bytes is what the sequence's pages and state take, shared ones included.
 func (q *Sequence) Bytes() int64 {
 	var n int64
 	for i := range q.lanes {
 		n += int64(len(q.lanes[i].pages)) * int64(q.store.lanes[i].pageBytes)
+	}
+	for _, r := range [2]uint32{q.state, q.next} {
+		if r != noRecord {
+			n += int64(q.store.states.record)
+		}
 	}
 	return n
 }

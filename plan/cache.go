@@ -15,8 +15,9 @@ import (
 type Cache struct {
 	Types    []([]kvcache.Type) `json:"-"` // by layer, by stream
 	Layouts  []kvcache.Layout   `json:"-"`
-	PerToken float64            `json:"per_token"` // bytes a token adds while it is in every layer's window; a fraction only where rows merge tokens
-	State    int64              `json:"state"`     // bytes a sequence keeps however long it is (recurrent state, in f32)
+	PerToken float64            `json:"per_token"`        // bytes a token adds while it is in every layer's window; a fraction only where rows merge tokens
+	State    int64              `json:"state"`            // bytes a sequence keeps however long it is (recurrent state, in f32)
+	Record   int64              `json:"record,omitempty"` // bytes its record takes: State, rounded up as it is allocated
 	PageRows int                `json:"page_rows"`
 	Layers   []Layer            `json:"layers"`
 
@@ -28,7 +29,6 @@ type Layer struct {
 	kvcache.LayerBytes
 	RowTokens  int  `json:"row_tokens,omitempty"` // tokens that one row covers, where more than one
 	SharesWith *int `json:"shares_with,omitempty"`
-	State      int  `json:"state,omitempty"` // bytes of constant state
 }
 
 // part is the accounting of the layers whose rows cover equally many tokens and whose pages are equally large.
@@ -53,11 +53,11 @@ func NewCache(c *config.Config, layouts []kvcache.Layout, spec kvcache.Spec, pag
 	if err != nil {
 		return nil, err
 	}
-	k := &Cache{Types: types, Layouts: layouts, PageRows: a.PageRows}
+	k := &Cache{Types: types, Layouts: layouts, PageRows: a.PageRows, Record: int64(a.Record)}
 	for i, l := range a.Layers {
 		at := &c.Layers[i].Attention
 		tokens := max(1, at.RowTokens)
-		layer := Layer{LayerBytes: l, State: 4 * at.RecurrentLen}
+		layer := Layer{LayerBytes: l}
 		if tokens > 1 {
 			layer.RowTokens = tokens
 		}
@@ -66,7 +66,7 @@ func NewCache(c *config.Config, layouts []kvcache.Layout, spec kvcache.Spec, pag
 		}
 		k.Layers = append(k.Layers, layer)
 		k.PerToken += float64(l.PerToken) / float64(tokens)
-		k.State += int64(layer.State)
+		k.State += int64(l.State)
 		k.add(l, tokens)
 	}
 	return k, nil
@@ -76,6 +76,7 @@ func (k *Cache) add(l kvcache.LayerBytes, tokens int) {
 	if l.Page == 0 {
 		return
 	}
+	l.State = 0 // counted in Record
 	for i := range k.parts {
 		if p := &k.parts[i]; p.rowTokens == tokens && p.page == l.Page {
 			p.Layers = append(p.Layers, l)
@@ -85,17 +86,17 @@ func (k *Cache) add(l kvcache.LayerBytes, tokens int) {
 	k.parts = append(k.parts, part{kvcache.Accounting{Layers: []kvcache.LayerBytes{l}, PageRows: k.PageRows}, tokens, l.Page})
 }
 
-// Sequence is what a sequence of so many tokens holds between steps: whole pages, and its constant state.
-func (k *Cache) Sequence(tokens int) int64 { return k.sum(tokens, part.held) }
+// Sequence is what a sequence of so many tokens holds between steps: whole pages, and a record of its constant state.
+func (k *Cache) Sequence(tokens int) int64 { return k.sum(tokens, part.held) + k.Record }
 
-// Peak is the most it takes while it grows to that length in steps of at most step tokens.
+// Peak is the most it takes while it grows to that length in steps of at most step tokens: inside a step there are two states, the one before it and the next.
 func (k *Cache) Peak(tokens, step int) int64 {
-	return k.sum(tokens, func(p part, rows int) int64 { return p.peak(rows, step) })
+	return k.sum(tokens, func(p part, rows int) int64 { return p.peak(rows, step) }) + 2*k.Record
 }
 
-// Slack is the part of Sequence that no visible row uses: ends of last pages and, in sliding layers, rows before the window.
+// Slack is the part of Sequence that no visible row uses: ends of last pages and of the record and, in sliding layers, rows before the window.
 func (k *Cache) Slack(tokens int) int64 {
-	return k.sum(tokens, func(p part, rows int) int64 { return p.Slack(rows) }) - k.State
+	return k.sum(tokens, func(p part, rows int) int64 { return p.Slack(rows) }) + k.Record - k.State
 }
 
 func (p part) held(rows int) int64 { return p.Accounting.Sequence(rows) }
@@ -107,7 +108,7 @@ func (p part) peak(rows, step int) int64 {
 func (p part) rows(tokens int) int { return (tokens + p.rowTokens - 1) / p.rowTokens }
 
 func (k *Cache) sum(tokens int, f func(p part, rows int) int64) int64 {
-	n := k.State
+	n := int64(0)
 	for _, p := range k.parts {
 		n += f(p, p.rows(tokens))
 	}
@@ -121,6 +122,9 @@ func (k *Cache) Arena(n int64, tokens, step int) int64 {
 		rows := p.rows(tokens)
 		pages[p.page] += ((n-1)*p.peak(rows, 1) + p.peak(rows, step)) / int64(p.page)
 	}
+	if k.Record > 0 {
+		pages[int(k.Record)] += 2 * n
+	}
 	return kvcache.ArenaBytes(pages)
 }
 
@@ -133,7 +137,7 @@ func (k *Cache) Fits(budget int64, tokens, step int) int64 {
 	lo, hi := int64(0), budget/one
 	for lo < hi {
 		mid := (lo + hi + 1) / 2
-		if k.Arena(mid, tokens, step)+mid*k.State <= budget {
+		if k.Arena(mid, tokens, step) <= budget {
 			lo = mid
 		} else {
 			hi = mid - 1
@@ -147,7 +151,7 @@ func (k *Cache) Longest(budget int64, most, step int) int {
 	lo, hi := 0, most
 	for lo < hi {
 		mid := lo + (hi-lo+1)/2
-		if k.Arena(1, mid, step)+k.State <= budget {
+		if k.Arena(1, mid, step) <= budget {
 			lo = mid
 		} else {
 			hi = mid - 1

@@ -17,7 +17,7 @@ func Layouts(c *config.Config) []kvcache.Layout {
 			out[i].Streams = append(out[i].Streams, stream(s))
 		}
 		if len(out[i].Streams) > 0 {
-			out[i].Window = a.Window
+			out[i].Window, out[i].State = a.Window, a.RecurrentLen
 		}
 	}
 	return out
