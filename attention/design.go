@@ -46,6 +46,8 @@ const (
 	Output             // as Normal, divided by sqrt(2 layers): what writes into the residual stream
 	Zeros
 	Ones
+	Small    // a tenth of Normal: a residual beside something of full size
+	Identity // [n, n]: passes its input on
 )
 
 // Weights finds a layer's tensors by the design's names ("q", "q.bias", "kv_a_norm").

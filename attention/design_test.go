@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -131,6 +132,20 @@ func cases() []testCase {
 		}
 		return testCase{name, 48, a, w, 2*(nope+rope) + rope}
 	}
+	made := func(name string, hidden int, a Design, want int, biased ...string) testCase { // with these biases
+		w := weightMap{}
+		for _, p := range a.Params() {
+			w.add(rng, p.Name, p.Shape...)
+			if slices.Contains(biased, p.Name) {
+				w.add(rng, p.Name+".bias", p.Shape[0])
+			}
+		}
+		return testCase{name, hidden, a, w, want}
+	}
+	lrkv := func(name string, rank int, rope, latent *tensor.Rope) testCase {
+		a := LRKV{Hidden: 40, Heads: 5, HeadDim: 32, Rank: rank, Scale: 1 / math.Sqrt(32), Rope: rope, LatentRope: latent}
+		return made(name, 40, a, 2*(32+5*rank), "q")
+	}
 	m, mw := mfa()
 	kr, kw := mfa()
 	base := GQA{Hidden: 48, Heads: 6, KVHeads: 2, HeadDim: 32, ValueDim: 32, Scale: 1 / math.Sqrt(32), Rope: ropeOf(32, false)}
@@ -138,6 +153,8 @@ func cases() []testCase {
 	mha.KVHeads, mqa.KVHeads = 6, 1
 	sliding.Window = 70
 	odd.HeadDim, odd.ValueDim, odd.Rope, odd.Softcap, odd.Sinks = 14, 10, ropeOf(14, true), 3, true
+	knocked := odd
+	knocked.Sinks, knocked.QKNorm, knocked.NormEps = false, true, 1e-6
 	norm.QKNorm, norm.NormEps, norm.NormPlusOne = true, 1e-6, true
 	out := []testCase{
 		gqa("mha", mha, 2*6*32), gqa("gqa", base, 2*2*32), gqa("mqa", mqa, 2*32), gqa("gqa sliding", sliding, 2*2*32),
@@ -145,6 +162,10 @@ func cases() []testCase {
 		mla("mla", 24), mla("mla without query rank", 0), {"mfa", 40, m, mw, 2 * 32}, {"mfa-kr", 40, MFAKR{kr}, kw, 32},
 		latents("gla-2", 24, 2, 0, 2), latents("gla-4", 0, 4, 0, 1), latents("mlra-2", 0, 4, 2, 2), latents("mlra-4", 24, 4, 4, 4),
 		gta("gta", 32, 32), gta("gta, unequal parts", 24, 8), gta("gta, odd width", 7, 6),
+		lrkv("lrkv", 12, ropeOf(32, false), nil), lrkv("lrkv, turned latents", 32, ropeOf(32, true), ropeOf(32, false)), lrkv("lrkv, odd rank, part of a head turned", 7, ropeOf(16, false), nil),
+		made("kha-linear", 48, KHA{GQA: knocked}, 2*14+2*10, "q", "k", "v"), made("kha-mlp", 48, KHA{GQA: knocked, MLP: true}, 2*14+2*10, "v"),
+		made("kha-linear, mha", 48, KHA{GQA: mha}, 2*6*32), made("kha-mlp, mqa", 48, KHA{GQA: mqa, MLP: true}, 2*32),
+		made("kha-mla", 40, KHAMLA{mla("", 24).design.(MLA)}, 32+8),
 		tpa("tpa", 6, false, (2+3)*(5+32)), tpa("tpa, dense queries, norm", 0, true, (2+3)*(5+32)),
 		tuckerCase("tucker", false, 32+24), tuckerCase("tucker, one row", true, 32),
 	}
@@ -310,7 +331,7 @@ func TestLayoutElements(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	for _, c := range cases() {
 		for name := range c.w {
-			if name == "q.bias" {
+			if strings.HasSuffix(name, ".bias") {
 				continue
 			}
 			w := weightMap{}

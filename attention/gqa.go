@@ -80,7 +80,11 @@ func (a GQA) Forward(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) tensor
 
 // placed is queries or keys of x, normed and turned.
 func (a GQA) placed(o tensor.Ops, w Weights, name string, heads int, x tensor.Tensor, pos []int) tensor.Tensor {
-	y := linear(o, w, name, x)
+	return a.place(o, w, name, heads, linear(o, w, name, x), pos)
+}
+
+// place norms and turns projected queries or keys.
+func (a GQA) place(o tensor.Ops, w Weights, name string, heads int, y tensor.Tensor, pos []int) tensor.Tensor {
 	norm := func() {
 		if a.QKNorm {
 			y = o.RMSNorm(y, leaf(o, w, name+"_norm"), a.norm(heads))
@@ -103,7 +107,11 @@ func (a GQA) Rows(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) []tensor.
 }
 
 func (a GQA) Read(o tensor.Ops, w Weights, x tensor.Tensor, pos []int, rows []tensor.Tensor) tensor.Tensor {
-	q := a.placed(o, w, "q", a.Heads, x, pos)
+	return a.mix(o, w, a.placed(o, w, "q", a.Heads, x, pos), rows)
+}
+
+// mix attends with placed queries.
+func (a GQA) mix(o tensor.Ops, w Weights, q tensor.Tensor, rows []tensor.Tensor) tensor.Tensor {
 	spec := tensor.Attend{Heads: a.Heads, KVHeads: a.KVHeads, Scale: a.Scale, Softcap: a.Softcap, Window: a.Window}
 	if a.Sinks {
 		spec.Sinks = leaf(o, w, "sinks")
@@ -120,11 +128,17 @@ type gqaCached struct {
 
 func (a GQA) Bind(w Weights, p *tensor.Packer) (Cached, error) {
 	b := &binder{w: w, p: p}
-	c := &gqaCached{GQA: a}
-	c.q = b.linear("q", a.Heads*a.HeadDim, a.Hidden)
+	c := a.bind(b, b.linear)
+	return &c, b.err
+}
+
+// bind packs the weights; project packs those of queries, keys and values.
+func (a GQA) bind(b *binder, project func(name string, out, in int) *tensor.Linear) gqaCached {
+	c := gqaCached{GQA: a}
+	c.q = project("q", a.Heads*a.HeadDim, a.Hidden)
 	if !a.Reads {
-		c.k = b.linear("k", a.KVHeads*a.HeadDim, a.Hidden)
-		c.v = b.linear("v", a.KVHeads*a.ValueDim, a.Hidden)
+		c.k = project("k", a.KVHeads*a.HeadDim, a.Hidden)
+		c.v = project("v", a.KVHeads*a.ValueDim, a.Hidden)
 	}
 	c.o = b.linear("o", a.Hidden, a.Heads*a.ValueDim)
 	if a.QKNorm {
@@ -140,7 +154,7 @@ func (a GQA) Bind(w Weights, p *tensor.Packer) (Cached, error) {
 	if a.Sinks {
 		c.sinks = b.vector("sinks", a.Heads).Float32s()
 	}
-	return c, b.err
+	return c
 }
 
 func (c *gqaCached) View() kernel.Attention {
@@ -154,10 +168,14 @@ func (c *gqaCached) Step(s *Step, x tensor.Buf) tensor.Buf {
 	}
 	var p [3]tensor.Buf
 	s.MatMuls(p[:], x, c.q, c.k, c.v)
-	q := c.place(s, p[0], c.qNorm, c.Heads)
-	k := c.place(s, p[1], c.kNorm, c.KVHeads)
+	return c.attend(s, p[0], p[1], p[2])
+}
+
+// attend is all that follows the projections.
+func (c *gqaCached) attend(s *Step, q, k, v tensor.Buf) tensor.Buf {
+	q, k = c.place(s, q, c.qNorm, c.Heads), c.place(s, k, c.kNorm, c.KVHeads)
 	s.Put(0, k)
-	s.Put(1, p[2])
+	s.Put(1, v)
 	return s.MatMul(s.Attend(q), c.o)
 }
 

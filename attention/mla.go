@@ -142,8 +142,12 @@ func (a MLA) bind(b *binder, norms ...string) mlaCached {
 
 // fold cuts the up-projection of some heads by head: Wuk moves to the query, Wuv, times scale, to the output.
 func (c *mlaCached) fold(b *binder, name string, heads int, scale float64) {
+	c.foldUp(b, b.floats(name, heads*(c.Nope+c.ValueDim), c.KVRank/c.latents), heads, scale)
+}
+
+// foldUp is fold of an up-projection in floats, which it may change.
+func (c *mlaCached) foldUp(b *binder, up []float32, heads int, scale float64) {
 	dn, dv, r := c.Nope, c.ValueDim, c.KVRank/c.latents
-	up := b.floats(name, heads*(dn+dv), r)
 	for h := 0; h < heads; h++ {
 		rows := up[h*(dn+dv)*r:][:(dn+dv)*r]
 		uk, uv := make([]float32, r*dn), rows[dn*r:]

@@ -112,6 +112,12 @@ func Sigmoid(dst, x []float32) {
 	}
 }
 
+// SigmoidMul: dst[i] = up[i] / (1 + e^-gate[i]). dst may be gate.
+func SigmoidMul(dst, gate, up []float32) {
+	Sigmoid(dst, gate)
+	MulInto(dst, up)
+}
+
 // SigmoidBackward: dx = dy y (1 - y), y being Sigmoid's result. dx may be dy.
 func SigmoidBackward(dx, dy, y []float32, add bool) { ownBackward(dx, dy, y, 0, 1, -1, add) }
 

@@ -143,8 +143,15 @@ func (f filler) add(name string, init attention.Init, shape []int) {
 			p.Data[i] = 1
 		}
 		return
+	case attention.Identity:
+		for i := 0; i < len(p.Data); i += shape[1] + 1 {
+			p.Data[i] = 1
+		}
+		return
 	case attention.Output:
 		deviation *= f.output
+	case attention.Small:
+		deviation /= 10
 	case embedding:
 		deviation = 0.02
 	}

@@ -154,6 +154,13 @@ func (p *Packer) take(n int64) ([]byte, error) {
 // Bytes is what all packed weights take.
 func (p *Packer) Bytes() int64 { return p.bytes }
 
+// FloatWeight is a matrix [rows, cols] that was made at load, as a file would hold it in f32.
+func FloatWeight(name string, rows, cols int, x []float32) Weight {
+	w := Weight{Name: name, Format: kernel.F32, Shape: []int{rows, cols}, Data: make([]byte, 4*len(x))}
+	kernel.Quantize(kernel.F32, w.Data, x) // of float32 to float32: cannot fail
+	return w
+}
+
 // Linear packs a matrix; bias may be nil.
 func (p *Packer) Linear(w Weight, bias *Weight) (*Linear, error) {
 	if w.Transposed {
@@ -246,6 +253,10 @@ type Buf struct {
 func (b Buf) Slice(from, to int) Buf {
 	return Buf{to - from, b.Cols, b.x[from*b.Cols : to*b.Cols]}
 }
+
+// Split is the same numbers with each of `heads` equal parts of a row as a row of its own; Join undoes it.
+func (b Buf) Split(heads int) Buf { return Buf{b.Rows * heads, b.Cols / heads, b.x} }
+func (b Buf) Join(heads int) Buf  { return Buf{b.Rows / heads, b.Cols * heads, b.x} }
 
 // Float32s reads a buffer out, without a copy.
 func (b Buf) Float32s() []float32 { return b.x }

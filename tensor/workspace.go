@@ -279,6 +279,7 @@ const (
 	SiLU Activation = iota
 	GELUTanh
 	GELU
+	Sigmoid
 )
 
 // Gated is act(gate) * up, written over gate.
@@ -289,6 +290,8 @@ func (w *Workspace) Gated(gate, up Buf, act Activation) Buf {
 		f = kernel.GELUTanhMul
 	case GELU:
 		f = kernel.GELUMul
+	case Sigmoid:
+		f = kernel.SigmoidMul
 	}
 	if w.spread(gate) {
 		w.share(gate.Rows, func(from, to int) { gated(f, gate, up, from, to) })
@@ -305,7 +308,7 @@ func gated(f func(dst, gate, up []float32), gate, up Buf, from, to int) {
 	}
 }
 
-// Activate applies act in place.
+// Activate applies act in place; Sigmoid is for gates only.
 func (w *Workspace) Activate(x Buf, act Activation) {
 	f := kernel.SiLU
 	switch act {
