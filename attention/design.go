@@ -183,6 +183,7 @@ type Step struct {
 	View      *kernel.Attention // with planes
 	Types     []kvcache.Type
 
+	first int // the lane's stream that is this step's stream 0: of several attentions in one layer each has its own
 	spans []kernel.Span
 }
 
@@ -195,7 +196,7 @@ func (s *Step) Put(stream int, x tensor.Buf) {
 	at := 0
 	for i, q := range s.Sequences {
 		for j := 0; j < s.Counts[i]; j++ {
-			q.Put(s.Layer, stream, q.Rows()+j, x.Slice(at, at+1).Float32s())
+			q.Put(s.Layer, s.first+stream, q.Rows()+j, x.Slice(at, at+1).Float32s())
 			at++
 		}
 	}

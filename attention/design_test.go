@@ -168,6 +168,7 @@ func cases() []testCase {
 		made("kha-mla", 40, KHAMLA{mla("", 24).design.(MLA)}, 32+8),
 		tpa("tpa", 6, false, (2+3)*(5+32)), tpa("tpa, dense queries, norm", 0, true, (2+3)*(5+32)),
 		tuckerCase("tucker", false, 32+24), tuckerCase("tucker, one row", true, 32),
+		moasCase("moas", 2*16*(6+2+1), "mha", "gqa", "mqa"), moasCase("moas, routed", 2*16*2, "gqa"),
 	}
 	for _, more := range moreCases {
 		out = append(out, more(rng))

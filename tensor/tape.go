@@ -23,16 +23,17 @@ import (
 // Tape implements Ops by recording. Handles live until Reset.
 type Tape[T float] struct {
 	loops
-	k      kernels[T]
-	arena  arena[T]
-	params []param[T]
-	nodes  []*node[T]
-	recent []*node[T] // values that may go, in the order of their last use
-	starts []int      // first rows of the documents; the first is 0
-	first  []int32    // the same by row, made when asked for
-	turns  []*turns[T]
-	zloss  float64
-	saving bool // Checkpoint lets go of inner values
+	k       kernels[T]
+	arena   arena[T]
+	params  []param[T]
+	nodes   []*node[T]
+	recent  []*node[T] // values that may go, in the order of their last use
+	starts  []int      // first rows of the documents; the first is 0
+	first   []int32    // the same by row, made when asked for
+	turns   []*turns[T]
+	zloss   float64
+	balance float64
+	saving  bool // Checkpoint lets go of inner values
 }
 
 // node is one recorded value. The inputs of an op stand before it on the tape.

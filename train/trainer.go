@@ -222,6 +222,7 @@ func (t *Trainer) one() (*Step, error) {
 func (t *Trainer) loss(b *data.Batch) tensor.Tensor {
 	t.tape.Documents(b.Starts)
 	t.tape.SetZLoss(t.Settings.ZLoss)
+	t.tape.SetBalance(1 / float64(t.Settings.Accumulate))
 	return t.tape.CrossEntropy(t.Model.ForwardAt(t.tape, b.IDs, b.Pos, nil), b.Targets, data.Ignore, false)
 }
 
