@@ -23,6 +23,19 @@ type Design interface {
 	Bind(w Weights, p *tensor.Packer) (Cached, error)
 }
 
+// ByToken is a design that reads the ids of the tokens too: a whole sequence's are given before its Forward. The cached step finds them in Step.Tokens and in its sequences.
+type ByToken interface {
+	Of(ids []int32) Design
+}
+
+// Of gives a design the ids of the sequence that its Forward is about to see, if it reads them.
+func Of(d Design, ids []int32) Design {
+	if r, ok := d.(ByToken); ok {
+		return r.Of(ids)
+	}
+	return d
+}
+
 // Cached is a design with its weights packed.
 type Cached interface {
 	// View says how attention reads the rows that Layout describes; planes are filled in by the caller.
@@ -123,6 +136,19 @@ func (b *binder) vector(name string, n int) *tensor.Vector {
 	return b.p.Vector(w)
 }
 
+// table is a matrix whose rows are read one at a time.
+func (b *binder) table(name string, n, width int) *tensor.Table {
+	w := b.get(name, n, width)
+	if b.err != nil {
+		return nil
+	}
+	t, err := b.p.Table(w)
+	if err != nil {
+		b.fail(err)
+	}
+	return t
+}
+
 // vectors joins vectors of n numbers each.
 func (b *binder) vectors(names []string, n int) *tensor.Vector {
 	var x []float32
@@ -178,6 +204,7 @@ type Step struct {
 	*tensor.Workspace
 	Sequences []*kvcache.Sequence
 	Counts    []int             // new tokens of each sequence
+	Tokens    []int32           // their ids, in the order of x
 	Layer     int               // whose rows are put and read
 	Strict    bool              // a token sees the rows before its own: they are a higher layer's (see sharing.go)
 	View      *kernel.Attention // with planes
@@ -223,7 +250,11 @@ func (s *Step) Attend(q tensor.Buf) tensor.Buf {
 	s.spans = s.spans[:0]
 	at := 0
 	for i, seq := range s.Sequences {
-		s.spans = append(s.spans, s.seen(seq, at, s.Counts[i]))
+		span := s.seen(seq, at, s.Counts[i])
+		if s.View.Expand != nil {
+			span.Tokens, span.New = seq.Tokens(), s.Tokens[at:at+s.Counts[i]]
+		}
+		s.spans = append(s.spans, span)
 		at += s.Counts[i]
 	}
 	heads := s.View.Groups * s.View.PerGroup

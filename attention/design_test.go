@@ -231,12 +231,21 @@ func cached(t *testing.T, c testCase, kv string, x []float32, rows int, threads 
 		ws.Begin(pos)
 		in := ws.New(n, c.hidden)
 		copy(in.Float32s(), x[at*c.hidden:][:n*c.hidden])
-		step.Counts = []int{n}
+		step.Counts, step.Tokens = []int{n}, tokenIDs(at, at+n)
 		out = append(out, bound.Step(step, in).Float32s()...)
-		seq.Commit(make([]int32, n))
+		seq.Commit(step.Tokens)
 		at += n
 	}
 	return out
+}
+
+// tokenIDs are the tokens at rows [from, to): below 50, and the same ones again within a tile.
+func tokenIDs(from, to int) []int32 {
+	var ids []int32
+	for i := from; i < to; i++ {
+		ids = append(ids, int32(i*i%37))
+	}
+	return ids
 }
 
 func input(rows, hidden int) []float32 {
@@ -261,7 +270,7 @@ func TestCachedIsForward(t *testing.T) {
 			pos[i] = i
 		}
 		o := tensor.NewEager64()
-		want := o.Values(c.design.Forward(o, c.w, o.Leaf([]int{rows, c.hidden}, x), pos))
+		want := o.Values(Of(c.design, tokenIDs(0, rows)).Forward(o, c.w, o.Leaf([]int{rows, c.hidden}, x), pos))
 		top := 0.0
 		for _, v := range want {
 			top = max(top, math.Abs(v))

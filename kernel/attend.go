@@ -56,6 +56,7 @@ type Attention struct {
 	Sinks    []float32
 	Int8     bool // score q8 and q4 panels with int8 queries
 	Rotation *Rotation
+	Expand   *Expansion // nil: rows are read as they are stored
 }
 
 func width(slices []Slice) int {
@@ -67,8 +68,21 @@ func width(slices []Slice) int {
 }
 
 // KeyWidth is the width of one query head; ValueWidth of one output head.
-func (a *Attention) KeyWidth() int   { return width(a.Keys) }
-func (a *Attention) ValueWidth() int { return width(a.Values) }
+func (a *Attention) KeyWidth() int {
+	n := width(a.Keys)
+	if a.Expand != nil {
+		n += a.Expand.Key
+	}
+	return n
+}
+
+func (a *Attention) ValueWidth() int {
+	n := width(a.Values)
+	if a.Expand != nil {
+		n += a.Expand.Value
+	}
+	return n
+}
 
 // Span is one sequence's share of a call: N queries at rows Rows-N .. Rows-1 of a lane whose pages are given.
 type Span struct {
@@ -79,6 +93,8 @@ type Span struct {
 	Rows      int // rows in the lane, the new ones included
 	Q0        int // row of q and out that holds the first query
 	N         int // queries
+	// Tokens are the ids behind the rows, New those of the rows after them: read where rows are rebuilt by their ids.
+	Tokens, New []int32
 }
 
 // PageUnit is the granule of page addresses: 32 bits reach 256 GiB.
@@ -99,6 +115,13 @@ type Attender struct {
 	whole  func(part, worker int)
 	chunk  func(part, worker int)
 	merge  func(part, worker int)
+
+	// where rows are rebuilt
+	tiles     []*expandedTile // side by side, one a thread
+	expanding *Span
+	row0      int // of the first tile
+	expand    func(part, worker int)
+	fold      func(part, worker int)
 }
 
 type attendItem struct {
@@ -173,12 +196,18 @@ func NewAttender(p *Pool) *Attender {
 		t.workers = append(t.workers, &tileScratch{})
 	}
 	t.whole, t.chunk, t.merge = t.runWhole, t.runChunk, t.runMerge
+	t.expand, t.fold = t.runExpand, t.runFold
 	return t
 }
 
 // Run attends: q [.., Groups*PerGroup*KeyWidth] and out [.., Groups*PerGroup*ValueWidth] are indexed by query row.
 func (t *Attender) Run(a *Attention, out, q []float32, spans []Span) {
 	t.a, t.out, t.q, t.spans = a, out, q, spans
+	if a.Expand != nil {
+		t.runExpanded()
+		t.a, t.out, t.q, t.spans = nil, nil, nil, nil
+		return
+	}
 	t.items = t.items[:0]
 	deepest := 0
 	for i, s := range spans {
@@ -315,7 +344,7 @@ func (a *Attention) factored() bool {
 
 // int8Keys reports whether keys are scored by int8 queries: only q8 and q4 panels can be.
 func (a *Attention) int8Keys() bool {
-	if !a.Int8 || len(a.Keys) != 1 {
+	if !a.Int8 || len(a.Keys) != 1 || a.Expand != nil {
 		return false
 	}
 	p := &a.Planes[a.Keys[0].Plane]

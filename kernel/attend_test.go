@@ -42,7 +42,38 @@ func attendCases() []attendCase {
 				{Codec: va, Order: order, Heads: 1, Width: heads * 3}, {Codec: vb, Heads: 3, Width: 48}},
 			Keys: []Slice{{Plane: 1, To: 64, Rank: 2, By: 0}}, Values: []Slice{{Plane: 3, To: 48, Rank: 3, By: 2}}}
 	}
+	rebuilt := func(c, k Codec, f Format, turn int) Attention {
+		const heads, key, value, r, e, ids = 3, 20, 12, 64, 32, 40
+		n := heads * (key + value)
+		rng := testRand(77)
+		packed := func(rows, cols int) *Matrix {
+			x := randVec(rng, rows*cols, 0.2)
+			size, _ := PackedBytes(F32, rows, cols, ArithF32)
+			data := make([]byte, 4*len(x))
+			Quantize(F32, data, x)
+			if f != F32 {
+				elems, bytes := f.Block()
+				size, _ = PackedBytes(f, rows, cols, ArithInt8)
+				data = make([]byte, len(x)/elems*bytes)
+				Quantize(f, data, x)
+			}
+			w, err := Pack(aligned(int(size)), f, rows, cols, data, ArithInt8, nil)
+			if err != nil {
+				panic(err)
+			}
+			return w
+		}
+		table := make([]byte, 4*ids*e)
+		Quantize(F32, table, randVec(rng, ids*e, 1))
+		t, _ := NewTable(F32, ids, e, table)
+		return Attention{Groups: heads, PerGroup: 1, Scale: 0.2, Keys: []Slice{{Plane: 1, To: 32, Shared: true}},
+			Planes: []Plane{{Codec: c, Heads: 1, Width: r}, {Codec: k, Order: Panels, Heads: 1, Width: 32}},
+			Expand: &Expansion{Plane: 0, Up: packed(n, r), Gate: packed(n, e), Table: t, Weight: randVec(rng, n, 1), Bias: randVec(rng, n, 1), Eps: 1e-5, Key: key, Value: value, Turn: turn}}
+	}
 	return []attendCase{
+		{"rebuilt, f32", rebuilt(CodecF32, CodecF32, F32, 0), 645},
+		{"rebuilt, q8 turned", rebuilt(CodecQ8, CodecF16, F32, 32), 581},
+		{"rebuilt, bf16, int8 arithmetic", rebuilt(CodecBF16, CodecQ8, Q8_0, 0), 581},
 		{"factors, f32", factored(5, CodecF32, CodecF32, CodecF32, CodecF32, Panels), 645},
 		{"factors, f16 and bf16", factored(5, CodecF16, CodecBF16, CodecF16, CodecBF16, Panels), 581},
 		{"factors, 8 bits in rows", factored(5, CodecQ8, CodecQ8, CodecQ8, CodecQ8, Rows), 581},
@@ -92,6 +123,11 @@ func (c *attendCase) fill(seed uint64) Span {
 		s.Pages = append(s.Pages, uint32((pages-1-i)*size/PageUnit)) // not in order
 	}
 	r, code := testRand(seed), make([]byte, 4096)
+	if c.a.Expand != nil {
+		for range c.rows {
+			s.Tokens = append(s.Tokens, int32(r.IntN(c.a.Expand.Table.N)))
+		}
+	}
 	for row := 0; row < c.rows; row++ {
 		for i := range c.a.Planes {
 			p := &c.a.Planes[i]
@@ -133,6 +169,10 @@ func (c *attendCase) naive(s Span, q []float32) []float64 {
 		}
 		return y
 	}
+	var rows [][]float64 // rebuilt
+	for row := 0; row < s.Rows && a.Expand != nil; row++ {
+		rows = append(rows, a.Expand.naive(decode(row, a.Expand.Plane, 0), int(s.Tokens[row])))
+	}
 	out := make([]float64, s.N*heads*vw)
 	var keys, values [][]float64
 	for h := 0; h < heads; h++ {
@@ -145,6 +185,10 @@ func (c *attendCase) naive(s Span, q []float32) []float64 {
 				}
 				for _, sl := range a.Values {
 					v = append(v, column(row, g, h, sl)...)
+				}
+				if e := a.Expand; e != nil {
+					y := rows[row][g*(e.Key+e.Value):]
+					k, v = append(k, y[:e.Key]...), append(v, y[e.Key:][:e.Value]...)
 				}
 				keys, values = append(keys, k), append(values, v)
 			}
@@ -185,6 +229,45 @@ func (c *attendCase) naive(s Span, q []float32) []float64 {
 	return out
 }
 
+// naive rebuilds one row in float64.
+func (e *Expansion) naive(c []float64, id int) []float64 {
+	if e.Turn > 0 {
+		x := make([]float32, len(c))
+		for i, v := range c {
+			x[i] = float32(v)
+		}
+		for at := 0; at < len(x); at += e.Turn {
+			Hadamard(x[at:][:e.Turn])
+		}
+		c = widen(x)
+	}
+	emb := make([]float32, e.Table.K)
+	e.Table.Row(emb, id)
+	product := func(w *Matrix, x []float64) []float64 {
+		y, row := make([]float64, w.N), make([]float32, w.K)
+		for i := range y {
+			w.Row(row, i)
+			for k, v := range row {
+				y[i] += float64(v) * x[k]
+			}
+		}
+		return y
+	}
+	y, g := product(e.Up, c), product(e.Gate, widen(emb))
+	mean, variance := 0.0, 0.0
+	for i := range y {
+		y[i] *= g[i]
+		mean += y[i] / float64(len(y))
+	}
+	for _, v := range y {
+		variance += (v - mean) * (v - mean) / float64(len(y))
+	}
+	for i := range y {
+		y[i] = (y[i]-mean)/math.Sqrt(variance+float64(e.Eps))*float64(e.Weight[i]) + float64(e.Bias[i])
+	}
+	return y
+}
+
 func TestAttend(t *testing.T) {
 	wanted := map[string][]float64{}
 	eachLevel(t, func(t *testing.T) {
@@ -201,6 +284,9 @@ func TestAttend(t *testing.T) {
 			abs := 2e-5
 			if c.a.Int8 && c.a.Planes[0].Codec >= CodecQ8 { // int8 queries are an approximation: a step of 1/254 of the largest
 				abs = 2e-2
+			}
+			if c.a.Expand != nil && c.a.Expand.Up.format != F32 {
+				abs = 0.1
 			}
 			if wanted[c.name] == nil {
 				wanted[c.name] = c.naive(s, q)

@@ -154,6 +154,11 @@ func (q *Sequence) Restore(path string) (extra []byte, notice string, err error)
 	if err := binary.Read(r, binary.LittleEndian, tokens); err != nil {
 		return nil, "", badSession(path, "tokens are cut off", err)
 	}
+	for i, id := range tokens {
+		if n := q.store.cfg.Vocab; id < 0 || n > 0 && int(id) >= n {
+			return nil, "", badSession(path, fmt.Sprintf("token %d has id %d", i, id), nil)
+		}
+	}
 	if err := q.read(r, h, path); err != nil {
 		q.Close()
 		return nil, "", err

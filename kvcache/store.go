@@ -21,6 +21,7 @@ type Config struct {
 	PageRows    int    // 0 = DefaultPageRows; a multiple of kernel.TileRows
 	Budget      int64  // bytes for pages, hard
 	MaxRows     int    // longest sequence: sizes the page tables, so that nothing on the heap grows with the context
+	Vocab       int    // token ids in a saved file must be below; 0 = any
 	Fingerprint string // of the model; goes into prefix hashes and saved files
 	Numerics    string // how the rows were computed; goes into both as well
 }

@@ -100,7 +100,7 @@ func (e *Engine) WithCache(spec kvcache.Spec, budget int64) (*Engine, error) {
 }
 
 func newStore(m *Model, opt Options) (*kvcache.Store, error) {
-	return kvcache.New(kvcache.Config{Layers: m.Layouts(), Spec: opt.Spec, PageRows: opt.PageRows, Budget: opt.Budget, MaxRows: opt.MaxRows,
+	return kvcache.New(kvcache.Config{Layers: m.Layouts(), Spec: opt.Spec, PageRows: opt.PageRows, Budget: opt.Budget, MaxRows: opt.MaxRows, Vocab: m.Config.Vocab,
 		Fingerprint: m.Fingerprint(opt.MaxRows), Numerics: opt.Numerics()})
 }
 
@@ -330,6 +330,7 @@ func (e *Engine) begin(feeds []Feed) error {
 		}
 		e.step.Sequences, e.step.Counts = append(e.step.Sequences, f.Sequence), append(e.step.Counts, len(f.Tokens))
 	}
+	e.step.Tokens = e.ids
 	e.ws.Begin(e.pos)
 	return nil
 }

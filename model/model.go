@@ -326,7 +326,7 @@ func (m *Model) ForwardAt(o tensor.Ops, ids []int32, pos []int, keep func(layer 
 			}
 			return o.Scale(y, c.ResidualScale)
 		}
-		y := designs[i].Forward(o, layerWeights{m.src, m.names, i, "attn."}, pre(x, "attn_norm"), pos)
+		y := attention.Of(designs[i], ids).Forward(o, layerWeights{m.src, m.names, i, "attn."}, pre(x, "attn_norm"), pos)
 		if keep != nil {
 			keep(i, y)
 		}

@@ -230,6 +230,41 @@ func (p *Packer) pack(f kernel.Format, rows, cols int, data []byte) (*Linear, er
 	return &Linear{m: m}, nil
 }
 
+// Table is a weight whose rows are read one at a time, by number.
+type Table struct{ t *kernel.Table }
+
+// Table keeps a matrix row after row, in the format that Linear would choose.
+func (p *Packer) Table(w Weight) (*Table, error) {
+	format, data := p.format(w), w.Data
+	if w.Transposed {
+		w = w.straight()
+		format, data = kernel.F32, w.Data
+	}
+	if format != w.Format {
+		elems, size := format.Block()
+		data = make([]byte, w.Rows()*w.Cols()/elems*size)
+		if err := kernel.Quantize(format, data, w.Float32s()); err != nil {
+			return nil, err
+		}
+	}
+	mem, err := p.take(int64(len(data)))
+	if err != nil {
+		return nil, err
+	}
+	copy(mem, data)
+	t, err := kernel.NewTable(format, w.Rows(), w.Cols(), mem)
+	if err != nil {
+		return nil, fmt.Errorf("tensor %s: %w", w.Name, err)
+	}
+	p.bytes += int64(len(data))
+	return &Table{t}, nil
+}
+
+// Expansion describes keys and values that are rebuilt from plane's rows and token ids, for attention: see kernel.Expansion. bias may be nil.
+func Expansion(plane int, up, gate *Linear, table *Table, weight, bias *Vector, eps float64, key, value int) *kernel.Expansion {
+	return &kernel.Expansion{Plane: plane, Up: up.m, Gate: gate.m, Table: table.t, Weight: weight.Float32s(), Bias: bias.Float32s(), Eps: float32(eps), Key: key, Value: value}
+}
+
 // Vector reads a small weight.
 func (p *Packer) Vector(w Weight) *Vector {
 	v := &Vector{w.Float32s()}
