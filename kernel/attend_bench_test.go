@@ -36,3 +36,34 @@ func BenchmarkAttendFactors(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkAttendFar is decoding deep into a context: one query a sequence, 9 heads over 3, 8192 rows in each of so many layers that no cache holds them. Two threads, as two cores share
+// the way to memory. It reports how fast cached bytes are consumed.
+func BenchmarkAttendFar(b *testing.B) {
+	const layers, rows, width = 64, 8192, 64
+	pool := NewPool(2)
+	defer pool.Close()
+	for _, codec := range []Codec{CodecF16, CodecQ8, CodecQ4} {
+		c := attendCase{rows: rows, a: Attention{Groups: 3, PerGroup: 3, Scale: 0.125, Int8: true, Keys: []Slice{{Plane: 0, To: width}}, Values: []Slice{{Plane: 1, To: width}},
+			Planes: []Plane{{Codec: codec, Order: Panels, Heads: 3, Width: width}, {Codec: codec, Heads: 3, Width: width}}}}
+		first := c.fill(1)
+		spans := []Span{first}
+		for range layers - 1 {
+			s := first
+			s.Arena = append([]byte(nil), first.Arena...)
+			spans = append(spans, s)
+		}
+		b.Run(codec.String(), func(b *testing.B) {
+			q, out := randVec(testRand(1), 9*width, 1), make([]float32, 9*width)
+			at := NewAttender(pool)
+			for b.Loop() {
+				for i := range spans {
+					at.Run(&c.a, out, q, spans[i:i+1])
+				}
+			}
+			bytes := float64(len(first.Arena) * layers)
+			b.ReportMetric(bytes*float64(b.N)/b.Elapsed().Seconds()/1e9, "GB/s")
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*layers), "us/layer")
+		})
+	}
+}
