@@ -12,12 +12,15 @@ import (
 func Layouts(c *config.Config) []kvcache.Layout {
 	out := make([]kvcache.Layout, len(c.Layers))
 	for i := range c.Layers {
-		a := &c.Layers[i].Attention
 		for _, s := range c.CacheElements(i) {
 			out[i].Streams = append(out[i].Streams, stream(s))
 		}
 		if len(out[i].Streams) > 0 {
+<<<<<<< HEAD
 			out[i].Window, out[i].State = a.Window, a.RecurrentLen
+=======
+			out[i].Window = c.KeptWindow(i)
+>>>>>>> 4ea37f2 (model: layers that read other layers' rows run: layer maps, causal and sequential; all golden lckv models on every path)
 		}
 	}
 	return out

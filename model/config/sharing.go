@@ -113,12 +113,11 @@ func LayerMap(name string, layers int) (string, error) {
 	return strings.Join(entries, "_"), nil
 }
 
-// layerMap reads the map of layers under key; without one every layer has rows of its own, and a window is that of all.
-func (p *parser) layerMap(key string) {
+// layerMap reads the map of layers under key. slides: the design can.
+func (p *parser) layerMap(key string, slides bool) {
 	window := p.intIn("sliding_window", 0, 0, maxTokens)
 	text := p.text(key, "")
 	if text == "" {
-		p.eachLayer(func(_ int, l *Layer) { l.Attention.Window = window })
 		return
 	}
 	entries := strings.Split(text, "_")
@@ -127,15 +126,15 @@ func (p *parser) layerMap(key string) {
 		return
 	}
 	p.eachLayer(func(i int, l *Layer) {
-		number, slides := strings.CutSuffix(entries[i], "s")
+		number, marked := strings.CutSuffix(entries[i], "s")
 		from, err := strconv.Atoi(number)
 		if err != nil || from < 0 || from >= p.n {
 			p.fail(key, entries[i], fmt.Sprintf("must be layers from 0 to %d", p.n-1))
 			return
 		}
-		if slides {
-			if window == 0 {
-				p.fail(key, entries[i], "a layer that slides needs sliding_window")
+		if l.Attention.Window = 0; marked {
+			if window == 0 || !slides {
+				p.fail(key, entries[i], "a layer that slides needs sliding_window, and a design with keys and values of heads")
 			}
 			l.Attention.Window = window
 		}
@@ -182,6 +181,19 @@ func (c *Config) KeptWindow(layer int) int {
 	return window
 }
 
+// RowsOf is the layer whose rows a layer reads: itself, or another.
+func (c *Config) RowsOf(layer int) int {
+	if s := c.Layers[layer].Attention.SharesWith; s >= 0 {
+		return s
+	}
+	return layer
+}
+
+// IsRead reports whether other layers read a layer's rows.
+func (c *Config) IsRead(layer int) bool {
+	return slices.ContainsFunc(c.Layers, func(l Layer) bool { return l.Attention.SharesWith == layer })
+}
+
 // Shared reports whether some layer reads another's rows, and Sequential whether one reads a higher layer: then tokens go through all layers one after another.
 func (c *Config) Shared() bool {
 	return slices.ContainsFunc(c.Layers, func(l Layer) bool { return l.Attention.SharesWith >= 0 })
@@ -209,4 +221,9 @@ func (c *Config) LayerMap() string {
 		entries = append(entries, strconv.Itoa(from)+slides)
 	}
 	return strings.Join(entries, "_")
+}
+
+// SharingDesigns lists the designs whose rows other layers can read.
+func SharingDesigns() []string {
+	return slices.DeleteFunc(Designs(), func(name string) bool { return designs[name].Makes == nil })
 }
