@@ -16,11 +16,7 @@ func Layouts(c *config.Config) []kvcache.Layout {
 			out[i].Streams = append(out[i].Streams, stream(s))
 		}
 		if len(out[i].Streams) > 0 {
-<<<<<<< HEAD
-			out[i].Window, out[i].State = a.Window, a.RecurrentLen
-=======
-			out[i].Window = c.KeptWindow(i)
->>>>>>> 4ea37f2 (model: layers that read other layers' rows run: layer maps, causal and sequential; all golden lckv models on every path)
+			out[i].Window, out[i].State = c.KeptWindow(i), c.Layers[i].Attention.RecurrentLen
 		}
 	}
 	return out
