@@ -40,14 +40,12 @@ func (s *Stats) Line(m *Model) string {
 
 // OfMHA is what a token leaves behind in this model, as a share of what it would in MHA of the same width and as many layers: 2 x hidden numbers a layer.
 func (m *Model) OfMHA() float64 {
-	elements := 0
+	elements := 0.0
 	for _, l := range m.m.Layouts() {
-		for _, s := range l.Streams {
-			elements += s.Heads * s.Width
-		}
+		elements += float64(l.Elements()) / float64(max(1, l.RowTokens))
 	}
 	c := m.m.Config
-	return float64(elements) / float64(2*c.Hidden*len(c.Layers))
+	return elements / float64(2*c.Hidden*len(c.Layers))
 }
 
 // KV is the cache types in the text form.
@@ -139,6 +137,7 @@ func (s *Session) Prompt(ctx context.Context, tokens []int32) (reused int, err e
 	for reused < len(have) && reused < len(tokens)-1 && have[reused] == tokens[reused] {
 		reused++
 	}
+	reused = s.seq.Cut(reused) // rows of several tokens, and states that run on, are not cut everywhere
 	if err := s.seq.Truncate(reused); err != nil {
 		s.seq.Close()
 		reused = 0

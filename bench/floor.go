@@ -29,7 +29,8 @@ type cost struct {
 
 // layerCost is the attention of one layer: what one cached row costs a query token.
 type layerCost struct {
-	bytes, window int
+	bytes, window int // of a row; rows that a query sees, 0 = all
+	merged        int // tokens that share a row
 	row           work
 }
 
@@ -65,7 +66,7 @@ func newCost(m *lowkey.Model, machine *Machine) (*cost, error) {
 	}
 	for i, l := range m.Engine.Model.Layouts() {
 		heads := float64(m.Engine.Model.Config.Layers[i].Attention.Heads)
-		lc := layerCost{bytes: m.Account.Layers[i].PerToken, window: l.Window}
+		lc := layerCost{bytes: m.Account.Layers[i].PerToken, window: l.Window, merged: max(1, l.RowTokens)}
 		for j, s := range l.Streams {
 			ops := 2 * heads * float64(s.Width)
 			switch {
@@ -109,8 +110,8 @@ func (c *cost) cached(start, n int) (bytes int64, ops work) {
 		if l.window > 0 {
 			rows = min(rows, l.window+n-1)
 		}
-		bytes += int64(l.bytes) * int64(rows)
-		ops = ops.plus(l.row, seen(start, n, l.window))
+		bytes += int64(l.bytes) * int64((rows+l.merged-1)/l.merged)
+		ops = ops.plus(l.row, seen(start, n, l.window)/float64(l.merged))
 	}
 	return bytes, ops
 }

@@ -2,6 +2,7 @@ package kvcache
 
 import (
 	"maps"
+	"math"
 	"slices"
 )
 
@@ -9,20 +10,21 @@ import (
 
 // LayerBytes is one layer's share.
 type LayerBytes struct {
-	Layer    int    `json:"layer"`
-	Streams  string `json:"streams"`  // "k 3x64 f16; v 3x64 f16"
-	Elements int    `json:"elements"` // numbers per token
-	PerToken int    `json:"per_token"`
-	Window   int    `json:"window,omitempty"` // rows a query sees; 0 = all
-	Page     int    `json:"page"`             // bytes of a page
-	State    int    `json:"state,omitempty"`  // bytes of recurrent state that a sequence keeps, however long it is
+	Layer     int    `json:"layer"`
+	Streams   string `json:"streams"`              // "k 3x64 f16; v 3x64 f16"
+	Elements  int    `json:"elements"`             // numbers in a row
+	PerToken  int    `json:"per_token"`            // bytes of a row, which is a token's alone unless RowTokens says otherwise
+	Window    int    `json:"window,omitempty"`     // rows a query sees; 0 = all
+	Page      int    `json:"page"`                 // bytes of a page
+	RowTokens int    `json:"row_tokens,omitempty"` // tokens that share a row, where more than one
+	State     int    `json:"state,omitempty"`      // bytes of recurrent state that a sequence keeps, however long it is
 }
 
 // Accounting is what a cache of this configuration takes.
 type Accounting struct {
 	Layers   []LayerBytes `json:"layers"`
 	PageRows int          `json:"page_rows"`
-	PerToken int          `json:"per_token"`        // bytes a token adds while it is in every layer's window
+	PerToken int          `json:"per_token"`        // bytes a token adds while it is in every layer's window; rounded up where rows cover several tokens
 	Record   int          `json:"record,omitempty"` // bytes of a record, that is all layers' states, rounded up as it is allocated
 }
 
@@ -37,15 +39,20 @@ func Account(cfg Config) (*Accounting, error) {
 	}
 	s := Store{cfg: cfg, lanes: lanes}
 	a := &Accounting{PageRows: cfg.PageRows, Record: stateSizeOf(cfg.Layers).record}
+	perToken := 0.0
 	for i, text := range s.streams() {
 		a.Layers = append(a.Layers, LayerBytes{Layer: i, Streams: text, Elements: cfg.Layers[i].Elements(), PerToken: lanes[i].rowBytes, Window: lanes[i].window, Page: lanes[i].pageBytes,
 			State: 4 * cfg.Layers[i].State})
-		a.PerToken += lanes[i].rowBytes
+		if n := lanes[i].rowTokens; n > 1 {
+			a.Layers[i].RowTokens = n
+		}
+		perToken += float64(lanes[i].rowBytes) / float64(lanes[i].rowTokens)
 	}
+	a.PerToken = int(math.Ceil(perToken - 1e-6))
 	return a, nil
 }
 
-// Sequence is the bytes that a sequence of rows holds between steps: whole pages, sliding layers their window and at most one page more, and a record of recurrent state.
+// Sequence is the bytes that a sequence of so many tokens holds between steps: whole pages, sliding layers their window and at most one page more, and a record of recurrent state.
 // Snapshots of the state for prefixes are not counted: they give way where a step needs the room.
 func (a *Accounting) Sequence(rows int) int64 {
 	if rows == 0 {
@@ -69,7 +76,14 @@ func (a *Accounting) bytes(rows, step int) int64 {
 	return total
 }
 
+// rows is how many rows so many tokens have in a layer.
+func (l *LayerBytes) rows(tokens int) int {
+	n := max(1, l.RowTokens)
+	return (tokens + n - 1) / n
+}
+
 func (a *Accounting) pages(l LayerBytes, rows, step int) int {
+	rows = l.rows(rows)
 	all := (rows + a.PageRows - 1) / a.PageRows
 	if l.Window == 0 {
 		return all
@@ -120,7 +134,7 @@ func ArenaBytes(pages map[int]int64) int64 {
 func (a *Accounting) Slack(rows int) int64 {
 	slack := a.Sequence(rows)
 	for _, l := range a.Layers {
-		n := rows
+		n := l.rows(rows)
 		if l.Window > 0 {
 			n = min(n, l.Window)
 		}

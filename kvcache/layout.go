@@ -44,9 +44,11 @@ type Layout struct {
 	Streams []Stream
 	Window  int // 0 = all rows are kept; else a query sees so many rows and older pages are given back
 	State   int // numbers of recurrent state that a sequence keeps beside its rows, however long it is; always f32
+	// RowTokens is how many tokens share a row, each writing over it in turn (MTLA); 0 and 1: each has its own. Token t writes row t/RowTokens.
+	RowTokens int
 }
 
-// Elements is the number of numbers per token.
+// Elements is the number of numbers in a row.
 func (l Layout) Elements() int {
 	n := 0
 	for _, s := range l.Streams {
@@ -62,10 +64,19 @@ type lane struct {
 	pageBytes int // rounded up to kernel.PageUnit
 	rowBytes  int // what one row's codes take, all streams
 	window    int
+	rowTokens int // tokens that share a row, at least 1
+	tokens    int // tokens of a page: rows of a page x rowTokens
 }
 
+// rows is the number of rows that so many tokens have, an open one included.
+func (ln *lane) rows(tokens int) int { return (tokens + ln.rowTokens - 1) / ln.rowTokens }
+
 func resolveLane(l Layout, types []Type, pageRows int) (lane, error) {
-	ln := lane{types: types, window: l.Window}
+	ln := lane{types: types, window: l.Window, rowTokens: max(1, l.RowTokens)}
+	ln.tokens = pageRows * ln.rowTokens
+	if ln.window > 0 && ln.rowTokens > 1 {
+		return lane{}, fault.New(fault.Unsupported, "cache", fmt.Sprintf("a window of %d over rows of %d tokens", ln.window, ln.rowTokens), "a layer has one or the other", "")
+	}
 	at := 0
 	for i, s := range l.Streams {
 		t := types[i]

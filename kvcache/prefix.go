@@ -1,7 +1,7 @@
 package kvcache
 
-// Prefix sharing: blocks of one page of tokens, found by a chained hash over owner, model, numerics and tokens, and by comparing the tokens themselves. A
-// block holds one page of each lane and, where layers have a recurrent state, that after its page. It can be found only once its rows are committed.
+// Prefix sharing: blocks of one page of tokens (of as many as fill whole pages of every lane, where rows cover several tokens), found by a chained hash over owner, model, numerics and tokens, and by comparing the tokens themselves. A
+// block holds its pages of each lane and, where layers have a recurrent state, that after its tokens. It can be found only once its rows are committed.
 //
 // Sliding lanes keep pages for the last window of each chain alone; a prefix that ends elsewhere is a hit only as far as its sliding lanes have their window.
 
@@ -15,9 +15,9 @@ type block struct {
 	parent *block
 	hash   [sha256.Size]byte
 	tokens []int32
-	pages  []uint32 // by lane
-	has    []bool   // by lane: the page is held
-	state  uint32   // record of the state after the page
+	pages  []uint32 // by Store.slots
+	has    []bool   // the page is held
+	state  uint32   // record of the state after the block
 	use    *list.Element
 }
 
@@ -42,23 +42,25 @@ func (s *Store) blockHash(parent *block, owner string, tokens []int32) [sha256.S
 
 // publish makes the full pages since the last call findable.
 func (q *Sequence) publish() {
-	s, p := q.store, q.store.cfg.PageRows
+	s, p := q.store, q.store.block
 	for q.hashed+p <= q.rows {
 		tokens := q.tokens[q.hashed:][:p]
 		hash := s.blockHash(q.chain, q.owner, tokens)
 		b := s.prefix.blocks[hash]
 		if b == nil {
-			b = &block{parent: q.chain, hash: hash, tokens: slices.Clone(tokens), pages: make([]uint32, len(s.lanes)), has: make([]bool, len(s.lanes)), state: noRecord}
+			b = &block{parent: q.chain, hash: hash, tokens: slices.Clone(tokens), pages: make([]uint32, s.slots[len(s.lanes)]), has: make([]bool, s.slots[len(s.lanes)]), state: noRecord}
 			b.use = s.prefix.recent.PushFront(b)
 			s.prefix.blocks[hash] = b
 		} else {
 			s.prefix.recent.MoveToFront(b.use)
 		}
 		for i := range q.lanes {
-			t, n := &q.lanes[i], q.hashed/p
-			if s.lanes[i].pageBytes > 0 && !b.has[i] && n >= t.first {
-				b.pages[i], b.has[i] = t.pages[n-t.first], true
-				s.arena.share(b.pages[i])
+			t, first := &q.lanes[i], q.hashed/s.lanes[i].tokens
+			for slot := s.slots[i]; slot < s.slots[i+1]; slot++ {
+				if n := first + slot - s.slots[i]; s.lanes[i].pageBytes > 0 && !b.has[slot] && n >= t.first {
+					b.pages[slot], b.has[slot] = t.pages[n-t.first], true
+					s.arena.share(b.pages[slot])
+				}
 			}
 		}
 		q.chain, q.hashed = b, q.hashed+p
@@ -67,26 +69,51 @@ func (q *Sequence) publish() {
 	}
 }
 
-// trimSliding gives back, for sliding lanes, the page that lies just beyond the window that ends with block b.
+// trimSliding gives back, for sliding lanes, the pages of the block that lies just beyond the window that ends with block b.
 func (x *prefixIndex) trimSliding(s *Store, b *block) {
 	for i, ln := range s.lanes {
 		if ln.window == 0 {
 			continue
 		}
 		old := b
-		for n := (ln.window+s.cfg.PageRows-1)/s.cfg.PageRows + 1; n > 0 && old != nil; n-- {
+		for n := (ln.window+s.block-1)/s.block + 1; n > 0 && old != nil; n-- {
 			old = old.parent
 		}
-		if old != nil && old.has[i] {
-			s.arena.put(old.pages[i])
-			old.has[i] = false
+		for slot := s.slots[i]; old != nil && slot < s.slots[i+1]; slot++ {
+			old.forget(s, slot)
 		}
 	}
 }
 
-// Adopt fills an empty sequence with the longest published prefix of tokens, leaving at least one token to compute. It returns the number of rows taken over.
+// forget gives one page of a block back.
+func (b *block) forget(s *Store, slot int) {
+	if b.has[slot] {
+		s.arena.put(b.pages[slot])
+		b.has[slot] = false
+	}
+}
+
+// pageAt is where page n of lane i lies in a chain.
+func (s *Store) pageAt(chain []*block, i, n int) (b *block, slot int) {
+	each := s.slots[i+1] - s.slots[i]
+	return chain[n/each], s.slots[i] + n%each
+}
+
+// pagesOf is which pages of lane i a sequence that ends with a chain of so many blocks holds: [first, last).
+func (s *Store) pagesOf(blocks, i int) (first, last int) {
+	ln := &s.lanes[i]
+	if ln.pageBytes == 0 {
+		return 0, 0
+	}
+	if ln.window > 0 {
+		first = max(0, blocks*s.block+1-ln.window) / ln.tokens
+	}
+	return first, blocks * s.block / ln.tokens
+}
+
+// Adopt fills an empty sequence with the longest published prefix of tokens, leaving at least one token to compute. It returns the number of tokens taken over.
 func (q *Sequence) Adopt(tokens []int32) int {
-	s, p := q.store, q.store.cfg.PageRows
+	s, p := q.store, q.store.block
 	var chain []*block
 	var at *block
 	for n := 0; (n+1)*p < len(tokens); n++ {
@@ -105,16 +132,12 @@ func (q *Sequence) Adopt(tokens []int32) int {
 	rows := len(chain) * p
 	for i := range q.lanes {
 		t := &q.lanes[i]
-		if s.lanes[i].pageBytes == 0 {
-			continue
-		}
-		t.first = 0
-		if w := s.lanes[i].window; w > 0 {
-			t.first = max(0, rows+1-w) / p
-		}
-		for _, b := range chain[min(t.first, len(chain)):] {
-			s.arena.share(b.pages[i])
-			t.pages = append(t.pages, b.pages[i])
+		first, last := s.pagesOf(len(chain), i)
+		t.first = first
+		for n := first; n < last; n++ {
+			b, slot := s.pageAt(chain, i, n)
+			s.arena.share(b.pages[slot])
+			t.pages = append(t.pages, b.pages[slot])
 		}
 	}
 	q.rows, q.tokens, q.hashed, q.chain = rows, append(q.tokens, tokens[:rows]...), rows, nil
@@ -130,16 +153,10 @@ func (s *Store) whole(chain []*block) bool {
 	if s.states.record > 0 && chain[len(chain)-1].state == noRecord {
 		return false
 	}
-	for i, ln := range s.lanes {
-		if ln.pageBytes == 0 {
-			continue
-		}
-		from := 0
-		if ln.window > 0 {
-			from = max(0, len(chain)*s.cfg.PageRows+1-ln.window) / s.cfg.PageRows
-		}
-		for _, b := range chain[min(from, len(chain)):] {
-			if !b.has[i] {
+	for i := range s.lanes {
+		first, last := s.pagesOf(len(chain), i)
+		for n := first; n < last; n++ {
+			if b, slot := s.pageAt(chain, i, n); !b.has[slot] {
 				return false
 			}
 		}
@@ -155,11 +172,8 @@ func (x *prefixIndex) evict(s *Store) bool {
 	}
 	b := x.recent.Remove(last).(*block)
 	delete(x.blocks, b.hash)
-	for i, has := range b.has {
-		if has {
-			s.arena.put(b.pages[i])
-			b.has[i] = false
-		}
+	for slot := range b.has {
+		b.forget(s, slot)
 	}
 	s.release(&b.state)
 	return true

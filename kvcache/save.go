@@ -30,8 +30,8 @@ type Header struct {
 	Version     int      `json:"version"`
 	Fingerprint string   `json:"fingerprint"` // of the model
 	Numerics    string   `json:"numerics"`
-	Streams     []string `json:"streams"` // one line per layer: name heads x width type, window
-	Rows        int      `json:"rows"`
+	Streams     []string `json:"streams"`         // one line per layer: name heads x width type, window
+	Rows        int      `json:"rows"`            // tokens
 	First       []int    `json:"first"`           // first row held, by lane
 	Extra       []byte   `json:"extra,omitempty"` // the caller's own
 }
@@ -44,6 +44,9 @@ func (s *Store) streams() []string {
 		}
 		if ln.window > 0 {
 			out[i] += fmt.Sprintf(" window %d", ln.window)
+		}
+		if ln.rowTokens > 1 {
+			out[i] += fmt.Sprintf(" a row for %d tokens", ln.rowTokens)
 		}
 		if n := s.cfg.Layers[i].State; n > 0 {
 			out[i] += fmt.Sprintf(" state %d", n)
@@ -106,7 +109,7 @@ func (q *Sequence) write(w *bufio.Writer, extra []byte) error {
 	w.Write(appendTokens(nil, q.tokens))
 	for i := range q.lanes {
 		ln, t := &s.lanes[i], &q.lanes[i]
-		for row := t.first * p; row < q.rows && ln.pageBytes > 0; row++ {
+		for row := t.first * p; row < ln.rows(q.rows) && ln.pageBytes > 0; row++ {
 			page := s.arena.page(t.pages[row/p-t.first], ln.pageBytes)
 			for _, plane := range ln.planes {
 				code := s.code[:kernel.RowBytes(plane.Codec, plane.Width)]
@@ -258,7 +261,7 @@ func (q *Sequence) read(r io.Reader, h *Header, path string) error {
 	}
 	for i := range q.lanes {
 		ln, t := &s.lanes[i], &q.lanes[i]
-		for row := t.first * p; row < h.Rows && ln.pageBytes > 0; row++ {
+		for row := t.first * p; row < ln.rows(h.Rows) && ln.pageBytes > 0; row++ {
 			page := s.arena.page(t.pages[row/p-t.first], ln.pageBytes)
 			for _, plane := range ln.planes {
 				code := s.code[:kernel.RowBytes(plane.Codec, plane.Width)]

@@ -8,7 +8,7 @@ package kvcache
 // A prefix block keeps the state after its page: without it, its rows cannot be continued. These snapshots lie in a size class of their own, so that their chunks come back
 // when the blocks are forgotten, and are taken only where the budget has room left: a step never fails for the lack of one.
 //
-// It does not go back: a sequence is cut only where a block has kept the state.
+// It does not go back: a sequence is cut only where a block has kept the state, or where it is spent: that of a layer whose rows cover several tokens belongs to the open row.
 
 import (
 	"fmt"
@@ -63,8 +63,8 @@ func (q *Sequence) State(layer int) []float32 {
 	return s.record(q.state)[from:to]
 }
 
-// KeepsState reports whether the state after a row that is not the step's last is wanted too: the row ends a page.
-func (q *Sequence) KeepsState(row int) bool { return (row+1)%q.store.cfg.PageRows == 0 }
+// KeepsState reports whether the state after a row that is not the step's last is wanted too: it ends a prefix block.
+func (q *Sequence) KeepsState(row int) bool { return (row+1)%q.store.block == 0 }
 
 // PutState gives the layer's state after row `row`, which must be reserved: of the step's last row, and before it of each row that KeepsState asks for.
 func (q *Sequence) PutState(layer, row int, src []float32) {
@@ -153,25 +153,42 @@ func (s *Store) release(r *uint32) {
 	}
 }
 
-// truncateState goes back to the state after rows, or says why it cannot, changing nothing.
-func (q *Sequence) truncateState(rows int) error {
-	s, p := q.store, q.store.cfg.PageRows
-	switch {
-	case s.states.record == 0 || rows == q.rows:
+// cutState says why the state cannot go back to what it was after so many tokens.
+func (q *Sequence) cutState(rows int) error {
+	s := q.store
+	if rows == q.rows || rows == 0 || s.spent(rows) || rows%s.block == 0 && q.blockAt(rows).state != noRecord {
 		return nil
+	}
+	return fault.New(fault.Unsupported, "truncate", fmt.Sprintf("%d tokens", rows),
+		fmt.Sprintf("layers keep a state that runs on; it is kept at the ends of published blocks of %d tokens alone", s.block), "start the sequence again")
+}
+
+// truncateState goes back; cutState allows it.
+func (q *Sequence) truncateState(rows int) {
+	switch s := q.store; {
 	case rows == 0:
 		s.release(&q.state)
-		return nil
-	case rows%p == 0:
-		b := q.chain
-		for end := q.hashed; end > rows; end -= p {
-			b = b.parent
-		}
-		if b.state != noRecord {
-			q.shareState(b)
-			return nil
+	case rows == q.rows || s.spent(rows): // what is there will not be read
+	default:
+		q.shareState(q.blockAt(rows))
+	}
+}
+
+// blockAt is the sequence's prefix block that ends at so many tokens.
+func (q *Sequence) blockAt(rows int) *block {
+	b := q.chain
+	for end := q.hashed; end > rows; end -= q.store.block {
+		b = b.parent
+	}
+	return b
+}
+
+// spent reports whether no layer reads its state after so many tokens: rows that cover several tokens are whole there, and other layers have none.
+func (s *Store) spent(rows int) bool {
+	for i, ln := range s.lanes {
+		if s.cfg.Layers[i].State > 0 && (ln.rowTokens == 1 || rows%ln.rowTokens != 0) {
+			return false
 		}
 	}
-	return fault.New(fault.Unsupported, "truncate", fmt.Sprintf("%d rows", rows), fmt.Sprintf("layers keep a state that runs on; it is kept at the ends of published pages of %d rows alone", p),
-		"start the sequence again")
+	return true
 }

@@ -35,6 +35,9 @@ type Store struct {
 	code   []byte // scratch of one encoded row
 	root   [sha256.Size]byte
 
+	block int   // tokens of a prefix block: whole pages of every lane
+	slots []int // by lane: where its pages begin in the list of a block's pages; one more for the end
+
 	states    stateSize
 	snapshots *class
 	zeros     []float32 // the states of an empty sequence
@@ -89,6 +92,14 @@ func New(cfg Config) (*Store, error) {
 	}
 	s := &Store{cfg: cfg, lanes: lanes, states: stateSizeOf(cfg.Layers)}
 	sizes, most := []int{}, 0
+	s.block = cfg.PageRows
+	for _, ln := range s.lanes {
+		s.block = s.block / gcd(s.block, ln.tokens) * ln.tokens
+	}
+	s.slots = make([]int, 1, len(lanes)+1)
+	for i, ln := range s.lanes {
+		s.slots = append(s.slots, s.slots[i]+s.block/ln.tokens)
+	}
 	for _, ln := range s.lanes {
 		if ln.pageBytes > 0 {
 			sizes = append(sizes, ln.pageBytes)
@@ -113,6 +124,13 @@ func New(cfg Config) (*Store, error) {
 	s.prefix = newPrefixIndex()
 	s.root = sha256.Sum256([]byte(cfg.Fingerprint + "\x00" + cfg.Numerics + "\x00" + cfg.Spec.text))
 	return s, nil
+}
+
+func gcd(a, b int) int {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
 }
 
 func resolveLanes(cfg Config) ([]lane, error) {
@@ -153,15 +171,15 @@ func (s *Store) Usage() Usage {
 	return Usage{Pages: s.arena.inUse, Held: held, Waste: waste, Budget: s.cfg.Budget}
 }
 
-// Sequence is one sequence of rows in every lane. Not safe for concurrent use; neither is the store.
+// Sequence is one sequence of tokens, with their rows in every lane: a row a token, fewer where a lane's rows cover several. Not safe for concurrent use; neither is the store.
 type Sequence struct {
 	store  *Store
 	lanes  []table
-	rows   int     // committed rows; the same in every lane of this store
+	rows   int     // committed tokens
 	tokens []int32 // the tokens behind the rows, for prefixes and saved files
 	owner  string
 	chain  *block // last published prefix block
-	hashed int    // rows that the chain covers
+	hashed int    // tokens that the chain covers
 
 	state uint32     // record of the recurrent state after the committed rows
 	next  uint32     // of the state after the reserved ones
@@ -179,19 +197,19 @@ func (s *Store) NewSequence(owner string) *Sequence {
 	q := &Sequence{store: s, lanes: make([]table, len(s.lanes)), tokens: make([]int32, 0, s.cfg.MaxRows), owner: owner, state: noRecord, next: noRecord}
 	for i, ln := range s.lanes {
 		if ln.pageBytes > 0 {
-			q.lanes[i].pages = make([]uint32, 0, (s.cfg.MaxRows+s.cfg.PageRows-1)/s.cfg.PageRows+1)
+			q.lanes[i].pages = make([]uint32, 0, (s.cfg.MaxRows+ln.tokens-1)/ln.tokens+1)
 		}
 	}
 	return q
 }
 
-// Rows is the number of committed rows; Tokens the tokens behind them (not to be changed).
+// Rows is the number of committed tokens, each with a row of its own where lanes do not share them out; Tokens the tokens behind them (not to be changed).
 func (q *Sequence) Rows() int       { return q.rows }
 func (q *Sequence) Tokens() []int32 { return q.tokens }
 
-// Reserve makes room for n more rows in every lane, or changes nothing and says what was missing. A page that others share is copied before it is written.
+// Reserve makes room for n more tokens in every lane, or changes nothing and says what was missing. A page that others share is copied before it is written.
 func (q *Sequence) Reserve(n int) error {
-	s, p := q.store, q.store.cfg.PageRows
+	s := q.store
 	if q.rows+n > s.cfg.MaxRows {
 		return fault.New(fault.OverBudget, "context", fmt.Sprintf("%d tokens", q.rows+n), fmt.Sprintf("--ctx is %d", s.cfg.MaxRows), "shorten the prompt, start afresh, or raise --ctx")
 	}
@@ -211,6 +229,7 @@ func (q *Sequence) Reserve(n int) error {
 		if ln.pageBytes == 0 {
 			continue
 		}
+		p := ln.tokens
 		if at := q.rows/p - t.first; q.rows%p != 0 && at < len(t.pages) && s.arena.shared(t.pages[at]) {
 			fresh, _ := s.arena.get(ln.pageBytes)
 			copy(s.arena.page(fresh, ln.pageBytes), s.arena.page(t.pages[at], ln.pageBytes))
@@ -255,9 +274,9 @@ func (q *Sequence) missing(n int) int64 {
 	return missing
 }
 
-// wanted is the number of pages that n more rows need in lane i: new ones, and a copy of the last if it is shared.
+// wanted is the number of pages that n more tokens need in lane i: new ones, and a copy of the last if it is shared.
 func (q *Sequence) wanted(i, n int) int {
-	s, p, t := q.store, q.store.cfg.PageRows, &q.lanes[i]
+	s, p, t := q.store, q.store.lanes[i].tokens, &q.lanes[i]
 	pages := max(0, (q.rows+n+p-1)/p-t.first-len(t.pages))
 	if at := q.rows/p - t.first; q.rows%p != 0 && at < len(t.pages) && s.arena.shared(t.pages[at]) {
 		pages++
@@ -274,13 +293,16 @@ func (q *Sequence) Put(layer, stream, row int, src []float32) {
 	ln.planes[stream].Put(page, row%p, src, s.code)
 }
 
-// Span describes a lane for attention: n queries at the rows after the committed ones, of which rows rows are valid.
-func (q *Sequence) Span(layer, q0, n int) kernel.Span {
+// Span describes a lane for attention: n queries at the rows after the committed ones; q0 is where they lie in the caller's list.
+func (q *Sequence) Span(layer, q0, n int) kernel.Span { return q.SpanAt(layer, q0, q.rows, n) }
+
+// SpanAt is Span for n queries at rows row, row+1 ..: each sees the rows up to its own.
+func (q *Sequence) SpanAt(layer, q0, row, n int) kernel.Span {
 	t := &q.lanes[layer]
-	return kernel.Span{Arena: q.store.arena.buf, Pages: t.pages, PageBytes: q.store.lanes[layer].pageBytes, First: t.first, Rows: q.rows + n, Q0: q0, N: n}
+	return kernel.Span{Arena: q.store.arena.buf, Pages: t.pages, PageBytes: q.store.lanes[layer].pageBytes, First: t.first, Rows: row + n, Q0: q0, N: n}
 }
 
-// Commit makes the reserved rows of these tokens part of the sequence, gives back pages that slid out of their windows, and publishes full pages as prefix.
+// Commit makes the rows of these tokens, which were reserved, part of the sequence, gives back pages that slid out of their windows, and publishes full pages as prefix.
 func (q *Sequence) Commit(tokens []int32) {
 	q.rows += len(tokens)
 	q.tokens = append(q.tokens, tokens...)
@@ -305,9 +327,34 @@ func (q *Sequence) slide(i int) {
 	}
 }
 
-// Truncate drops the rows from rows on. It fails, changing nothing, where a sliding lane no longer holds the window that the shorter sequence needs, and where the state
-// after its rows is not kept.
+// Truncate drops the tokens from rows on. It fails, changing nothing, where a sliding lane no longer holds the window that the shorter sequence needs, where a row covers
+// tokens on both sides of the cut, and where the state after its rows is not kept.
 func (q *Sequence) Truncate(rows int) error {
+	if err := q.cut(rows); err != nil {
+		return err
+	}
+	q.truncateState(rows)
+	q.giveBack(rows)
+	q.rows, q.tokens = rows, q.tokens[:rows]
+	for q.hashed > rows {
+		q.chain = q.chain.parent
+		q.hashed -= q.store.block
+	}
+	return nil
+}
+
+// Cut is the largest number of tokens, at most rows, to which Truncate can cut; 0 if there is none within a prefix block.
+func (q *Sequence) Cut(rows int) int {
+	for n := rows; n > max(0, rows-q.store.block); n-- {
+		if q.cut(n) == nil {
+			return n
+		}
+	}
+	return 0
+}
+
+// cut says why the sequence cannot be cut to so many tokens.
+func (q *Sequence) cut(rows int) error {
 	p := q.store.cfg.PageRows
 	if rows < 0 || rows > q.rows {
 		return fault.New(fault.BadInput, "truncate", fmt.Sprintf("%d rows", rows), fmt.Sprintf("the sequence has %d", q.rows), "")
@@ -316,36 +363,28 @@ func (q *Sequence) Truncate(rows int) error {
 		if ln.window > 0 && q.lanes[i].first > max(0, rows+1-ln.window)/p {
 			return fault.New(fault.Unsupported, "truncate", fmt.Sprintf("%d rows", rows), fmt.Sprintf("layer %d slid past its window of %d", i, ln.window), "start the sequence again")
 		}
+		if rows%ln.rowTokens != 0 && rows != q.rows {
+			return fault.New(fault.Unsupported, "truncate", fmt.Sprintf("%d tokens", rows), fmt.Sprintf("layer %d merges each %d tokens into a row", i, ln.rowTokens), "cut at a multiple of that")
+		}
 	}
-	if err := q.truncateState(rows); err != nil {
-		return err
-	}
+	return q.cutState(rows)
+}
+
+// giveBack returns the pages behind the first so many tokens.
+func (q *Sequence) giveBack(tokens int) {
 	for i := range q.lanes {
-		t := &q.lanes[i]
-		for len(t.pages) > 0 && (t.first+len(t.pages)-1)*p >= rows {
+		t, p := &q.lanes[i], q.store.lanes[i].tokens
+		for len(t.pages) > 0 && (t.first+len(t.pages)-1)*p >= tokens {
 			q.store.arena.put(t.pages[len(t.pages)-1])
 			t.pages = t.pages[:len(t.pages)-1]
 		}
 	}
-	q.rows, q.tokens = rows, q.tokens[:rows]
-	for q.hashed > rows {
-		q.chain = q.chain.parent
-		q.hashed -= p
-	}
-	return nil
 }
 
 // Rollback gives back what was reserved beyond the committed rows.
 func (q *Sequence) Rollback() {
 	q.dropState()
-	p := q.store.cfg.PageRows
-	for i := range q.lanes {
-		t := &q.lanes[i]
-		for len(t.pages) > 0 && (t.first+len(t.pages)-1)*p >= q.rows {
-			q.store.arena.put(t.pages[len(t.pages)-1])
-			t.pages = t.pages[:len(t.pages)-1]
-		}
-	}
+	q.giveBack(q.rows)
 }
 
 // Close gives all pages back.

@@ -27,7 +27,6 @@ type Cache struct {
 // Layer is one layer's share.
 type Layer struct {
 	kvcache.LayerBytes
-	RowTokens  int  `json:"row_tokens,omitempty"` // tokens that one row covers, where more than one
 	SharesWith *int `json:"shares_with,omitempty"`
 }
 
@@ -56,11 +55,8 @@ func NewCache(c *config.Config, layouts []kvcache.Layout, spec kvcache.Spec, pag
 	k := &Cache{Types: types, Layouts: layouts, PageRows: a.PageRows, Record: int64(a.Record)}
 	for i, l := range a.Layers {
 		at := &c.Layers[i].Attention
-		tokens := max(1, at.RowTokens)
+		tokens := max(1, l.RowTokens)
 		layer := Layer{LayerBytes: l}
-		if tokens > 1 {
-			layer.RowTokens = tokens
-		}
 		if at.SharesWith >= 0 {
 			layer.SharesWith = &at.SharesWith
 		}
@@ -76,7 +72,7 @@ func (k *Cache) add(l kvcache.LayerBytes, tokens int) {
 	if l.Page == 0 {
 		return
 	}
-	l.State = 0 // counted in Record
+	l.State, l.RowTokens = 0, 0 // counted in Record, and in rows
 	for i := range k.parts {
 		if p := &k.parts[i]; p.rowTokens == tokens && p.page == l.Page {
 			p.Layers = append(p.Layers, l)

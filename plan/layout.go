@@ -12,11 +12,12 @@ import (
 func Layouts(c *config.Config) []kvcache.Layout {
 	out := make([]kvcache.Layout, len(c.Layers))
 	for i := range c.Layers {
+		a := &c.Layers[i].Attention
 		for _, s := range c.CacheElements(i) {
 			out[i].Streams = append(out[i].Streams, stream(s))
 		}
 		if len(out[i].Streams) > 0 {
-			out[i].Window, out[i].State = c.KeptWindow(i), c.Layers[i].Attention.RecurrentLen
+			out[i].Window, out[i].State, out[i].RowTokens = a.Window, a.RecurrentLen, a.RowTokens
 		}
 	}
 	return out
