@@ -209,6 +209,7 @@ type Step struct {
 	Strict    bool              // a token sees the rows before its own: they are a higher layer's (see sharing.go)
 	View      *kernel.Attention // with planes
 	Types     []kvcache.Type
+	Memory    []*Memory // by sequence, for designs that read one; nil: none has any
 
 	first int // the lane's stream that is this step's stream 0: of several attentions in one layer each has its own
 	spans []kernel.Span
@@ -216,10 +217,7 @@ type Step struct {
 
 // Put writes the new tokens' rows of one stream.
 func (s *Step) Put(stream int, x tensor.Buf) {
-	if s.Types[stream].Hadamard {
-		x = s.Copy(x)
-		s.HadamardCols(x, 1, 0, x.Cols, s.block(stream))
-	}
+	x = s.turnedRows(stream, x)
 	at := 0
 	for i, q := range s.Sequences {
 		for j := 0; j < s.Counts[i]; j++ {
@@ -245,6 +243,15 @@ func (s *Step) PutState(x tensor.Buf) {
 	}
 }
 
+// turnedRows is x as the rows of a stream are stored.
+func (s *Step) turnedRows(stream int, x tensor.Buf) tensor.Buf {
+	if s.Types[stream].Hadamard {
+		x = s.Copy(x)
+		s.HadamardCols(x, 1, 0, x.Cols, s.block(stream))
+	}
+	return x
+}
+
 // Attend lets queries q [rows, heads*key width] see the committed rows and the new ones, causally -> [rows, heads*value width].
 func (s *Step) Attend(q tensor.Buf) tensor.Buf {
 	s.spans = s.spans[:0]
@@ -257,14 +264,18 @@ func (s *Step) Attend(q tensor.Buf) tensor.Buf {
 		s.spans = append(s.spans, span)
 		at += s.Counts[i]
 	}
-	heads := s.View.Groups * s.View.PerGroup
+	out := s.Workspace.Attend(s.View, s.turnedQueries(q), s.spans)
+	s.turn(out, s.View.Groups*s.View.PerGroup, s.View.Values)
+	return out
+}
+
+// turnedQueries is q as it meets stored rows.
+func (s *Step) turnedQueries(q tensor.Buf) tensor.Buf {
 	if s.turned(s.View.Keys) {
 		q = s.Copy(q)
-		s.turn(q, heads, s.View.Keys)
+		s.turn(q, s.View.Groups*s.View.PerGroup, s.View.Keys)
 	}
-	out := s.Workspace.Attend(s.View, q, s.spans)
-	s.turn(out, heads, s.View.Values)
-	return out
+	return q
 }
 
 func (s *Step) turned(slices []kernel.Slice) bool {
