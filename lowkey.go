@@ -68,10 +68,8 @@ func Load(path string, o Options) (*Model, error) {
 	if err := kernel.LevelError(); err != nil {
 		return nil, err
 	}
-	if files, ok := carried[path]; ok {
-		if _, err := os.Stat(path); err != nil {
-			return LoadFiles(path, files(), o)
-		}
+	if files, ok := Carried(path); ok {
+		return LoadFiles(path, files, o)
 	}
 	src, err := model.Open(path)
 	if err != nil {
@@ -89,6 +87,18 @@ var carried = map[string]func() Files{}
 
 // Carry makes Load know a model by a name, unless there is a file or folder of that name. Packages that hold models call it when they are initialised; see package models.
 func Carry(name string, files func() Files) { carried[name] = files }
+
+// Carried returns the files of a model that the program carries under this name, unless there is a file or folder of that name.
+func Carried(name string) (Files, bool) {
+	files, ok := carried[name]
+	if !ok {
+		return Files{}, false
+	}
+	if _, err := os.Stat(name); err == nil {
+		return Files{}, false
+	}
+	return files(), true
+}
 
 // LoadFiles makes a model ready whose files are in memory, as in a program that carries one. name stands in messages.
 func LoadFiles(name string, f Files, o Options) (*Model, error) {

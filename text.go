@@ -140,6 +140,10 @@ func (c *ChatTemplate) Render(messages any, answer bool) (string, error) {
 
 // openText finds tokenizer (nil for a folder without one) and template source ("" without one).
 func openText(path string) (t *tokenizer.Tokenizer, source string, err error) {
+	if files, ok := Carried(path); ok {
+		t, err = tokenizer.FromJSON(files.Tokenizer, nil)
+		return t, "", err
+	}
 	if st, statErr := os.Stat(path); statErr == nil && st.IsDir() {
 		if _, statErr := os.Stat(filepath.Join(path, "tokenizer.json")); statErr != nil {
 			return nil, "", nil

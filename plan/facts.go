@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/lowkeylm/lowkey"
 	"github.com/lowkeylm/lowkey/fault"
 	"github.com/lowkeylm/lowkey/format/gguf"
 	"github.com/lowkeylm/lowkey/format/safetensors"
@@ -53,6 +54,9 @@ type Facts struct {
 
 // Read opens a .gguf file, a model folder, or a config.json. Errors are *fault.Error; a GGUF file of an unknown family is not an error here but ConfigErr.
 func Read(path string) (*Facts, error) {
+	if files, ok := lowkey.Carried(path); ok {
+		return readCarried(path, files)
+	}
 	st, err := os.Stat(path)
 	if err != nil {
 		return nil, fault.New(fault.BadInput, path, "cannot be opened", "", "give a .gguf file, a model folder or a config.json").Because(cause(err))
@@ -119,6 +123,32 @@ func (f *Facts) readFolder() error {
 	if err != nil {
 		return err
 	}
+	f.list()
+	files, _ := filepath.Glob(filepath.Join(f.Path, "model*.safetensors"))
+	for _, name := range files {
+		if st, err := os.Stat(name); err == nil {
+			f.Files += st.Size()
+		}
+	}
+	return nil
+}
+
+// readCarried is Read for a model that the program carries.
+func readCarried(name string, files lowkey.Files) (f *Facts, err error) {
+	f = &Facts{Path: name, Kind: KindFolder, Files: int64(len(files.Weights))}
+	if f.Config, err = config.Parse(files.Config, name); err != nil {
+		return nil, err
+	}
+	if f.folder, err = safetensors.Parse(files.Weights); err != nil {
+		return nil, err
+	}
+	f.list()
+	f.model, f.RunErr = model.FromBytes(name, files.Config, files.Weights)
+	return f, nil
+}
+
+// list describes the folder's tensors.
+func (f *Facts) list() {
 	for _, name := range f.folder.Names() {
 		t, _ := f.folder.Tensor(name)
 		row := Tensor{name, string(t.DType), t.Shape, int64(t.Elems()), int64(len(t.Data))}
@@ -127,13 +157,6 @@ func (f *Facts) readFolder() error {
 		}
 		f.Tensors = append(f.Tensors, row)
 	}
-	files, _ := filepath.Glob(filepath.Join(f.Path, "model*.safetensors"))
-	for _, name := range files {
-		if st, err := os.Stat(name); err == nil {
-			f.Files += st.Size()
-		}
-	}
-	return nil
 }
 
 func (f *Facts) readGGUF() error {

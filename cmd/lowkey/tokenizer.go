@@ -6,6 +6,7 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/lowkeylm/lowkey/internal/atomicfile"
 	"github.com/lowkeylm/lowkey/tokenizer"
@@ -39,7 +40,7 @@ is read. The same corpus gives the same file, byte for byte.`,
 				fmt.Fprintln(os.Stderr, line)
 			}
 			trainer := tokenizer.NewTrainer()
-			bar := progressbar.DefaultBytes(corpus.Bytes(), "counting words")
+			bar := quietBar(progressbar.DefaultBytes, corpus.Bytes(), "counting words")
 			err = corpus.Each(func(p data.Part) error {
 				if !p.Valid {
 					trainer.Add(p.Text)
@@ -50,7 +51,7 @@ is read. The same corpus gives the same file, byte for byte.`,
 				return err
 			}
 			fmt.Fprintln(os.Stderr)
-			bar = progressbar.Default(int64(vocab), "learning merges")
+			bar = quietBar(progressbar.Default, int64(vocab), "learning merges")
 			trainer.Progress = func(done, all int) {
 				bar.ChangeMax(max(all, 1))
 				_ = bar.Set(done)
@@ -82,4 +83,12 @@ func dataFlags(c *cobra.Command, spec *data.Spec) {
 	p.StringVar(&spec.TextField, "text-field", "text", "member of a JSONL line that holds the text")
 	p.Float64Var(&spec.Valid, "valid", 0.025, "share of the documents held out for validation, by hash")
 	c.MarkFlagRequired("data")
+}
+
+// quietBar is a progress bar in a terminal, and nothing in a file.
+func quietBar(bar func(most int64, text ...string) *progressbar.ProgressBar, most int64, text string) *progressbar.ProgressBar {
+	if !term.IsTerminal(int(os.Stderr.Fd())) {
+		return progressbar.DefaultSilent(most)
+	}
+	return bar(most, text)
 }
