@@ -63,6 +63,18 @@ func (n *counter) weight(name string, w tensor.Weight, ok bool, out, in int) {
 	}
 }
 
+// table counts a matrix whose rows are read one at a time.
+func (n *counter) table(name string, w tensor.Weight, ok bool, rows, width int) {
+	if n.err != nil {
+		return
+	}
+	if !ok {
+		n.err = fault.New(fault.BadFile, "tensor "+name, "missing", "", "")
+	} else if n.err = w.Check(rows, width); n.err == nil {
+		n.add(n.packer.TableBytes(w), nil)
+	}
+}
+
 // folded counts a matrix that is made at load, in f32.
 func (n *counter) folded(rows, cols int) {
 	n.add(kernel.PackedBytes(kernel.F32, rows, cols, n.packer.Arith))
@@ -114,7 +126,10 @@ func (n *counter) layer(m *Model, i int) {
 		n.weight(name, w, ok, out, in)
 		n.bias(lw.Get, name)
 	}
-	n.attention(m.designs[i], func(name string, out, in int) { matrix("attn."+name, out, in) })
+	n.attention(m.designs[i], func(name string, out, in int) { matrix("attn."+name, out, in) }, func(name string, out, in int) {
+		w, ok := lw.Get("attn." + name)
+		n.table("attn."+name, w, ok, out, in)
+	})
 	f := &c.Layers[i].MLP
 	if f.Kind == config.NoMLP {
 		return
@@ -159,7 +174,7 @@ func (n *counter) mixture(w layerWeights, f *config.MLP, hidden int) {
 }
 
 // attention follows each design's Bind.
-func (n *counter) attention(d attention.Design, matrix func(name string, out, in int)) {
+func (n *counter) attention(d attention.Design, matrix, table func(name string, out, in int)) {
 	query := func(a attention.MFA) {
 		matrix("q_a", a.QRank, a.Hidden)
 		if a.Norm {
@@ -186,6 +201,13 @@ func (n *counter) attention(d attention.Design, matrix func(name string, out, in
 		}
 	case attention.MLA:
 		n.latents(a, 1, a.Heads, matrix)
+	case attention.EGMLA:
+		m, wide := a.MLA, a.MLA.Heads*(a.MLA.Nope+a.MLA.ValueDim)
+		n.latents(m, 1, 0, matrix)
+		matrix("kv_b", wide, m.KVRank)
+		matrix("gate", wide, a.GateDim)
+		n.vector(wide)
+		table("gate_embed", a.Vocab, a.GateDim)
 	case attention.GLA:
 		n.latents(a.MLA, a.Latents, a.Heads, matrix)
 	case attention.MLRA:
@@ -287,6 +309,10 @@ func attentionFloats(a *config.Attention) (q, out, floats, in int64) {
 	n, kv := int64(a.Heads), int64(a.KVHeads)
 	q, out = n*int64(a.HeadDim), n*int64(a.ValueDim)
 	switch a.Design {
+	case config.EGMLA: // as MLA without folding; and the state of the queries, which all are taken through a rebuilt tile
+		row := int64(a.KVRank + a.RopeDim)
+		floats = 2*int64(a.QRank) + 5*q + 4*row + out + 2*n*int64(a.ValueDim+2)
+		in = max(int64(a.QRank), out)
 	case config.MLA, config.GLA, config.MLRA:
 		dn, dr, dv, row, rq := int64(a.Nope), int64(a.RopeDim), int64(a.ValueDim), int64(a.KVRank), int64(a.QRank)
 		r, all := row/int64(a.Latents), n*int64(a.Branches) // the width that one head reads; heads of all branches
@@ -320,6 +346,9 @@ func attendFloats(a *config.Attention, q, out int64) int64 {
 	floats := rows*(2*kw+kernel.TileRows+vw+8) + 2*kernel.TileRows*(kw+vw) + parts*rows*(vw+2)
 	if a.Design == config.TPA { // weighed scores, and the factors as they are read and in panels
 		floats += rows*kernel.TileRows + 2*kernel.TileRows*int64(a.Heads*max(a.KRank, a.VRank))
+	}
+	if a.Design == config.EGMLA { // a tile: cached rows, embeddings, rebuilt rows, gates, and the int8 copy of an input
+		floats += kernel.TileRows * (2*int64(a.KVRank) + 2*int64(a.GateDim) + 2*int64(a.Heads*(a.Nope+a.ValueDim)))
 	}
 	return floats
 }

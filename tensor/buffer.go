@@ -260,6 +260,12 @@ func (p *Packer) Table(w Weight) (*Table, error) {
 	return &Table{t}, nil
 }
 
+// TableBytes is what Table would take.
+func (p *Packer) TableBytes(w Weight) int64 {
+	elems, size := p.format(w).Block()
+	return int64(w.Rows()) * int64(w.Cols()) / int64(elems) * int64(size)
+}
+
 // Expansion describes keys and values that are rebuilt from plane's rows and token ids, for attention: see kernel.Expansion. bias may be nil.
 func Expansion(plane int, up, gate *Linear, table *Table, weight, bias *Vector, eps float64, key, value int) *kernel.Expansion {
 	return &kernel.Expansion{Plane: plane, Up: up.m, Gate: gate.m, Table: table.t, Weight: weight.Float32s(), Bias: bias.Float32s(), Eps: float32(eps), Key: key, Value: value}

@@ -121,6 +121,7 @@ type Attention struct {
 	KRank, VRank  int     // TPA: ranks of k and of v
 	Latents       int     // number of latents (1 in MLA)
 	Branches      int     // MLRA: number of attentions that are summed
+	GateDim       int     // EG-MLA: width of the embeddings that gate keys and values
 
 	Conv0, Conv1 int     // CCA: kernel lengths of the two convolutions
 	Levels       int     // MKA: memory levels
