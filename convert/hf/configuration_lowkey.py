@@ -14,6 +14,7 @@ class LowkeyConfig(PreTrainedConfig):
     sqa           the same, with fewer query heads than hidden_size / head_dim         2 * num_key_value_heads * head_dim
     gta           states that are value and key at once, and one rotated key part      num_key_value_heads * head_dim + qk_rope_head_dim
     mla           a latent and one rotated key part                                    kv_lora_rank + qk_rope_head_dim
+    eg-mla        as mla, gated by embeddings of the tokens (and their ids)            kv_lora_rank + qk_rope_head_dim
     gla           as mla, from num_latents latents, each for a block of heads          kv_lora_rank + qk_rope_head_dim
     mlra          as gla, in num_branches attentions whose outputs are summed          kv_lora_rank + qk_rope_head_dim
     mfa           one k and one v of head_dim, queries through a bottleneck            2 * head_dim
@@ -54,6 +55,7 @@ class LowkeyConfig(PreTrainedConfig):
     qk_nope_head_dim: int | None = None
     qk_rope_head_dim: int | None = None  # also gta
     v_head_dim: int | None = None
+    gate_embed_dim: int | None = None  # eg-mla
     num_latents: int | None = None  # gla mlra
     num_branches: int | None = None  # mlra; gla has one
     attn_output_scale: float | None = None
@@ -73,11 +75,12 @@ class LowkeyConfig(PreTrainedConfig):
             self.head_dim = self.head_dim or self.hidden_size // heads
             if self.attention == "gta":
                 self.qk_rope_head_dim = self.qk_rope_head_dim or self.head_dim // 4 * 2
-        elif self.attention in ("mla", "gla", "mlra"):
-            self.num_latents = self.num_latents or {"mla": 1, "gla": 2, "mlra": 4}[self.attention]
+        elif self.attention in ("mla", "eg-mla", "gla", "mlra"):
+            self.num_latents = self.num_latents or {"gla": 2, "mlra": 4}.get(self.attention, 1)
             self.num_branches = (self.num_branches or self.num_latents) if self.attention == "mlra" else 1
             if self.attention == "mlra":
                 self.attn_output_scale = self.attn_output_scale or self.num_branches**-0.5
+            self.gate_embed_dim = self.gate_embed_dim or (self.kv_lora_rank if self.attention == "eg-mla" else None)
             self.num_key_value_heads = heads  # of the expanded keys; the cache holds latents
             self.v_head_dim = self.v_head_dim or self.hidden_size // heads
         elif self.attention in ("mfa", "mfa-kr"):
@@ -90,7 +93,7 @@ class LowkeyConfig(PreTrainedConfig):
                 raise ValueError("attention tpa needs head_dim")
             self.num_key_value_heads = heads  # of the keys made of the factors; the cache holds factors
         else:
-            raise ValueError(f"attention {self.attention!r}: known are mha gqa mqa sqa gta mla gla mlra mfa mfa-kr tpa")
+            raise ValueError(f"attention {self.attention!r}: known are mha gqa mqa sqa gta mla eg-mla gla mlra mfa mfa-kr tpa")
         self.sliding_window = self.sliding_window or None  # 0 means none, too
         super().__post_init__(**kwargs)
 

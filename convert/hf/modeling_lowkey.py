@@ -117,6 +117,7 @@ class Attention(nn.Module):
     """What the designs share. `scaling` and `num_key_value_groups` are for the attention functions of transformers."""
 
     is_causal = True
+    reads_ids = False  # whether project is given the tokens' ids too
 
     def __init__(self, config, layer_idx, key_heads, key_width, value_width):
         super().__init__()
@@ -146,8 +147,8 @@ class Attention(nn.Module):
         """Outputs [batch, tokens, heads, value width] before the output matrix."""
         return y
 
-    def forward(self, x, mask, turn, key_turn, past_key_values=None, **kwargs):
-        query, first, second = self.project(x, turn)
+    def forward(self, x, mask, turn, key_turn, past_key_values=None, token_ids=None, **kwargs):
+        query, first, second = self.project(x, turn, token_ids) if self.reads_ids else self.project(x, turn)
         if past_key_values is not None:
             first, second = past_key_values.update(first, second, self.layer_idx)
         key, value = self.read(first, second, key_turn)
@@ -245,6 +246,33 @@ class MLA(Attention):
     def read(self, latent, k_rope, turn):
         nope, _, value, _ = self.widths
         key, value = self.split(self.kv_b_proj(latent[:, 0]), self.heads).split((nope, value), dim=-1)
+        return torch.cat((key, k_rope.expand(-1, self.heads, -1, -1)), dim=-1), value
+
+
+class EGMLA(MLA):
+    """MLA gated by an embedding of the token. Caches what MLA caches, and with the rotated key part the token's id as three digits to base 256, which every number type holds exactly:
+    transformers' caches have no place for ids."""
+
+    reads_ids = True
+
+    def latents(self, width, rank):
+        super().latents(width, rank)
+        config, width = self.config, self.heads * width
+        self.gate_embed = nn.Embedding(config.vocab_size, config.gate_embed_dim)
+        self.gate_proj = nn.Linear(config.gate_embed_dim, width, bias=False)
+        self.kv_layernorm = nn.LayerNorm(width, config.rms_norm_eps, bias=False)
+
+    def project(self, x, turn, ids):
+        query, latent, k_rope = super().project(x, turn)
+        digits = torch.stack((ids % 256, ids // 256 % 256, ids // 65536), dim=-1)[:, None]
+        return query, latent, torch.cat((k_rope, digits.to(k_rope.dtype)), dim=-1)
+
+    def read(self, latent, second, turn):
+        nope, rope, value, _ = self.widths
+        k_rope, digits = second.split((rope, 3), dim=-1)
+        ids = (digits.detach().round().long() * torch.tensor((1, 256, 65536), device=digits.device)).sum(-1)[:, 0]
+        kv = self.kv_layernorm(self.kv_b_proj(latent[:, 0]) * self.gate_proj(self.gate_embed(ids)))
+        key, value = self.split(kv, self.heads).split((nope, value), dim=-1)
         return torch.cat((key, k_rope.expand(-1, self.heads, -1, -1)), dim=-1), value
 
 
@@ -373,7 +401,7 @@ class Step3MFA(MFA):
     names = ("q_proj", "inter_norm", "wq")
 
 
-DESIGNS = {"mha": Grouped, "gqa": Grouped, "mqa": Grouped, "sqa": Grouped, "gta": GTA, "mla": MLA, "gla": GLA, "mlra": MLRA, "mfa": MFA, "mfa-kr": MFAKR, "tpa": TPA}
+DESIGNS = {"mha": Grouped, "gqa": Grouped, "mqa": Grouped, "sqa": Grouped, "gta": GTA, "mla": MLA, "eg-mla": EGMLA, "gla": GLA, "mlra": MLRA, "mfa": MFA, "mfa-kr": MFAKR, "tpa": TPA}
 
 
 class LowkeyBlock(GradientCheckpointingLayer):
@@ -445,6 +473,10 @@ class LowkeyModel(LowkeyPreTrainedModel):
         make_mask = create_sliding_window_causal_mask if self.config.sliding_window else create_causal_mask
         mask = make_mask(config=self.config, inputs_embeds=x, attention_mask=attention_mask, past_key_values=past_key_values, position_ids=position_ids)
         turn = self.rotation(position_ids)
+        if design(self.config).reads_ids:
+            if input_ids is None:
+                raise ValueError(f"attention {self.config.attention} reads the tokens' ids: give input_ids")
+            kwargs["token_ids"] = input_ids
         key_turn = self.key_turn(turn, position_ids, past_key_values)
         seen = []
         for layer in self.layers:

@@ -185,21 +185,29 @@ def main():
                     "weights": hashlib.sha256((models / name / "native" / "model.safetensors").read_bytes()).hexdigest(),
                     "rows": {str(i): [float(f"{v:.7g}") for v in full[i].tolist()] for i in KEPT},
                 }
-        if a.write and not a.names:
-            write(stored, rows)
+        if a.write:
+            write(stored, rows, bool(a.names))
 
 
-def write(stored, rows):
+def write(stored, rows, some):
+    """Writes the results of all models, or, where only some were named, of those beside the ones that are there."""
+    if some:
+        stored = dict(sorted((json.loads((ROOT / "convert/hf/testdata/torch.json").read_text())["models"] | stored).items()))
     lines = [json.dumps(name) + ": " + json.dumps(entry) for name, entry in stored.items()]
     head = json.dumps({"torch": torch.__version__, "transformers": transformers.__version__, "ids": IDS})[1:-1]
     (ROOT / "convert/hf/testdata").mkdir(exist_ok=True)
     (ROOT / "convert/hf/testdata/torch.json").write_text("{" + head + ', "models": {\n' + ",\n".join(lines) + "\n}}\n")
     cells = lambda g: f"{g['full']:.1e} | {g['cached']:.1e} | {g['back']:.1e} | {g['replay']:.1e} | {g['packed']:.1e} | {g['half']:.3f} | {g['numbers']:g} | {g['training'][0]:.2f} → {g['training'][1]:.2f}"
-    table = "\n".join(f"| {name} | {form} | {g['class']} | {cells(g)} |" for name, form, g in rows)
     path = ROOT / "docs/results/export.md"
     text = path.read_text()
     begin, end = "<!-- table -->\n", "<!-- end -->"
     before, rest = text.split(begin)
+    name = lambda row: row.split(" | ")[0]
+    table = [f"| {name} | {form} | {g['class']} | {cells(g)} |" for name, form, g in rows]
+    if some:
+        new = {name(row) for row in table}
+        table = sorted(table + [row for row in rest.split(end)[0].split("|\n|---")[-1].splitlines()[1:] if name(row) not in new], key=name)
+    table = "\n".join(table)
     after = rest.split(end)[1]
     note = f"{datetime.date.today()}, PyTorch {torch.__version__}, transformers {transformers.__version__}, Python {platform.python_version()}, float32 on the CPU:\n\n"
     header = "| model | form | class in transformers | full | cached | back | replay | packed | half | numbers a token | loss |\n|---|---|---|---|---|---|---|---|---|---|---|\n"
