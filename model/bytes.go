@@ -181,20 +181,30 @@ func (n *counter) attention(d attention.Design, matrix, table func(name string, 
 			n.vector(a.QRank)
 		}
 		matrix("q_b", a.Heads*a.HeadDim, a.QRank)
-		matrix("k", a.HeadDim, a.Hidden)
+		if !a.Reads {
+			matrix("k", a.HeadDim, a.Hidden)
+		}
 	}
 	switch a := d.(type) {
 	case attention.GQA:
 		matrix("q", a.Heads*a.HeadDim, a.Hidden)
-		matrix("k", a.KVHeads*a.HeadDim, a.Hidden)
-		matrix("v", a.KVHeads*a.ValueDim, a.Hidden)
+		if !a.Reads {
+			matrix("k", a.KVHeads*a.HeadDim, a.Hidden)
+			matrix("v", a.KVHeads*a.ValueDim, a.Hidden)
+		}
 		matrix("o", a.Hidden, a.Heads*a.ValueDim)
 		switch {
 		case a.QKNorm && a.NormWhole:
 			n.vector(a.Heads * a.HeadDim)
+		case a.QKNorm:
+			n.vector(a.HeadDim)
+		}
+		switch {
+		case a.Reads:
+		case a.QKNorm && a.NormWhole:
 			n.vector(a.KVHeads * a.HeadDim)
 		case a.QKNorm:
-			n.vector(2 * a.HeadDim)
+			n.vector(a.HeadDim)
 		}
 		if a.Sinks {
 			n.vector(a.Heads)
@@ -214,7 +224,9 @@ func (n *counter) attention(d attention.Design, matrix, table func(name string, 
 		n.latents(a.MLA, a.Latents, a.Heads*a.Branches, matrix)
 	case attention.MFA:
 		query(a)
-		matrix("v", a.HeadDim, a.Hidden)
+		if !a.Reads {
+			matrix("v", a.HeadDim, a.Hidden)
+		}
 		matrix("o", a.Hidden, a.Heads*a.HeadDim)
 	case attention.MFAKR:
 		query(a.MFA)
@@ -238,8 +250,10 @@ func (n *counter) attention(d attention.Design, matrix, table func(name string, 
 	case attention.GTA:
 		w := a.Nope + a.RopeDim
 		matrix("q", a.Heads*w, a.Hidden)
-		matrix("kv", a.KVHeads*w, a.Hidden)
-		matrix("k_rope", a.RopeDim, a.Hidden)
+		if !a.Reads {
+			matrix("kv", a.KVHeads*w, a.Hidden)
+			matrix("k_rope", a.RopeDim, a.Hidden)
+		}
 		matrix("o", a.Hidden, a.Heads*w)
 	default:
 		n.add(0, fault.New(fault.Unsupported, "attention design", fmt.Sprintf("%T", d), "its weights cannot be counted", ""))
@@ -255,8 +269,10 @@ func (n *counter) latents(a attention.MLA, latents, heads int, matrix func(name 
 	} else {
 		matrix("q", a.Heads*(a.Nope+a.RopeDim), a.Hidden)
 	}
-	matrix("kv_a", a.KVRank+a.RopeDim, a.Hidden)
-	n.vector(a.KVRank)
+	if !a.Reads {
+		matrix("kv_a", a.KVRank+a.RopeDim, a.Hidden)
+		n.vector(a.KVRank)
+	}
 	for range heads { // the up-projections, cut by head
 		n.folded(a.KVRank/latents, a.Nope)
 		n.folded(a.ValueDim, a.KVRank/latents)

@@ -42,7 +42,8 @@ type Engine struct {
 	pos    []int
 	ids    []int32
 	last   []int
-	rows   []int // those of one expert
+	rows   []int     // those of one expert
+	logits []float32 // of a step whose tokens go one by one
 }
 
 type normWeights struct{ weight, bias *tensor.Vector }
@@ -110,7 +111,7 @@ func (e *Engine) attach(store *kvcache.Store) {
 	for i := range e.blocks {
 		b := &e.blocks[i]
 		b.view = b.attn.View()
-		b.view.Planes = store.Planes(i)
+		b.view.Planes = store.Planes(e.Model.Config.RowsOf(i))
 		b.view.Int8 = e.opt.Arith == kernel.ArithInt8
 	}
 }
@@ -119,7 +120,7 @@ func (e *Engine) attach(store *kvcache.Store) {
 func (e *Engine) WeightBytes() int64 { return e.packer.Bytes() }
 
 // ScratchBytes is what the workspace holds.
-func (e *Engine) ScratchBytes() int64 { return e.ws.Bytes() }
+func (e *Engine) ScratchBytes() int64 { return e.ws.Bytes() + 4*int64(cap(e.logits)) }
 
 // Close gives everything back.
 func (e *Engine) Close() {
@@ -283,13 +284,28 @@ type Feed struct {
 // Step runs new tokens of some sequences and returns logits, [rows, vocab], sequence after sequence: of every token or the last of each. The result is valid until the
 // next step. On an error no sequence has changed.
 func (e *Engine) Step(feeds []Feed) (tensor.Buf, error) {
-	if err := e.begin(feeds); err != nil {
+	if err := e.reserve(feeds); err != nil {
 		return tensor.Buf{}, err
 	}
+	if e.Model.Config.Sequential() && slices.ContainsFunc(feeds, func(f Feed) bool { return len(f.Tokens) > 1 }) {
+		return e.sequentially(feeds), nil
+	}
+	e.lay(feeds, nil)
+	return e.run(feeds), nil
+}
+
+// run computes what was laid out and commits it.
+func (e *Engine) run(feeds []Feed) tensor.Buf {
 	c, ws := e.Model.Config, e.ws
 	x := ws.Embed(e.embed, e.ids, c.EmbedScale)
 	for i := range e.blocks {
 		e.block(i, x)
+	}
+	for _, f := range feeds {
+		f.Sequence.Commit(f.Tokens)
+	}
+	if len(e.last) == 0 {
+		return tensor.Buf{}
 	}
 	if len(e.last) < x.Rows {
 		x = ws.Gather(x, e.last)
@@ -297,16 +313,11 @@ func (e *Engine) Step(feeds []Feed) (tensor.Buf, error) {
 	logits := ws.MatMul(e.applyNorm(x, e.norm), e.head)
 	ws.Scale(logits, c.LogitScale)
 	ws.Softcap(logits, c.FinalSoftcap)
-	for _, f := range feeds {
-		f.Sequence.Commit(f.Tokens)
-	}
-	return logits, nil
+	return logits
 }
 
-// begin reserves rows for all feeds or for none, and lays out ids, positions and the rows whose logits are wanted.
-func (e *Engine) begin(feeds []Feed) error {
-	e.ids, e.pos, e.last = e.ids[:0], e.pos[:0], e.last[:0]
-	e.step.Workspace, e.step.Sequences, e.step.Counts = e.ws, e.step.Sequences[:0], e.step.Counts[:0]
+// reserve makes room for the rows of all feeds or of none.
+func (e *Engine) reserve(feeds []Feed) error {
 	for i, f := range feeds {
 		if len(f.Tokens) == 0 {
 			return fault.New(fault.BadInput, "step", "no tokens", "at least one a sequence", "")
@@ -322,8 +333,17 @@ func (e *Engine) begin(feeds []Feed) error {
 			}
 			return err
 		}
+	}
+	return nil
+}
+
+// lay lays out ids, positions and the rows whose logits are wanted: of every token or the last, of the feeds that wants names; nil names all.
+func (e *Engine) lay(feeds []Feed, wants func(feed int) bool) {
+	e.ids, e.pos, e.last = e.ids[:0], e.pos[:0], e.last[:0]
+	e.step.Workspace, e.step.Sequences, e.step.Counts = e.ws, e.step.Sequences[:0], e.step.Counts[:0]
+	for i, f := range feeds {
 		for j := range f.Tokens {
-			if f.All || j == len(f.Tokens)-1 {
+			if (f.All || j == len(f.Tokens)-1) && (wants == nil || wants(i)) {
 				e.last = append(e.last, len(e.ids))
 			}
 			e.ids, e.pos = append(e.ids, f.Tokens[j]), append(e.pos, f.Sequence.Rows()+j)
@@ -332,14 +352,14 @@ func (e *Engine) begin(feeds []Feed) error {
 	}
 	e.step.Tokens = e.ids
 	e.ws.Begin(e.pos)
-	return nil
 }
 
 // block runs layer i on x in place.
 func (e *Engine) block(i int, x tensor.Buf) {
 	b, c, ws := &e.blocks[i], e.Model.Config, e.ws
 	m := ws.Mark()
-	e.step.Layer, e.step.View, e.step.Types = i, &b.view, e.Store.Types(i)
+	from := c.RowsOf(i)
+	e.step.Layer, e.step.View, e.step.Types, e.step.Strict = from, &b.view, e.Store.Types(from), c.Layers[i].Attention.Strict
 	if c.Parallel {
 		e.parallel(b, &c.Layers[i].MLP, x)
 		return

@@ -28,6 +28,7 @@ type Model struct {
 
 	src     Source
 	names   *names
+	passes  *[2]int            // of training, where layers read higher ones: without and with gradients; nil: the usual
 	designs []attention.Design // for the trained context; only longrope's frequencies depend on it
 }
 
@@ -141,12 +142,13 @@ func folderNames(c *config.Config) *names {
 		return mlraNames.with(map[string]place{"attn.kv": at("attn.kv_proj"), "attn.k_rope": at("attn.W_rope_k")})
 	case c.Source != "" && (a.Design == "gla" || a.Design == "mlra"):
 		return mlraNames.with(mlraLatents(a.Latents))
-	case c.Source != "":
+	case c.Source != "" && c.ModelType != "lckv-llama":
 		return &mlraNames
 	case c.ModelType == "step3_text":
 		return hfNames.with(map[string]place{"attn.q_a": at("self_attn.q_proj"), "attn.q_norm": at("self_attn.inter_norm"), "attn.q_b": at("self_attn.wq")})
 	case c.ModelType == "lowkey":
 		own := map[string]place{}
+		a.SharesWith = -1 // the names of all tensors, whichever layers have them
 		for _, t := range config.DesignOf(a.Design).Tensors(c, &a) {
 			own["attn."+t.Name] = at(t.File)
 		}
@@ -187,7 +189,11 @@ func (m *Model) build(context int) ([]attention.Design, error) {
 	ropes := ropes{context: context, made: map[string]*tensor.Rope{}}
 	var out []attention.Design
 	for i := range m.Config.Layers {
-		d, err := m.design(&m.Config.Layers[i].Attention, ropes)
+		a := &m.Config.Layers[i].Attention
+		d, err := m.design(a, ropes)
+		if err == nil && a.SharesWith >= 0 {
+			d, err = reader(d, a)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("layer %d: %w", i, err)
 		}
@@ -226,6 +232,7 @@ func (m *Model) Layouts() []kvcache.Layout {
 	for i, d := range m.designs {
 		out[i] = d.Layout()
 	}
+	keptWindow(m.Config, out)
 	return out
 }
 
@@ -309,25 +316,27 @@ func (m *Model) ForwardAt(o tensor.Ops, ids []int32, pos []int, keep func(layer 
 	}
 	embed, _ := m.topWeight("embed", ".weight")
 	x := o.Scale(o.Embed(leaf(embed), ids), c.EmbedScale)
-	block := func(i int, x tensor.Tensor) tensor.Tensor {
+	shared := newSharing(m, o, designs, ids, pos)
+	layerNorm := func(i int, x tensor.Tensor, name string) tensor.Tensor {
 		lw := layerWeights{m.src, m.names, i, ""}
-		layerNorm := func(x tensor.Tensor, name string) tensor.Tensor {
-			return norm(x, func() (tensor.Weight, bool) { return lw.Get(name) }, func() (tensor.Weight, bool) { return lw.Get(name + ".bias") })
+		return norm(x, func() (tensor.Weight, bool) { return lw.Get(name) }, func() (tensor.Weight, bool) { return lw.Get(name + ".bias") })
+	}
+	preNorm := func(i int, x tensor.Tensor, name string) tensor.Tensor {
+		if c.PostNormOnly {
+			return x
 		}
-		pre := func(x tensor.Tensor, name string) tensor.Tensor {
-			if c.PostNormOnly {
-				return x
-			}
-			return layerNorm(x, name)
-		}
+		return layerNorm(i, x, name)
+	}
+	block := func(i int, x tensor.Tensor) tensor.Tensor {
+		pre := func(x tensor.Tensor, name string) tensor.Tensor { return preNorm(i, x, name) }
 		post := func(y tensor.Tensor, name string) tensor.Tensor {
 			if c.SandwichNorms || c.PostNormOnly {
-				y = layerNorm(y, name)
+				y = layerNorm(i, y, name)
 			}
 			return o.Scale(y, c.ResidualScale)
 		}
-		y := attention.Of(designs[i], ids).Forward(o, layerWeights{m.src, m.names, i, "attn."}, pre(x, "attn_norm"), pos)
-		if keep != nil {
+		y := shared.attend(i, layerWeights{m.src, m.names, i, "attn."}, pre(x, "attn_norm"))
+		if keep != nil && shared.last {
 			keep(i, y)
 		}
 		h := o.Add(x, post(y, "attn_post_norm"))
@@ -343,9 +352,15 @@ func (m *Model) ForwardAt(o tensor.Ops, ids []int32, pos []int, keep func(layer 
 		}
 		return o.Add(h, post(mlp, "mlp_post_norm"))
 	}
-	for i := range c.Layers {
-		x = tensor.Checkpoint(o, x, func(x tensor.Tensor) tensor.Tensor { return block(i, x) })
+	run := func(x tensor.Tensor, from, to int) tensor.Tensor {
+		for i := from; i < to; i++ {
+			x = tensor.Checkpoint(o, x, func(x tensor.Tensor) tensor.Tensor { return block(i, x) })
+		}
+		return x
 	}
+	x = shared.run(x, run, func(i int, x tensor.Tensor) {
+		shared.rows(i, layerWeights{m.src, m.names, i, "attn."}, preNorm(i, x, "attn_norm"))
+	})
 	x = norm(x, func() (tensor.Weight, bool) { return m.topWeight("norm", ".weight") }, func() (tensor.Weight, bool) { return m.topWeight("norm", ".bias") })
 	head, _, _ := m.lmHead()
 	logits := o.Scale(o.MatMul(x, leaf(head)), c.LogitScale)

@@ -12,12 +12,12 @@ import (
 func Layouts(c *config.Config) []kvcache.Layout {
 	out := make([]kvcache.Layout, len(c.Layers))
 	for i := range c.Layers {
-		a := &c.Layers[i].Attention
 		for _, s := range c.CacheElements(i) {
 			out[i].Streams = append(out[i].Streams, stream(s))
 		}
 		if len(out[i].Streams) > 0 {
-			out[i].Window, out[i].State, out[i].RowTokens = a.Window, a.RecurrentLen, a.RowTokens
+			a := &c.Layers[i].Attention
+			out[i].Window, out[i].State, out[i].RowTokens = c.KeptWindow(i), a.RecurrentLen, a.RowTokens
 		}
 	}
 	return out

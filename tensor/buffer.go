@@ -116,6 +116,9 @@ func (v *Vector) Float32s() []float32 {
 	return v.x
 }
 
+// BufOf views x [rows, cols] as a buffer.
+func BufOf(rows, cols int, x []float32) Buf { return Buf{rows, cols, x} }
+
 // Packer packs weights for the kernels and counts what they take.
 type Packer struct {
 	Pool  *kernel.Pool

@@ -67,8 +67,8 @@ func (c *Config) check(name string) error {
 				bad(at+"rope "+r.Kind, why, "")
 			}
 		}
-		if s := a.SharesWith; s >= 0 && (s >= len(c.Layers) || c.Layers[s].Attention.SharesWith >= 0) {
-			bad(at+"shared cache", fmt.Sprintf("layer %d", s), "must be a layer with its own rows")
+		if why := c.checkSharing(i); why != "" {
+			bad(at+"shared cache", fmt.Sprintf("layer %d", a.SharesWith), why)
 		}
 		if m.Kind != NoMLP && !m.MoE() && (m.Intermediate < 1 || m.Intermediate > maxFFN) {
 			bad(at+"MLP width", fmt.Sprint(m.Intermediate), fmt.Sprintf("must be from 1 to %d", maxFFN))

@@ -226,8 +226,9 @@ func (m *MLP) MoE() bool { return m.Experts > 0 }
 var (
 	runsFolder = []string{"llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "deepseek_v2", "deepseek_v3", "minicpm3", "step3_text", "phi3", "granite", "smollm3", "olmo2", "youtu",
 		"hunyuan_v1_dense", "starcoder2", "gpt_neox", "mixtral", "qwen3_moe", "glm4_moe_lite",
-		"mlra_mha", "mlra_mqa", "mlra_gqa", "mlra_mla", "mlra_mfa", "mlra_tpa", "mlra_gla_2", "mlra_gla_4", "mlra_mlra_2", "mlra_mlra_4", "mlra_gta", "mlra_gta_odd", "t6_tpa", "t6_tpa_bf16rope", "t6_tpa_groupnorm", "t6_tpa_kvonly", "lowkey"}
+		"mlra_mha", "mlra_mqa", "mlra_gqa", "mlra_mla", "mlra_mfa", "mlra_tpa", "mlra_gla_2", "mlra_gla_4", "mlra_mlra_2", "mlra_mlra_4", "mlra_gta", "mlra_gta_odd", "t6_tpa", "t6_tpa_bf16rope", "t6_tpa_groupnorm", "t6_tpa_kvonly", "lckv-llama", "lowkey"}
 	runsMixtures = []string{"mixtral", "qwen3_moe", "deepseek_v2", "deepseek_v3", "glm4_moe_lite"}
+	runsSharing  = []string{"lckv-llama", "lowkey"}
 	runsGGUF     = []string{"llama", "qwen2", "qwen3", "gemma3_text"}
 	runsActs     = []string{SiLU, GELU, GELUTanh}
 	ropeKinds    = []string{RopeDefault, RopeLinear, RopeLlama3, RopeYarn, RopeLong, RopeAlpha, RopeFactors}
@@ -249,8 +250,13 @@ func (c *Config) Runnable() error {
 			return no("attention design", a.Design, "designs that run: "+list(Designs()), "use inspect or plan")
 		case (a.Design == MFA || a.Design == MFAKR) && a.KVHeads != 1:
 			return no("attention design "+a.Design, fmt.Sprintf("%d groups", a.KVHeads), "only one group runs", "use inspect or plan")
-		case a.SharesWith >= 0:
-			return no("cross-layer cache", fmt.Sprintf("%s reads the rows of layer %d", at, a.SharesWith), "every layer must have its own", "use inspect or plan")
+		case a.SharesWith >= 0 && !contains(runsSharing, c.ModelType):
+			return no("cross-layer cache", fmt.Sprintf("%s reads the rows of layer %d", at, a.SharesWith), "families whose layers share: "+list(runsSharing), "use inspect or plan")
+		case a.SharesWith >= 0 && designs[a.Design].Makes == nil:
+			return no("attention design "+a.Design, fmt.Sprintf("%s reads the rows of layer %d", at, a.SharesWith), "designs whose rows other layers read: "+list(SharingDesigns()),
+				"use one of these, or no layer_map")
+		case a.Strict && a.Window > 0:
+			return no("layer map", fmt.Sprintf("%s slides over the rows of layer %d, above it", at, a.SharesWith), "layers that read a higher one see all tokens before", "drop the s, or read a lower layer")
 		case a.Rope.Dim > 0 && !contains(ropeKinds, a.Rope.Kind):
 			return unsupportedRope(a.Rope.Kind)
 		case !contains(runsActs, m.Activation):

@@ -5,6 +5,7 @@ package config
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Design is what is known of a design beside its mathematics.
@@ -22,6 +23,9 @@ type Design struct {
 	Text func(a *Attention) string
 	// Fields are those of config.json in lowkey's own form that make this attention; what read reads.
 	Fields func(a *Attention) map[string]any
+	// Makes names the tensors that make rows: a layer that reads another layer's rows lacks them ("kv_a_norm" means kv_a_norm.0 and so on too). None: rows of this design are
+	// no other layer's business.
+	Makes []string
 	// Approximate says what Tensors leaves out; "" where it is whole.
 	Approximate string
 
@@ -72,10 +76,20 @@ func (t Tensor) Parameters() int64 {
 
 var designs = map[string]*Design{}
 
-// register makes a design known.
+// register makes a design known. Its Tensors then leave out what a layer without rows of its own lacks.
 func register(d Design) {
 	if designs[d.Name] != nil {
 		panic("config: design " + d.Name + " is registered twice")
+	}
+	all := d.Tensors
+	d.Tensors = func(c *Config, a *Attention) []Tensor {
+		if a.SharesWith < 0 || c.ModelType == "gemma3n_text" { // Gemma 3n stores keys and values that it does not use
+			return all(c, a)
+		}
+		return slices.DeleteFunc(all(c, a), func(t Tensor) bool {
+			name, _, _ := strings.Cut(t.Name, ".")
+			return slices.Contains(d.Makes, name)
+		})
 	}
 	designs[d.Name] = &d
 }

@@ -15,6 +15,7 @@ func init() {
 		{Name: SQA, About: "fewer query heads: computation is saved, the cache is GQA's", Cache: "2 n_kv d_h", Paper: "Sparse Query Attention, 2510.01817"},
 	} {
 		d.read, d.Streams, d.Tensors, d.Text, d.Fields = readGrouped, groupedStreams, groupedTensors, groupedText, groupedFields
+		d.Makes = []string{"k", "v", "k_norm"}
 		register(d)
 	}
 }
@@ -51,10 +52,8 @@ func groupedStreams(a *Attention) []Stream {
 }
 
 func groupedTensors(c *Config, a *Attention) []Tensor {
-	t := append(output(c, a), attn("q", "q_proj", a.QKVBias, a.Heads*a.HeadDim, c.Hidden))
-	if a.SharesWith < 0 || c.ModelType == "gemma3n_text" { // Gemma 3n stores keys and values that it does not use
-		t = append(t, attn("k", "k_proj", a.QKVBias, a.KVHeads*a.HeadDim, c.Hidden), attn("v", "v_proj", a.QKVBias, a.KVHeads*a.ValueDim, c.Hidden))
-	}
+	t := append(output(c, a), attn("q", "q_proj", a.QKVBias, a.Heads*a.HeadDim, c.Hidden), attn("k", "k_proj", a.QKVBias, a.KVHeads*a.HeadDim, c.Hidden),
+		attn("v", "v_proj", a.QKVBias, a.KVHeads*a.ValueDim, c.Hidden))
 	switch a.QKNorm {
 	case NormHead:
 		t = append(t, attn("q_norm", "q_norm", false, a.HeadDim), attn("k_norm", "k_norm", false, a.HeadDim))

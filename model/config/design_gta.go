@@ -10,7 +10,7 @@ import "fmt"
 
 func init() {
 	register(Design{Name: GTA, About: "one tied state is value and front of the key; one rotary key for all heads", Cache: "n_kv d_h + d_R", Paper: "Hardware-Efficient Attention for Fast Decoding, 2505.21487",
-		read: readGTA, Streams: gtaStreams, Tensors: gtaTensors, Text: headsText, Fields: gtaFields})
+		read: readGTA, Streams: gtaStreams, Tensors: gtaTensors, Text: headsText, Fields: gtaFields, Makes: []string{"kv", "k_rope"}})
 }
 
 func readGTA(p *parser, d *Design) Attention {

@@ -14,6 +14,7 @@ func init() {
 		{Name: MFAKR, About: "MFA whose value is made from the key: the key before RoPE is all that is cached", Cache: "C", Paper: "Multi-matrix Factorization Attention, 2412.19255"},
 	} {
 		d.read, d.Streams, d.Tensors, d.Text, d.Fields = readMFA, mfaStreams, mfaTensors, mfaText, mfaFields
+		d.Makes = []string{"k", "v"} // MFA-KR's n and alpha turn rows into values: each layer has its own
 		register(d)
 	}
 }

@@ -20,6 +20,9 @@ func init() {
 			Approximate: "the network that merges tokens is not counted"},
 	} {
 		d.Streams, d.Tensors, d.Text, d.Fields = latentStreams, latentTensors, latentText, latentFields
+		if d.Name != MTLA {
+			d.Makes = []string{"kv_a", "kv_a_norm"}
+		}
 		register(d)
 	}
 }

@@ -5,7 +5,6 @@ package config
 import (
 	"fmt"
 	"math"
-	"strconv"
 	"strings"
 )
 
@@ -142,32 +141,13 @@ func (p *parser) flatLatent() {
 	p.layers(a, m)
 }
 
-// lckv reads the map of layers: entry i is the layer whose keys and values layer i reads, with "s" where it slides. A layer that reads a higher one does not see itself.
+// lckv is a Llama with a map of layers, which it calls layer_types.
 func (p *parser) lckv() {
 	p.decoder(false)
 	a := p.heads(0)
 	a.Rope = p.flatRope(a.HeadDim)
 	p.layers(a, p.dense())
-	entries := strings.Split(p.text("layer_types", ""), "_")
-	if len(entries) != p.n {
-		p.fail("layer_types", fmt.Sprintf("%d entries", len(entries)), fmt.Sprintf("num_hidden_layers is %d", p.n))
-		return
-	}
-	window := p.intIn("sliding_window", 0, 0, maxTokens)
-	p.eachLayer(func(i int, l *Layer) {
-		number, slides := strings.CutSuffix(entries[i], "s")
-		from, err := strconv.Atoi(number)
-		if err != nil || from < 0 || from >= p.n {
-			p.fail("layer_types", entries[i], fmt.Sprintf("must be layers from 0 to %d", p.n-1))
-			return
-		}
-		if slides {
-			l.Attention.Window = window
-		}
-		if from != i {
-			l.Attention.SharesWith, l.Attention.Strict = from, from > i
-		}
-	})
+	p.layerMap("layer_types", true)
 }
 
 // mtla: MLA whose cached rows are sums over blocks of down_rate tokens; the last, unfinished block is a row too.

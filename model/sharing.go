@@ -1,0 +1,175 @@
+package model
+
+// Models in which layers read the rows of other layers (attention/sharing.go): whole sequences, and steps.
+//
+// Where a layer reads a higher one the definition is sequential, token after token. Step does just that, for prompts too. Over a whole sequence the same is the fixed point of passes: each
+// pass gives the readers the higher layer's rows of the pass before, and pass p makes token p-1 and all before it final. Forward runs passes until nothing changes. Training runs a
+// fixed number (LCKV, arXiv 2405.10637): freePasses without gradients, then keptPasses with, the last of which makes the output.
+
+import (
+	"slices"
+
+	"github.com/lowkeylm/lowkey/attention"
+	"github.com/lowkeylm/lowkey/fault"
+	"github.com/lowkeylm/lowkey/kvcache"
+	"github.com/lowkeylm/lowkey/model/config"
+	"github.com/lowkeylm/lowkey/tensor"
+)
+
+// The paper's m and b.
+const (
+	freePasses = 7
+	keptPasses = 2
+)
+
+// reader is the design of a layer that reads another's rows.
+func reader(d attention.Design, a *config.Attention) (attention.Design, error) {
+	s, ok := d.(attention.Sharer)
+	if !ok {
+		return nil, fault.New(fault.Unsupported, "attention design "+a.Design, "a layer reads the rows of another", "its rows are no other layer's business", "")
+	}
+	return s.Reader(), nil
+}
+
+// sharing is a whole-sequence pass through layers of which some read the rows of others.
+type sharing struct {
+	o       tensor.Ops
+	c       *config.Config
+	designs []attention.Design
+	ids     []int32
+	pos     []int
+	made    [][]tensor.Tensor // by layer, where another reads them: the rows of this pass
+	before  [][]tensor.Tensor // of the pass before, which readers of higher layers see
+	passes  [2]int            // without and with gradients
+	last    bool              // this pass makes the output
+}
+
+func newSharing(m *Model, o tensor.Ops, designs []attention.Design, ids []int32, pos []int) *sharing {
+	n, passes := len(designs), [2]int{freePasses, keptPasses}
+	if m.passes != nil {
+		passes = *m.passes
+	}
+	return &sharing{o: o, c: m.Config, designs: designs, ids: ids, pos: pos, made: make([][]tensor.Tensor, n), before: make([][]tensor.Tensor, n), passes: passes, last: true}
+}
+
+// attend is layer i's attention over x.
+func (s *sharing) attend(i int, w attention.Weights, x tensor.Tensor) tensor.Tensor {
+	a := &s.c.Layers[i].Attention
+	switch {
+	case a.Strict:
+		return s.designs[i].(attention.Sharer).Read(attention.Strictly(s.o), w, x, s.pos, s.before[a.SharesWith])
+	case a.SharesWith >= 0:
+		return s.designs[i].(attention.Sharer).Read(s.o, w, x, s.pos, s.made[a.SharesWith])
+	case s.c.IsRead(i):
+		return s.designs[i].(attention.Sharer).Read(s.o, w, x, s.pos, s.rows(i, w, x))
+	}
+	return attention.Of(s.designs[i], s.ids).Forward(s.o, w, x, s.pos)
+}
+
+// rows makes and notes what layer i leaves behind.
+func (s *sharing) rows(i int, w attention.Weights, x tensor.Tensor) []tensor.Tensor {
+	s.made[i] = s.designs[i].(attention.Sharer).Rows(s.o, w, x, s.pos)
+	return s.made[i]
+}
+
+// run takes x through all layers: run runs some of them, rows makes the rows of one.
+func (s *sharing) run(x tensor.Tensor, run func(x tensor.Tensor, from, to int) tensor.Tensor, rows func(i int, x tensor.Tensor)) tensor.Tensor {
+	n := len(s.designs)
+	low, high := n, -1 // the lowest layer that reads a higher one, the highest that is read so
+	for i := range s.c.Layers {
+		if a := &s.c.Layers[i].Attention; a.Strict {
+			low, high = min(low, i), max(high, a.SharesWith)
+			s.before[a.SharesWith] = attention.NoRows(s.o, s.designs[a.SharesWith].Layout(), len(s.pos))
+		}
+	}
+	if high < 0 {
+		return run(x, 0, n)
+	}
+	x = run(x, 0, low)
+	pass := func() []tensor.Tensor {
+		rows(high, run(x, low, high))
+		var all []tensor.Tensor
+		for i, b := range s.before {
+			if b != nil {
+				s.before[i] = s.made[i]
+				all = append(all, s.made[i]...)
+			}
+		}
+		return all
+	}
+	s.last = false
+	if o, records := s.o.(tensor.Detacher); records {
+		for range s.passes[0] {
+			o.Detached(pass)
+		}
+		for range s.passes[1] - 1 {
+			pass()
+		}
+	} else {
+		var seen [][]float64
+		for changed := true; changed; {
+			changed = false
+			for i, t := range pass() {
+				v := s.o.Values(t)
+				if i == len(seen) {
+					seen = append(seen, nil)
+				}
+				changed = changed || !slices.Equal(v, seen[i])
+				seen[i] = v
+			}
+		}
+	}
+	s.last = true
+	return run(x, low, n)
+}
+
+// sequentially runs the tokens of feeds one after another, side by side in their sequences, and collects the logits in the order of Step. Rows are reserved.
+func (e *Engine) sequentially(feeds []Feed) tensor.Buf {
+	vocab := e.Model.Config.Vocab
+	longest, rows := 0, 0
+	first := make([]int, len(feeds)) // row of a feed's first logits
+	for i, f := range feeds {
+		longest, first[i] = max(longest, len(f.Tokens)), rows
+		if rows++; f.All {
+			rows += len(f.Tokens) - 1
+		}
+	}
+	e.logits = slices.Grow(e.logits[:0], rows*vocab)[:rows*vocab]
+	var now []Feed
+	var to []int // rows of the logits of now; -1: not wanted
+	for j := range longest {
+		now, to = now[:0], to[:0]
+		for i, f := range feeds {
+			if j >= len(f.Tokens) {
+				continue
+			}
+			now = append(now, Feed{Sequence: f.Sequence, Tokens: f.Tokens[j : j+1]})
+			switch {
+			case f.All:
+				to = append(to, first[i]+j)
+			case j == len(f.Tokens)-1:
+				to = append(to, first[i])
+			default:
+				to = append(to, -1)
+			}
+		}
+		e.lay(now, func(i int) bool { return to[i] >= 0 })
+		y, at := e.run(now).Float32s(), 0
+		for _, row := range to {
+			if row >= 0 {
+				copy(e.logits[row*vocab:][:vocab], y[at*vocab:])
+				at++
+			}
+		}
+	}
+	return tensor.BufOf(rows, vocab, e.logits)
+}
+
+// keptWindow is how many rows a layer's cache keeps, for itself and its readers.
+func keptWindow(c *config.Config, layouts []kvcache.Layout) {
+	for i := range layouts {
+		if len(layouts[i].Streams) > 0 {
+			layouts[i].Window = c.KeptWindow(i)
+		}
+	}
+}
