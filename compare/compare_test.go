@@ -90,14 +90,14 @@ func TestQueue(t *testing.T) {
 		if l.Loss != b.Lines[i].Loss || l.Rate != b.Lines[i].Rate {
 			t.Errorf("%s: loss %v at %v, after interruptions %v at %v", l.Design, l.Loss, l.Rate, b.Lines[i].Loss, b.Lines[i].Rate)
 		}
-		if l.Allocated < float64(l.BytesPerToken) || len(l.Decode) != 2 || l.Decode[1].Speed <= 0 {
+		if l.Allocated < l.BytesPerToken || len(l.Decode) != 2 || l.Decode[1].Speed <= 0 {
 			t.Errorf("%s: %+v", l.Design, l)
 		}
 	}
 	// MHA of width 32 leaves 2*32 numbers a layer, MFA 2C, MFA-KR C, with C = 8; 2 bytes each.
-	for i, want := range []int{128, 32, 16} {
+	for i, want := range []float64{128, 32, 16} {
 		if a.Lines[i].BytesPerToken != want {
-			t.Errorf("%s: %d bytes a token, want %d", a.Lines[i].Design, a.Lines[i].BytesPerToken, want)
+			t.Errorf("%s: %g bytes a token, want %g", a.Lines[i].Design, a.Lines[i].BytesPerToken, want)
 		}
 	}
 	if a.Lines[0].Difference != nil || a.Lines[1].Bound != nil || a.Lines[2].Bound == nil {
@@ -128,14 +128,14 @@ func TestPlanRefusals(t *testing.T) {
 }
 
 func TestSummaryNumbers(t *testing.T) {
-	lines := []*Line{{Design: "a", BytesPerToken: 100, Loss: 1}, {Design: "b", BytesPerToken: 50, Loss: 1.1}, {Design: "c", BytesPerToken: 60, Loss: 1.2}, {Design: "d", BytesPerToken: 120, Loss: 1}}
+	lines := []*Line{{Design: "a", Served: Served{BytesPerToken: 100}, Loss: 1}, {Design: "b", Served: Served{BytesPerToken: 50}, Loss: 1.1}, {Design: "c", Served: Served{BytesPerToken: 60}, Loss: 1.2}, {Design: "d", Served: Served{BytesPerToken: 120}, Loss: 1}}
 	markPareto(lines)
 	for i, want := range []bool{true, true, false, false} {
 		if lines[i].Pareto != want {
 			t.Errorf("%s: %v", lines[i].Design, lines[i].Pareto)
 		}
 	}
-	first := []*Result{{Row: Row{Design: "a", Seed: 1}, Loss: 2, BytesPerToken: 1}, {Row: Row{Design: "a", Seed: 2}, Loss: 4}}
+	first := []*Result{{Row: Row{Design: "a", Seed: 1}, Loss: 2, Served: Served{BytesPerToken: 1}}, {Row: Row{Design: "a", Seed: 2}, Loss: 4}}
 	l := lineOf([]*Result{{Row: Row{Design: "b", Seed: 1}, Loss: 2.02}, {Row: Row{Design: "b", Seed: 2}, Loss: 4.12}}, first)
 	// Differences 1 % and 3 %: mean 2, standard error 1, t of one degree 12.706.
 	if d := *l.Difference; d < 1.999 || d > 2.001 {

@@ -19,7 +19,7 @@ import (
 	"github.com/lowkeylm/lowkey/train"
 )
 
-// Plan is what is compared. It lies in the folder as compare.json and does not change once rows have run.
+// Plan is what is compared. It lies in the folder as compare.json; once rows have run, designs may be added to it and nothing else changes.
 type Plan struct {
 	Command  string         `json:"command"`        // that made it
 	Designs  []string       `json:"designs"`        // "mfa", or with dimensions of its own "mfa:head-dim=48,heads=16"; the first one is what others are compared with

@@ -44,7 +44,7 @@ func (s *Summary) lossAgainstBytes() (string, error) {
 	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, doublings{}
 	var front plotter.XYs
 	for i, l := range s.Lines {
-		at := plotter.XY{X: float64(l.BytesPerToken), Y: l.Loss}
+		at := plotter.XY{X: l.BytesPerToken, Y: l.Loss}
 		if l.Pareto {
 			front = append(front, at)
 		}

@@ -7,8 +7,8 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 
-	"github.com/lowkeylm/lowkey/bench"
 	"github.com/lowkeylm/lowkey/fault"
 	"github.com/lowkeylm/lowkey/internal/atomicfile"
 	"github.com/lowkeylm/lowkey/kernel"
@@ -20,25 +20,17 @@ import (
 // Result is what a row gave.
 type Result struct {
 	Row
-	Chosen        string     `json:"shape"`
-	Parameters    int64      `json:"parameters"`
-	Tokens        int64      `json:"tokens"`
-	TrainLoss     float64    `json:"train_loss"` // mean of the last twentieth of the steps
-	Loss          float64    `json:"validation_loss"`
-	BitsPerByte   float64    `json:"bits_per_byte"`
-	Elements      int        `json:"cache_elements_per_token"`     // by the design's formula, all layers
-	BytesPerToken int        `json:"kv_bytes_per_token"`           // in f16, by the accounting
-	Allocated     float64    `json:"kv_bytes_per_token_allocated"` // pages held by a full context, divided by its tokens
-	TrainSpeed    float64    `json:"training_tokens_per_second"`   // median of steps
-	Decode        []AtDepth  `json:"decode"`
-	Curve         []CurveDot `json:"curve"`
-}
+	Served
+	Chosen      string     `json:"shape"`
+	Parameters  int64      `json:"parameters"`
+	Tokens      int64      `json:"tokens"`
+	TrainLoss   float64    `json:"train_loss"` // mean of the last twentieth of the steps
+	Loss        float64    `json:"validation_loss"`
+	BitsPerByte float64    `json:"bits_per_byte"`
+	TrainSpeed  float64    `json:"training_tokens_per_second"` // median of steps
+	Curve       []CurveDot `json:"curve"`
 
-// AtDepth is decode speed with so many tokens in the cache.
-type AtDepth struct {
-	Depth  int     `json:"depth"`
-	Speed  float64 `json:"tokens_per_second"`
-	Beyond bool    `json:"beyond_trained_context,omitempty"`
+	queued Row // as the plan lists it; Row has the rate that was found
 }
 
 // CurveDot is a look at the validation side during training.
@@ -77,6 +69,19 @@ func New(dir string, p *Plan) (*Queue, error) {
 func Open(dir string) (*Queue, error) {
 	p, err := ReadPlan(dir)
 	return &Queue{Plan: p, dir: dir}, err
+}
+
+// Add puts designs that are not there yet at the end of the plan.
+func (q *Queue) Add(designs []string) error {
+	for _, d := range designs {
+		if !slices.Contains(q.Plan.Designs, d) {
+			q.Plan.Designs = append(q.Plan.Designs, d)
+		}
+	}
+	if err := q.Plan.check(); err != nil {
+		return err
+	}
+	return q.Plan.write(q.dir)
 }
 
 // Run works through the queue until it is empty or ctx ends. After each row the report is written anew.
@@ -127,12 +132,13 @@ func (q *Queue) read(r Row) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	res := &Result{}
+	res := &Result{queued: r}
 	return res, json.Unmarshal(b, res)
 }
 
 // row trains and measures; false where ctx ended it.
 func (q *Queue) row(ctx context.Context, r Row) (done bool, err error) {
+	queued := r
 	sized, err := q.Plan.size(r.Design)
 	if err != nil {
 		return false, err
@@ -167,7 +173,7 @@ func (q *Queue) row(ctx context.Context, r Row) (done bool, err error) {
 	if t.Done() < steps {
 		return false, nil
 	}
-	res := &Result{Row: r, Chosen: sized.Chosen, Parameters: sized.Parameters, Tokens: int64(steps) * int64(s.Tokens())}
+	res := &Result{Row: r, queued: queued, Chosen: sized.Chosen, Parameters: sized.Parameters, Tokens: int64(steps) * int64(s.Tokens())}
 	if err := q.fromLog(dir, res); err != nil {
 		return false, err
 	}
@@ -176,12 +182,11 @@ func (q *Queue) row(ctx context.Context, r Row) (done bool, err error) {
 		if err := t.Export(model, filepath.Join(q.dir, "tokenizer.json"), kernel.F32); err != nil {
 			return false, err
 		}
-		if err := q.measure(ctx, model, res); err != nil {
+		if res.Served, err = serve(ctx, model, q.Plan, q.Threads); err != nil {
 			return false, err
 		}
 	}
-	b, _ := json.MarshalIndent(res, "", "  ")
-	return true, atomicfile.WriteBytes(filepath.Join(dir, "result.json"), append(b, '\n'))
+	return true, q.write(res)
 }
 
 // fromLog reads what training showed.
@@ -206,25 +211,30 @@ func (q *Queue) fromLog(dir string, res *Result) error {
 	return nil
 }
 
-// measure serves the model from its own cache.
-func (q *Queue) measure(ctx context.Context, model string, res *Result) error {
-	var err error
-	if res.Elements, res.BytesPerToken, res.Allocated, err = cacheOf(ctx, model); err != nil {
-		return err
+// Measure serves the models of all rows that are done anew: on a machine that was busy while they trained, speeds mean nothing.
+func (q *Queue) Measure(ctx context.Context) error {
+	for _, row := range q.Plan.Rows() {
+		res, err := q.read(row)
+		if err != nil || row.Sweep {
+			continue
+		}
+		q.Note("measuring " + row.Name())
+		if res.Served, err = serve(ctx, filepath.Join(q.folder(row), "model"), q.Plan, q.Threads); err != nil {
+			return err
+		}
+		if err := q.write(res); err != nil {
+			return err
+		}
 	}
-	if len(q.Plan.Depths) == 0 {
-		return nil
-	}
-	o := bench.Options{KV: []string{"f16"}, Depths: q.Plan.Depths, Decode: 32, Reps: 3, NoFloor: true}
-	o.Load.Threads = q.Threads
-	r, err := bench.Run(ctx, model, o)
+	return q.Report()
+}
+
+func (q *Queue) write(res *Result) error {
+	b, err := json.MarshalIndent(res, "", "  ")
 	if err != nil {
 		return err
 	}
-	for _, s := range r.KV[0].Decode {
-		res.Decode = append(res.Decode, AtDepth{s.Depth, s.TokensPerSec, s.Depth+s.Tokens > r.Trained})
-	}
-	return nil
+	return atomicfile.WriteBytes(filepath.Join(q.folder(res.queued), "result.json"), append(b, '\n'))
 }
 
 // bestRate is the learning rate whose sweep ended lowest.

@@ -65,24 +65,24 @@ func (q *Queue) Report() error {
 // Table prints the lines of a summary.
 func (s *Summary) Table(w io.Writer) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprint(t, "design\tseeds\tloss\tbits/byte\tto first\t95 % bound\tKV B/token\tof first\tallocated\ttrain tok/s\t")
+	fmt.Fprint(t, "design\tseeds\tloss\tbits/byte\tto first\t95 % bound\tKV B/token\tof first\tallocated\ttrain tok/s\tprompt tok/s\t")
 	for _, d := range s.Plan.Depths {
 		fmt.Fprintf(t, "decode at %d\t", d)
 	}
-	fmt.Fprintln(t, "Pareto\t")
+	fmt.Fprintln(t, "passkey\tPareto\t")
 	for _, l := range s.Lines {
 		mark := ""
 		if l.Pareto {
 			mark = "*"
 		}
-		fmt.Fprintf(t, "%s\t%d\t%.4f\t%.4f\t%s\t%s\t%d\t%.1f %%\t%.0f\t%.0f\t", l.Design, l.Seeds, l.Loss, l.BitsPerByte, percent(l.Difference), percent(l.Bound), l.BytesPerToken, 100*l.OfFirst, l.Allocated, l.TrainSpeed)
+		fmt.Fprintf(t, "%s\t%d\t%.4f\t%.4f\t%s\t%s\t%g\t%.1f %%\t%.0f\t%.0f\t%.0f\t", l.Design, l.Seeds, l.Loss, l.BitsPerByte, percent(l.Difference), percent(l.Bound), l.BytesPerToken, 100*l.OfFirst, l.Allocated, l.TrainSpeed, l.Prefill)
 		for i := range s.Plan.Depths {
 			if i < len(l.Decode) {
 				fmt.Fprintf(t, "%.0f", l.Decode[i].Speed)
 			}
 			fmt.Fprint(t, "\t")
 		}
-		fmt.Fprintf(t, "%s\t\n", mark)
+		fmt.Fprintf(t, "%.0f %%\t%s\t\n", 100*l.Passkey, mark)
 	}
 	t.Flush()
 	if s.Left > 0 {

@@ -9,21 +9,18 @@ import (
 
 // Line is a design over its seeds.
 type Line struct {
-	Design        string    `json:"design"`
-	Seeds         int       `json:"seeds"`
-	Rate          float64   `json:"learning_rate"`
-	Shape         string    `json:"shape"`
-	Parameters    int64     `json:"parameters"`
-	Loss          float64   `json:"validation_loss"` // mean over seeds
-	Spread        float64   `json:"spread"`          // standard deviation over seeds; 0 with one
-	BitsPerByte   float64   `json:"bits_per_byte"`
-	Elements      int       `json:"cache_elements_per_token"`
-	BytesPerToken int       `json:"kv_bytes_per_token"`
-	Allocated     float64   `json:"kv_bytes_per_token_allocated"`
-	OfFirst       float64   `json:"share_of_first"` // of the first design's cache
-	TrainSpeed    float64   `json:"training_tokens_per_second"`
-	Decode        []AtDepth `json:"decode"`
-	Pareto        bool      `json:"pareto"` // no other line has fewer bytes and a lower loss
+	Design      string  `json:"design"`
+	Seeds       int     `json:"seeds"`
+	Rate        float64 `json:"learning_rate"`
+	Shape       string  `json:"shape"`
+	Parameters  int64   `json:"parameters"`
+	Loss        float64 `json:"validation_loss"` // mean over seeds
+	Spread      float64 `json:"spread"`          // standard deviation over seeds; 0 with one
+	BitsPerByte float64 `json:"bits_per_byte"`
+	OfFirst     float64 `json:"share_of_first"` // of the first design's cache
+	TrainSpeed  float64 `json:"training_tokens_per_second"`
+	Pareto      bool    `json:"pareto"` // no other line has fewer bytes and a lower loss
+	Served              // of the first seed
 
 	// Difference is the loss relative to the first design's with the same seed, in percent, and Bound the upper end of its 95 % confidence interval (Student's t over pairs of seeds); nil with fewer
 	// than two pairs for Bound, none for Difference.
@@ -75,8 +72,7 @@ func (s *Summary) of(design string) (rows []*Result) {
 
 func lineOf(rows, first []*Result) *Line {
 	r := rows[0]
-	l := &Line{Design: r.Design, Seeds: len(rows), Rate: r.Rate, Shape: r.Chosen, Parameters: r.Parameters, Elements: r.Elements, BytesPerToken: r.BytesPerToken, Allocated: r.Allocated,
-		TrainSpeed: r.TrainSpeed, Decode: r.Decode}
+	l := &Line{Design: r.Design, Seeds: len(rows), Rate: r.Rate, Shape: r.Chosen, Parameters: r.Parameters, TrainSpeed: r.TrainSpeed, Served: r.Served}
 	var losses, bits, differences []float64
 	for _, r := range rows {
 		losses, bits = append(losses, r.Loss), append(bits, r.BitsPerByte)
@@ -89,7 +85,7 @@ func lineOf(rows, first []*Result) *Line {
 	l.Loss, l.Spread = meanAndDeviation(losses)
 	l.BitsPerByte, _ = meanAndDeviation(bits)
 	if len(first) > 0 && first[0].BytesPerToken > 0 {
-		l.OfFirst = float64(r.BytesPerToken) / float64(first[0].BytesPerToken)
+		l.OfFirst = r.BytesPerToken / first[0].BytesPerToken
 	}
 	if n := len(differences); n > 0 && r.Design != firstDesign(first) {
 		mean, deviation := meanAndDeviation(differences)

@@ -24,7 +24,7 @@ type compareFlags struct {
 	rates, depths   string
 	seeds, share    int
 	out, queue      string
-	json            bool
+	measure, json   bool
 }
 
 func compareCommand() *cobra.Command {
@@ -38,7 +38,8 @@ per token as allocated, and decode speed at depth. The table is printed; report.
 The folder is a queue: Ctrl-C saves the row that is training, --queue FOLDER goes on. A design may have dimensions of its own: mfa:head-dim=64,heads=12.`,
 		Example: `  lowkey compare --designs mha,gqa,mqa,mla,mfa,mfa-kr,tpa --tokens 20M --data go
   lowkey compare --designs mha,mfa --lrs 0.005,0.01,0.02 --seeds 3 --tokens 20M --data go --hidden 384 --out runs/headline
-  lowkey compare --queue runs/headline`,
+  lowkey compare --queue runs/headline
+  lowkey compare --queue runs/headline --designs gta --designs mla:kv-rank=64    adds two rows`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return f.run(c.Context()) },
 	}
@@ -55,9 +56,10 @@ The folder is a queue: Ctrl-C saves the row that is training, --queue FOLDER goe
 	p.StringArrayVar(&f.repeat, "repeat", nil, "only these designs get more than one seed; written as in --designs")
 	p.StringVar(&f.depths, "depths", "0,1024", "tokens in the cache where decode speed is measured")
 	p.StringVarP(&f.out, "out", "o", "runs/compare", "folder of the comparison")
-	p.StringVar(&f.queue, "queue", "", "go on with the comparison in this folder")
+	p.StringVar(&f.queue, "queue", "", "go on with the comparison in this folder; --designs are added to it")
+	p.BoolVar(&f.measure, "measure", false, "with --queue: train nothing, measure bytes, speeds and passkeys of the rows that are done anew")
 	p.BoolVar(&f.json, "json", false, "print results.json instead of the table")
-	p.StringArrayVar(&f.designs, "designs", nil, "designs, separated by commas (several flags where a design has dimensions): "+strings.Join(train.Designs(), ","))
+	p.StringArrayVar(&f.designs, "designs", nil, "designs, separated by commas, or all (several flags where a design has dimensions): "+strings.Join(train.Designs(), ","))
 	return c
 }
 
@@ -67,6 +69,9 @@ func (f *compareFlags) run(ctx context.Context) error {
 	dir := f.queue
 	if dir != "" {
 		if q, err = compare.Open(dir); err != nil {
+			return err
+		}
+		if err := q.Add(designList(f.designs)); err != nil {
 			return err
 		}
 	} else {
@@ -94,7 +99,11 @@ func (f *compareFlags) run(ctx context.Context) error {
 		}
 		show.step(s, time.Since(began)/time.Duration(max(1, s.Step-from))*time.Duration(steps-s.Step))
 	}
-	err = q.Run(ctx)
+	if f.measure {
+		err = q.Measure(ctx)
+	} else {
+		err = q.Run(ctx)
+	}
 	if show != nil {
 		show.end()
 	}
@@ -147,9 +156,26 @@ func designList(flags []string) (designs []string) {
 			designs = append(designs, d)
 			continue
 		}
-		designs = append(designs, strings.FieldsFunc(d, func(r rune) bool { return r == ',' })...)
+		for _, name := range strings.FieldsFunc(d, func(r rune) bool { return r == ',' }) {
+			if name == "all" {
+				designs = append(designs, allDesigns()...)
+			} else {
+				designs = append(designs, name)
+			}
+		}
 	}
 	return designs
+}
+
+// allDesigns are those that train, MHA first, with which the others are compared.
+func allDesigns() []string {
+	all := []string{"mha"}
+	for _, d := range train.Designs() {
+		if d != "mha" {
+			all = append(all, d)
+		}
+	}
+	return all
 }
 
 func parseList[T any](text, flag string, parse func(string) (T, error)) (list []T, err error) {

@@ -1,0 +1,105 @@
+package compare
+
+// A trained model served from its real small cache: what a token takes, how fast it goes, and whether it finds what it saw.
+
+import (
+	"context"
+
+	"github.com/lowkeylm/lowkey"
+	"github.com/lowkeylm/lowkey/bench"
+	"github.com/lowkeylm/lowkey/eval"
+	"github.com/lowkeylm/lowkey/kvcache"
+	"github.com/lowkeylm/lowkey/plan"
+)
+
+// Served is what serving a model showed, with a cache in f16.
+type Served struct {
+	Elements      float64   `json:"cache_elements_per_token"`     // by the design's formula, all layers; a fraction where rows merge tokens
+	BytesPerToken float64   `json:"kv_bytes_per_token"`           // by the accounting
+	State         int64     `json:"state_bytes"`                  // that a sequence keeps however long it is
+	Allocated     float64   `json:"kv_bytes_per_token_allocated"` // pages held by a full context, divided by its tokens
+	Prefill       float64   `json:"prefill_tokens_per_second"`    // of a prompt of half the trained context
+	Decode        []AtDepth `json:"decode"`
+	Passkey       float64   `json:"passkey"`     // share of hidden numbers that were found, anywhere in the trained context
+	PasskeyNLL    float64   `json:"passkey_nll"` // nats a token of the number
+}
+
+// AtDepth is decode speed with so many tokens in the cache.
+type AtDepth struct {
+	Depth  int     `json:"depth"`
+	Speed  float64 `json:"tokens_per_second"`
+	Beyond bool    `json:"beyond_trained_context,omitempty"`
+}
+
+func serve(ctx context.Context, model string, p *Plan, threads int) (s Served, err error) {
+	if err = s.cache(ctx, model, p); err != nil || len(p.Depths) == 0 {
+		return s, err
+	}
+	o := bench.Options{KV: []string{"f16"}, Prompts: []int{max(1, p.Shape.Context/2)}, Depths: p.Depths, Decode: 32, Reps: 3, NoFloor: true}
+	o.Load.Threads = threads
+	r, err := bench.Run(ctx, model, o)
+	if err != nil {
+		return s, err
+	}
+	s.Prefill = r.KV[0].Prefill[0].TokensPerSec
+	for _, d := range r.KV[0].Decode {
+		s.Decode = append(s.Decode, AtDepth{d.Depth, d.TokensPerSec, d.Depth+d.Tokens > r.Trained})
+	}
+	return s, nil
+}
+
+// cache counts what a full context takes and lets the model look for numbers in it.
+func (s *Served) cache(ctx context.Context, model string, p *Plan) error {
+	f, err := plan.Read(model)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	spec, err := kvcache.ParseSpec("f16")
+	if err != nil {
+		return err
+	}
+	k, err := plan.NewCache(f.Config, f.Layouts(), spec, 0)
+	if err != nil {
+		return err
+	}
+	s.Elements, s.BytesPerToken, s.State = f.Config.CacheElementsPerToken(), k.PerToken, k.State
+	m, err := lowkey.Load(model, lowkey.Options{KV: "f16"})
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	q := m.NewSession("")
+	defer q.Close()
+	tokens := make([]int32, m.Context)
+	for i := range tokens {
+		tokens[i] = int32(i % m.Vocab())
+	}
+	if err := q.Feed(ctx, tokens); err != nil {
+		return err
+	}
+	s.Allocated = float64(q.Bytes()) / float64(len(tokens))
+	return s.passkey(ctx, m, p)
+}
+
+// shortestPasskey is the least context in which a prompt with a hidden number makes sense.
+const shortestPasskey = 128
+
+func (s *Served) passkey(ctx context.Context, m *lowkey.Model, p *Plan) error {
+	if m.Context < shortestPasskey {
+		return nil
+	}
+	o := eval.PasskeyOptions{Context: m.Context, Depths: []float64{0, 0.5, 1}, Seed: 1}
+	if p.Settings.Data.Source == "go" {
+		o.Form = "go"
+	}
+	found, err := eval.Passkey(ctx, m, m.Tokenizer, o)
+	if err != nil {
+		return err
+	}
+	for _, f := range found {
+		s.Passkey += f.Accuracy() / float64(len(found))
+		s.PasskeyNLL += f.NLL / float64(len(found))
+	}
+	return nil
+}
