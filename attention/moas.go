@@ -143,6 +143,8 @@ type part struct {
 // part runs the step of one attention over its streams.
 func (s *Step) part(p *part, x tensor.Buf) tensor.Buf {
 	p.view.Planes, p.view.Int8 = s.View.Planes[p.first:], s.View.Int8
-	p.step = Step{Workspace: s.Workspace, Sequences: s.Sequences, Counts: s.Counts, Layer: s.Layer, View: &p.view, Types: s.Types[p.first:], first: s.first + p.first, spans: p.step.spans}
+	spans := p.step.spans
+	p.step = *s
+	p.step.View, p.step.Types, p.step.first, p.step.spans = &p.view, s.Types[p.first:], s.first+p.first, spans
 	return p.Cached.Step(&p.step, x)
 }

@@ -255,6 +255,23 @@ func (n *counter) attention(d attention.Design, matrix, table func(name string, 
 			matrix("k_rope", a.RopeDim, a.Hidden)
 		}
 		matrix("o", a.Hidden, a.Heads*w)
+	case attention.Tucker:
+		matrix("q_a", a.QRank, a.Hidden)
+		matrix("k", a.KRank, a.Hidden)
+		if !a.SharedKV {
+			matrix("v", a.VRank, a.Hidden)
+		}
+		n.folded(a.Heads*a.KRank, a.QRank) // the cores with the factors over heads in them
+		n.folded(a.OutRank, a.Heads*a.VRank)
+		matrix("o", a.Hidden, a.OutRank)
+	case attention.MoAS:
+		for _, s := range a.Schemes {
+			n.attention(s.GQA, func(name string, out, in int) { matrix(s.Name+"."+name, out, in) })
+		}
+		if len(a.Schemes) > 1 {
+			matrix("router_a", a.RouterDim, a.Hidden)
+			matrix("router_b", len(a.Schemes), a.RouterDim)
+		}
 	default:
 		n.add(0, fault.New(fault.Unsupported, "attention design", fmt.Sprintf("%T", d), "its weights cannot be counted", ""))
 	}
@@ -290,7 +307,7 @@ func ScratchBytes(c *config.Config, tokens, rows int) int64 {
 	var attend, widest, block int64 // floats: scratch of one thread; the widest input of a product, a token; the most that a layer's half holds, a token
 	for i := range c.Layers {
 		a, f := &c.Layers[i].Attention, &c.Layers[i].MLP
-		q, out, floats, in := attentionFloats(a)
+		q, out, floats, in := attentionFloats(a, int64(c.Hidden))
 		wide := int64(max(f.Intermediate, f.ExpertIntermediate, f.SharedIntermediate))
 		mlp := wide
 		if f.Kind != config.Plain {
@@ -321,7 +338,7 @@ func ScratchBytes(c *config.Config, tokens, rows int) int64 {
 const slabFloats = 1 << 20
 
 // attentionFloats follows each design's Step: the widths of all queries and of all outputs, the floats that a token holds at most, the widest input of a product.
-func attentionFloats(a *config.Attention) (q, out, floats, in int64) {
+func attentionFloats(a *config.Attention, hidden int64) (q, out, floats, in int64) {
 	n, kv := int64(a.Heads), int64(a.KVHeads)
 	q, out = n*int64(a.HeadDim), n*int64(a.ValueDim)
 	switch a.Design {
@@ -347,6 +364,21 @@ func attentionFloats(a *config.Attention) (q, out, floats, in int64) {
 		rows := int64(a.QRank+2*a.KRank+2*a.VRank) * (n + int64(a.HeadDim)) // factors, and turned copies of those stored
 		floats = rows + 2*q + 2*out                                         // queries and a turned copy, outputs and their norm
 		in = out
+	case config.Tucker:
+		k, v := int64(a.HeadDim), int64(a.ValueDim)
+		floats = int64(a.QRank) + 2*(k+v) + 2*q + out + int64(a.OutRank) // bottleneck, rows and queries with their turned copies
+		in = max(int64(a.QRank), out, int64(a.OutRank))
+	case config.MoAS:
+		d := int64(0)
+		for _, s := range config.SchemesOf(a) {
+			rows := int64(config.SchemeHeads(a, s)) * int64(a.HeadDim+a.ValueDim)
+			floats += 2*q + 2*rows + out // projections, turned copies
+			d++
+		}
+		if d > 1 { // each attention's output, as they are joined, and their mix
+			floats += int64(a.RouterDim) + d + (d*(d+3)/2+1)*hidden
+		}
+		in = max(out, int64(a.RouterDim))
 	default:
 		k, v := kv*int64(a.HeadDim), kv*int64(a.ValueDim)
 		floats = 3*q + 3*k + 2*v + out // projections, their norms, turned copies

@@ -188,6 +188,11 @@ func TestBytesOfWideLayers(t *testing.T) {
 				"kv_b_proj.0": {16 * 128, 96}, "kv_b_proj.1": {16 * 128, 96}, "o_proj": {d, 1024}}},
 		{"gta", head + `"attention":"gta","num_key_value_heads":8,"head_dim":128}`, "q8h",
 			map[string][]int{"q_proj": {2048, d}, "kv_proj": {1024, d}, "k_rope_proj": {64, d}, "o_proj": {d, 2048}}},
+		{"tucker", head + `"attention":"tucker","head_rank":8,"q_rank":256,"k_rank":128,"v_rank":96,"out_rank":160}`, "q8h",
+			map[string][]int{"q_a_proj": {256, d}, "q_core": {8 * 128, 256}, "q_heads": {16, 8}, "k_proj": {128, d}, "v_proj": {96, d}, "o_heads": {8, 16}, "o_core": {160, 8 * 96}, "o_proj": {d, 160}}},
+		{"moas", head + `"attention":"moas","head_dim":128}`, "q8h",
+			map[string][]int{"mha.q_proj": {2048, d}, "mha.k_proj": {2048, d}, "mha.v_proj": {2048, d}, "mha.o_proj": {d, 2048}, "gqa.q_proj": {2048, d}, "gqa.k_proj": {256, d}, "gqa.v_proj": {256, d},
+				"gqa.o_proj": {d, 2048}, "mqa.q_proj": {2048, d}, "mqa.k_proj": {128, d}, "mqa.v_proj": {128, d}, "mqa.o_proj": {d, 2048}, "router_a": {24, d}, "router_b": {3, 24}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := synthetic(t, c.config, common(c.tensors))

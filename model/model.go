@@ -148,9 +148,12 @@ func folderNames(c *config.Config) *names {
 		return hfNames.with(map[string]place{"attn.q_a": at("self_attn.q_proj"), "attn.q_norm": at("self_attn.inter_norm"), "attn.q_b": at("self_attn.wq")})
 	case c.ModelType == "lowkey":
 		own := map[string]place{}
-		a.SharesWith = -1 // the names of all tensors, whichever layers have them
-		for _, t := range config.DesignOf(a.Design).Tensors(c, &a) {
-			own["attn."+t.Name] = at(t.File)
+		for i := range c.Layers {
+			a := c.Layers[i].Attention
+			a.SharesWith = -1 // the names of all tensors, whichever layers have them
+			for _, t := range config.DesignOf(a.Design).Tensors(c, &a) {
+				own["attn."+t.Name] = at(t.File)
+			}
 		}
 		return hfNames.with(own)
 	case c.SandwichNorms:

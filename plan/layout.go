@@ -42,10 +42,13 @@ func stream(s config.Stream) kvcache.Stream {
 }
 
 // MHAElements is what a token would leave in a layer if every query head had a key and a value of its own: 2 x heads x head width. In MLA and its kin the head
-// width is that of the unrotated part, as their papers compare.
+// width is that of the unrotated part, as their papers compare; in Tucker that of the heads it stands for.
 func MHAElements(a *config.Attention) int {
 	width := a.HeadDim
-	if a.KVRank > 0 {
+	switch {
+	case a.FullDim > 0:
+		width = a.FullDim
+	case a.KVRank > 0:
 		width = a.Nope
 	}
 	return 2 * a.Heads * width

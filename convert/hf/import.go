@@ -79,6 +79,9 @@ func nativeFields(c *config.Config, fields map[string]any) (map[string]any, erro
 		if x, ok := v.(float64); ok {
 			v = float(x)
 		}
+		if each, differ := byLayer(c, key); differ {
+			v = each
+		}
 		f.fields[key] = v
 	}
 	for _, key := range []string{"bos_token_id", "eos_token_id", "pad_token_id", "initializer_range"} {
@@ -87,6 +90,16 @@ func nativeFields(c *config.Config, fields map[string]any) (map[string]any, erro
 		}
 	}
 	return f.fields, nil
+}
+
+// byLayer is a field's values in all layers, and whether they differ: then the field is a list.
+func byLayer(c *config.Config, key string) (each []any, differ bool) {
+	for i := range c.Layers {
+		a := &c.Layers[i].Attention
+		each = append(each, config.DesignOf(a.Design).Fields(a)[key])
+		differ = differ || each[i] != each[0]
+	}
+	return each, differ
 }
 
 // same makes sure that the configuration which was written means what the one that was read did: a model with something lowkey's own words lack is refused, not changed.

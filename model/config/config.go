@@ -63,21 +63,23 @@ type Layer struct {
 
 // The designs of attention: what one token leaves behind, and how it is read.
 const (
-	MHA   = "mha"      // one k and v head for each query head
-	GQA   = "gqa"      // a group of query heads shares a k and v head
-	MQA   = "mqa"      // all query heads share one
-	SQA   = "sqa"      // GQA with fewer query heads than hidden / head width: computation saved, and o widens
-	MLA   = "mla"      // a latent and one rotated key part
-	GLA   = "gla"      // MLA with Latents latents, each for a block of the heads
-	MLRA  = "mlra"     // MLA with Latents latents and Branches attentions whose outputs are summed, times OutScale
-	MFA   = "mfa"      // MQA with a query bottleneck of QRank
-	MFAKR = "mfa-kr"   // MFA whose values are made from the keys: caches the key before RoPE
-	TPA   = "tpa"      // q, k, v are sums of QRank, KRank, VRank outer products of a factor over heads and one over channels (q dense where QRank is 0)
-	GTA   = "gta"      // one tied state a kv head is the value, and its first part the unrotated part of the key
-	CCA   = "cca"      // GQA on convolved queries and keys
-	MTLA  = "mtla"     // MLA whose rows merge RowTokens tokens
-	MKA   = "mka"      // keys and values of several memory levels, one attention a level
-	FMKA  = "mka-fast" // one attention over a routed mix of the memory levels
+	MHA    = "mha"      // one k and v head for each query head
+	GQA    = "gqa"      // a group of query heads shares a k and v head
+	MQA    = "mqa"      // all query heads share one
+	SQA    = "sqa"      // GQA with fewer query heads than hidden / head width: computation saved, and o widens
+	MLA    = "mla"      // a latent and one rotated key part
+	GLA    = "gla"      // MLA with Latents latents, each for a block of the heads
+	MLRA   = "mlra"     // MLA with Latents latents and Branches attentions whose outputs are summed, times OutScale
+	MFA    = "mfa"      // MQA with a query bottleneck of QRank
+	MFAKR  = "mfa-kr"   // MFA whose values are made from the keys: caches the key before RoPE
+	TPA    = "tpa"      // q, k, v are sums of QRank, KRank, VRank outer products of a factor over heads and one over channels (q dense where QRank is 0)
+	GTA    = "gta"      // one tied state a kv head is the value, and its first part the unrotated part of the key
+	Tucker = "tucker"   // a core and factors for the heads' products of query and key matrices, and for those of value and output
+	MoAS   = "moas"     // MHA, GQA and MQA side by side, mixed by a router; or one of them
+	CCA    = "cca"      // GQA on convolved queries and keys
+	MTLA   = "mtla"     // MLA whose rows merge RowTokens tokens
+	MKA    = "mka"      // keys and values of several memory levels, one attention a level
+	FMKA   = "mka-fast" // one attention over a routed mix of the memory levels
 )
 
 // NormMode says where query and key norms act.
@@ -122,6 +124,13 @@ type Attention struct {
 	Latents       int     // number of latents (1 in MLA)
 	Branches      int     // MLRA: number of attentions that are summed
 	GateDim       int     // EG-MLA: width of the embeddings that gate keys and values
+
+	FullDim               int    // Tucker: head width of the attention it stands for; 0 elsewhere, where it is HeadDim
+	HeadRank, OutHeadRank int    // Tucker: ranks over heads, before and behind the softmax
+	OutRank               int    // Tucker: rank of the output
+	SharedKV              bool   // Tucker: the key before RoPE is the value
+	RouterDim             int    // MoAS: width of the router
+	Scheme                string // MoAS: the one attention of this layer, "" where all are mixed
 
 	Conv0, Conv1 int     // CCA: kernel lengths of the two convolutions
 	Levels       int     // MKA: memory levels

@@ -31,6 +31,8 @@ type Design struct {
 
 	// read describes a layer from lowkey's own form; nil where the design is only described, in its published form, and does not run.
 	read func(p *parser, d *Design) Attention
+	// each changes the layers after read, where they differ; nil if they do not.
+	each func(p *parser)
 }
 
 // Use is what attention does with a stream, and in which state of rotation it lies in the cache.

@@ -25,4 +25,7 @@ func (p *parser) lowkey() {
 	if p.has("layer_map") {
 		p.layerMap("layer_map", a.Design == MHA || a.Design == GQA || a.Design == MQA || a.Design == SQA)
 	}
+	if d.each != nil {
+		d.each(p)
+	}
 }
