@@ -266,7 +266,7 @@ func (n *counter) attention(d attention.Design, matrix, table func(name string, 
 		matrix("o", a.Hidden, a.OutRank)
 	case attention.MoAS:
 		for _, s := range a.Schemes {
-			n.attention(s.GQA, func(name string, out, in int) { matrix(s.Name+"."+name, out, in) })
+			n.attention(s.GQA, func(name string, out, in int) { matrix(s.Name+"."+name, out, in) }, table)
 		}
 		if len(a.Schemes) > 1 {
 			matrix("router_a", a.RouterDim, a.Hidden)

@@ -20,6 +20,8 @@ class LowkeyConfig(PreTrainedConfig):
     mfa           one k and one v of head_dim, queries through a bottleneck            2 * head_dim
     mfa-kr        one k before rotation, from which v is made                          head_dim
     tpa           factors over heads and over channels, of k and of v                  (k_rank + v_rank) * (num_attention_heads + head_dim)
+    tucker        one latent key after rotation and one latent value                   k_rank + v_rank; k_rank with shared_kv
+    moas          k and v of mha, gqa and mqa side by side, or of one of them          2 * head_dim * (num_attention_heads + num_key_value_heads + 1)
     """
 
     model_type = "lowkey"
@@ -64,9 +66,17 @@ class LowkeyConfig(PreTrainedConfig):
     rope_interleave: bool = False
     q_norm: bool = True
     # tpa; q_rank 0 means dense queries
-    q_rank: int | None = 6
-    k_rank: int | None = 2
-    v_rank: int | None = 2
+    q_rank: int | None = None  # 6; also tucker
+    k_rank: int | None = None  # 2; also tucker
+    v_rank: int | None = None  # 2; also tucker
+    # tucker; head_dim is of the heads it stands for
+    head_rank: int | None = None
+    out_rank: int | None = None
+    out_head_rank: int | None = None
+    shared_kv: bool = False
+    # moas: soft, or the one scheme of all layers or of each
+    router_dim: int | None = None
+    attention_scheme: str | list[str] = "soft"
 
     def __post_init__(self, **kwargs):
         heads = self.num_attention_heads
@@ -92,8 +102,21 @@ class LowkeyConfig(PreTrainedConfig):
             if not self.head_dim:
                 raise ValueError("attention tpa needs head_dim")
             self.num_key_value_heads = heads  # of the keys made of the factors; the cache holds factors
+            self.q_rank = 6 if self.q_rank is None else self.q_rank
+            self.k_rank, self.v_rank = self.k_rank or 2, self.v_rank or 2
+        elif self.attention == "tucker":
+            self.num_key_value_heads = 1
+            self.head_dim = self.head_dim or self.hidden_size // heads
+            self.k_rank = self.k_rank or self.head_dim
+            self.v_rank, self.q_rank = self.v_rank or self.k_rank, self.q_rank or 2 * self.k_rank
+            self.out_rank, self.head_rank = self.out_rank or self.q_rank, self.head_rank or heads
+            self.out_head_rank = self.out_head_rank or self.head_rank
+        elif self.attention == "moas":
+            self.head_dim = self.head_dim or self.hidden_size // heads
+            self.num_key_value_heads = self.num_key_value_heads or min(2, heads)
+            self.router_dim = self.router_dim or max(1, self.hidden_size // 4)
         else:
-            raise ValueError(f"attention {self.attention!r}: known are mha gqa mqa sqa gta mla eg-mla gla mlra mfa mfa-kr tpa")
+            raise ValueError(f"attention {self.attention!r}: known are mha gqa mqa sqa gta mla eg-mla gla mlra mfa mfa-kr tpa tucker moas")
         self.sliding_window = self.sliding_window or None  # 0 means none, too
         super().__post_init__(**kwargs)
 

@@ -160,9 +160,10 @@ class Attention(nn.Module):
 class Grouped(Attention):
     """MHA, GQA, MQA, SQA: caches k after rotation, and v."""
 
-    def __init__(self, config, layer_idx):
-        super().__init__(config, layer_idx, config.num_key_value_heads, config.head_dim, config.head_dim)
-        hidden, width, bias, self.key_heads = config.hidden_size, config.head_dim, config.attention_bias, config.num_key_value_heads
+    def __init__(self, config, layer_idx, key_heads=None):
+        key_heads = key_heads or config.num_key_value_heads
+        super().__init__(config, layer_idx, key_heads, config.head_dim, config.head_dim)
+        hidden, width, bias, self.key_heads = config.hidden_size, config.head_dim, config.attention_bias, key_heads
         self.q_proj = nn.Linear(hidden, self.heads * width, bias=bias)
         self.k_proj = nn.Linear(hidden, self.key_heads * width, bias=bias)
         self.v_proj = nn.Linear(hidden, self.key_heads * width, bias=bias)
@@ -395,13 +396,86 @@ class TPA(Attention):
         return self.outer("k", k[:, 0]), self.outer("v", v[:, 0])
 
 
+class Tucker(Attention):
+    """Tucker attention: what stands between queries and keys, and between values and outputs, are two tensors in Tucker form: cores, and factors over heads and on both sides. Caches one latent
+    key, turned whole, and one latent value for all heads; with shared_kv one row, which is turned when it is read as a key."""
+
+    def __init__(self, config, layer_idx):
+        key, value, bias, hidden = config.k_rank, config.v_rank, config.attention_bias, config.hidden_size
+        super().__init__(config, layer_idx, 1, config.head_dim, value)
+        self.q_a_proj = nn.Linear(hidden, config.q_rank, bias=bias)
+        self.q_core = nn.Linear(config.q_rank, config.head_rank * key, bias=False)
+        self.q_heads = nn.Linear(config.head_rank, self.heads, bias=False)
+        self.k_proj = nn.Linear(hidden, key, bias=bias)
+        if not config.shared_kv:
+            self.v_proj = nn.Linear(hidden, value, bias=bias)
+        self.o_heads = nn.Linear(self.heads, config.out_head_rank, bias=False)
+        self.o_core = nn.Linear(config.out_head_rank * value, config.out_rank, bias=False)
+        self.o_proj = nn.Linear(config.out_rank, hidden, bias=bias)
+
+    @staticmethod
+    def rotary_width(config):
+        return config.k_rank
+
+    def project(self, x, turn):
+        q = self.q_heads.weight @ self.q_core(self.q_a_proj(x)).unflatten(-1, (self.config.head_rank, -1))
+        q, k = rotate(q.transpose(1, 2), turn), self.k_proj(x)[:, None]
+        if self.config.shared_kv:
+            return q, k, k[..., :0]
+        return q, rotate(k, turn), self.v_proj(x)[:, None]
+
+    def read(self, k, v, turn):
+        return (rotate(k, turn), k) if self.config.shared_kv else (k, v)
+
+    def join(self, y):
+        return self.o_core((self.o_heads.weight @ y).flatten(-2))
+
+
+class MoAS(nn.Module):
+    """Mixture of attention schemes: MHA, GQA and MQA side by side, weighed by a router; a layer that attention_scheme holds to one of them is that one. Caches k and v of all that it has.
+
+    Will not do: the loss that keeps the router even, which lowkey's own training adds."""
+
+    def __init__(self, config, layer_idx):
+        super().__init__()
+        self.config, self.layer_idx = config, layer_idx
+        scheme = config.attention_scheme if isinstance(config.attention_scheme, str) else config.attention_scheme[layer_idx]
+        heads = {"mha": config.num_attention_heads, "gqa": config.num_key_value_heads, "mqa": 1}
+        self.schemes = list(heads) if scheme == "soft" else [scheme]
+        for name in self.schemes:
+            self.add_module(name, Grouped(config, layer_idx, heads[name]))
+        if scheme == "soft":
+            self.router_a = nn.Linear(config.hidden_size, config.router_dim, bias=False)
+            self.router_b = nn.Linear(config.router_dim, len(heads), bias=False)
+
+    @staticmethod
+    def rotary_width(config):
+        return config.head_dim
+
+    def forward(self, x, mask, turn, key_turn, past_key_values=None, **kwargs):
+        parts = [getattr(self, name) for name in self.schemes]
+        queries, keys, values = zip(*(part.project(x, turn) for part in parts))
+        keys, values = torch.cat(keys, dim=1), torch.cat(values, dim=1)
+        if past_key_values is not None:
+            keys, values = past_key_values.update(keys, values, self.layer_idx)
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
+        heads, outputs = [part.key_heads for part in parts], []
+        for part, query, key, value in zip(parts, queries, keys.split(heads, dim=1), values.split(heads, dim=1)):
+            y, _ = attend(part, query, key, value, mask, scaling=part.scaling, dropout=0.0, **kwargs)
+            outputs.append(part.o_proj(y.reshape(*x.shape[:2], -1)))
+        if len(outputs) == 1:
+            return outputs[0]
+        weights = self.router_b(nn.functional.gelu(self.router_a(x))).softmax(dim=-1)
+        return sum(weights[..., i, None] * y for i, y in enumerate(outputs))
+
+
 class Step3MFA(MFA):
     """MFA under Step-3's names."""
 
     names = ("q_proj", "inter_norm", "wq")
 
 
-DESIGNS = {"mha": Grouped, "gqa": Grouped, "mqa": Grouped, "sqa": Grouped, "gta": GTA, "mla": MLA, "eg-mla": EGMLA, "gla": GLA, "mlra": MLRA, "mfa": MFA, "mfa-kr": MFAKR, "tpa": TPA}
+DESIGNS = {"mha": Grouped, "gqa": Grouped, "mqa": Grouped, "sqa": Grouped, "gta": GTA, "mla": MLA, "eg-mla": EGMLA, "gla": GLA, "mlra": MLRA, "mfa": MFA, "mfa-kr": MFAKR, "tpa": TPA, "tucker": Tucker, "moas": MoAS}
 
 
 class LowkeyBlock(GradientCheckpointingLayer):
@@ -448,7 +522,7 @@ class LowkeyModel(LowkeyPreTrainedModel):
     def key_turn(self, turn, position_ids, cache):
         """The rotation at the positions of all keys that the new tokens see. Only designs that cache keys before rotation read it."""
         tokens = position_ids.shape[1]
-        if cache is None or self.config.attention != "mfa-kr":
+        if cache is None or not (self.config.attention == "mfa-kr" or self.config.shared_kv):
             return turn
         past = cache.get_seq_length()
         length, offset = cache.get_mask_sizes(tokens, 0)

@@ -15,7 +15,9 @@ import (
 // chooseForm decides how the model is written. fields are those of its own config.json.
 func chooseForm(want string, c *config.Config, fields map[string]any) (*form, error) {
 	for i := range c.Layers {
-		if !reflect.DeepEqual(c.Layers[i], c.Layers[0]) {
+		l := c.Layers[i]
+		l.Attention.Scheme = c.Layers[0].Attention.Scheme // the one field of lowkey's own form that is a list
+		if !reflect.DeepEqual(l, c.Layers[0]) {
 			return nil, fault.New(fault.Unsupported, text("layer %d", i), "differs from layer 0", "exported models have layers of one kind", "")
 		}
 	}

@@ -46,6 +46,10 @@ var tinies = []tiny{
 	{"mfa-plain", `"attention": "mfa", "head_dim": 12, "q_norm": false`, "", 2 * 12},
 	{"mfa-kr", `"attention": "mfa-kr", "head_dim": 12, "q_lora_rank": 16`, "", 12},
 	{"tpa", `"attention": "tpa", "head_dim": 10, "q_rank": 3, "k_rank": 2, "v_rank": 1`, "", (2 + 1) * (4 + 10)},
+	{"tucker", `"attention": "tucker", "head_rank": 3, "q_rank": 14, "k_rank": 10, "v_rank": 8, "out_head_rank": 2, "out_rank": 16`, "", 10 + 8},
+	{"tucker-shared", `"attention": "tucker", "k_rank": 12, "shared_kv": true, "attention_bias": true`, "", 12},
+	{"moas", `"attention": "moas", "head_dim": 8, "router_dim": 5, "attention_bias": true`, "", 2 * 8 * (4 + 2 + 1)},
+	{"moas-routed", `"attention": "moas", "attention_scheme": ["gqa", "soft"]`, "", 2 * 6 * 2},
 	{"tpa-dense-q", `"attention": "tpa", "head_dim": 10, "q_rank": 0, "attention_bias": true`, "", (2 + 2) * (4 + 10)},
 }
 
