@@ -1,0 +1,79 @@
+package model
+
+import (
+	"math"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/lowkeylm/lowkey/tensor"
+)
+
+// What training descends is the slope of what it measures: for every tensor of every tiny model, the tape's gradient along a random direction is the central difference of the loss, in float64.
+func TestGradientsOfDesigns(t *testing.T) {
+	ids, targets := tinyTokens(24, 31), append(tinyTokens(24, 31)[1:], 3)
+	for _, row := range tinies() {
+		t.Run(row.name, func(t *testing.T) {
+			m := row.open(t, 1, false)
+			if err := m.InMemory(); err != nil {
+				t.Fatal(err)
+			}
+			tape := tensor.NewTape64()
+			defer tape.Close()
+			type param struct {
+				name       string
+				data, grad []float64
+			}
+			var params []param
+			for _, p := range m.Parameters() {
+				q := param{p.Name, make([]float64, len(p.Data)), make([]float64, len(p.Data))}
+				for i, v := range p.Data {
+					q.data[i] = float64(v)
+				}
+				tape.Param(p.Name, p.Bytes(), q.data, q.grad)
+				params = append(params, q)
+			}
+			loss := func(backward bool) float64 {
+				defer tape.Reset()
+				y := tape.CrossEntropy(m.Forward(tape, ids, nil), targets, -1, false)
+				if backward {
+					tape.Backward(y)
+				}
+				return tape.Values(y)[0]
+			}
+			loss(true)
+			if unused := tape.Unused(); len(unused) > 0 {
+				t.Errorf("the loss does not depend on %v", unused)
+			}
+			rng := rand.New(rand.NewPCG(1, 2))
+			for _, p := range params {
+				if !strings.Contains(p.name, "self_attn") {
+					continue
+				}
+				const h = 1e-5
+				direction, slope, length := make([]float64, len(p.data)), 0.0, 0.0
+				for i := range direction {
+					direction[i] = rng.NormFloat64()
+					slope += direction[i] * p.grad[i]
+					length += p.grad[i] * p.grad[i]
+				}
+				move := func(by float64) {
+					for i, d := range direction {
+						p.data[i] += by * d
+					}
+				}
+				move(h)
+				up := loss(false)
+				move(-2 * h)
+				want := (up - loss(false)) / (2 * h)
+				move(h)
+				if math.Abs(slope-want) > 1e-6*(math.Sqrt(length)+1e-3) {
+					t.Errorf("%s: slope %.9g, the loss rises by %.9g", p.name, slope, want)
+				}
+				if length == 0 {
+					t.Errorf("%s: no gradient", p.name)
+				}
+			}
+		})
+	}
+}
