@@ -64,9 +64,11 @@ func newCost(m *lowkey.Model, machine *Machine) (*cost, error) {
 			c.body = c.body.plus(w, 1)
 		}
 	}
-	for i, l := range m.Engine.Model.Layouts() {
-		heads := float64(m.Engine.Model.Config.Layers[i].Attention.Heads)
-		lc := layerCost{bytes: m.Account.Layers[i].PerToken, window: l.Window, merged: max(1, l.RowTokens)}
+	layouts := m.Engine.Model.Layouts()
+	for i, layer := range m.Engine.Model.Config.Layers {
+		from := m.Engine.Model.Config.RowsOf(i) // each layer that shares a cache reads it anew
+		l, heads := layouts[from], float64(layer.Attention.Heads)
+		lc := layerCost{bytes: m.Account.Layers[from].PerToken, window: layer.Attention.Window, merged: max(1, l.RowTokens)}
 		for j, s := range l.Streams {
 			ops := 2 * heads * float64(s.Width)
 			switch {
@@ -75,7 +77,7 @@ func newCost(m *lowkey.Model, machine *Machine) (*cost, error) {
 			case slices.ContainsFunc(l.Streams, func(w kvcache.Stream) bool { return w.Weighs }): // all heads read every head of the stream
 				ops *= float64(s.Heads)
 			}
-			p := m.Engine.Store.Planes(i)[j]
+			p := m.Engine.Store.Planes(from)[j]
 			switch {
 			case s.Role == kvcache.Key && int8 && p.Order == kernel.Panels && (p.Codec == kernel.CodecQ8 || p.Codec == kernel.CodecQ4):
 				lc.row.int8 += ops

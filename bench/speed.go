@@ -90,8 +90,12 @@ func speed(ctx context.Context, m *lowkey.Model, o *Options, machine *Machine, r
 		s := newSpeed(0, n, runs)
 		if c != nil {
 			var b bill
-			for at := 0; at < n; at += lowkey.StepTokens {
-				if err := c.step(&b, at, min(lowkey.StepTokens, n-at), 1); err != nil {
+			chunk := lowkey.StepTokens
+			if m.Engine.Model.Config.Sequential() { // layers that read higher ones: token after token
+				chunk = 1
+			}
+			for at := 0; at < n; at += chunk {
+				if err := c.step(&b, at, min(chunk, n-at), 1); err != nil {
 					return err
 				}
 			}

@@ -93,9 +93,13 @@ func (p *Plan) size(design string) (*train.Sized, error) {
 			continue
 		}
 		key, text, _ := strings.Cut(pair, "=")
+		if key == "share" {
+			s.Share = text
+			continue
+		}
 		v, err := strconv.ParseFloat(text, 64)
 		if err != nil {
-			return nil, fault.New(fault.BadInput, "--designs "+design, pair, "DESIGN:heads=N,kv-heads=N,head-dim=N,q-rank=N,kv-rank=N,rope-dim=N,ffn=N, or a field of its configuration", "")
+			return nil, fault.New(fault.BadInput, "--designs "+design, pair, "DESIGN:heads=N,kv-heads=N,head-dim=N,q-rank=N,kv-rank=N,rope-dim=N,ffn=N,share=MAP, or a field of its configuration", "")
 		}
 		field, ok := map[string]*int{"heads": &s.Heads, "kv-heads": &s.KVHeads, "head-dim": &s.HeadDim, "q-rank": &s.QRank, "kv-rank": &s.KVRank, "rope-dim": &s.RopeDim, "ffn": &s.FFN}[key]
 		switch {

@@ -10,6 +10,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/lowkeylm/lowkey/format/safetensors"
@@ -110,7 +112,9 @@ type tiny struct {
 	attn    shapes // under model.layers.N.self_attn.
 	streams [][2]int
 	window  int
-	mlp     shapes // of a mixture, under model.layers.N.mlp., whole names
+	share   []int    // of tinyLayers layers, the one whose rows each reads; nil: its own
+	makes   []string // tensors that layers without rows lack
+	mlp     shapes   // of a mixture, under model.layers.N.mlp., whole names
 }
 
 // moreTinies are those of designs whose rows stand in test files of their own.
@@ -172,12 +176,19 @@ func (m tiny) open(t testing.TB, layers int, bf16 bool) *Model {
 	t.Helper()
 	config := fields{"model_type": "lowkey", "hidden_size": tinyHidden, "intermediate_size": tinyWide, "num_hidden_layers": layers, "num_attention_heads": tinyHeads, "vocab_size": tinyVocab,
 		"max_position_embeddings": 1 << 17}.with(m.config)
+	shares := len(m.share) == layers
+	if shares {
+		config["layer_map"] = strings.Trim(strings.ReplaceAll(fmt.Sprint(m.share), " ", "_"), "[]")
+	}
 	tensors := shapes{}
 	tensors.ends(tinyVocab, tinyHidden)
 	for i := 0; i < layers; i++ {
 		at := "model.layers." + string(rune('0'+i)) + "."
 		tensors.block(at, tinyHidden, tinyWide)
 		for name, shape := range m.attn {
+			if shares && m.share[i] != i && slices.Contains(m.makes, name) {
+				continue
+			}
 			if name != "n" && name != "alpha" { // written bare, as PyTorch's parameters are
 				name += ".weight"
 			}

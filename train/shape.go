@@ -27,11 +27,14 @@ type Shape struct {
 	RopeDim        int   // MLA, GTA: default d_h/2
 	FFN            int   // width of the gated MLP; 0: what the budget leaves
 	Parameters     int64 // the budget; 0: what MHA takes at this d, L and an MLP of 8/3 d
+	Share          string // which layers read the rows of others: a name or a map, as config.LayerMap takes it; "" none
 	Theta          float64
 	Untied         bool
 	BOS, EOS       int
 	Fields         map[string]float64 // of config.json, that the design reads and no dimension above names
 	FFNStep        int                // FFN is a multiple of this; 0: 8
+
+	layerMap string // of Share
 }
 
 // Sized is a shape with every dimension chosen.
@@ -50,7 +53,7 @@ const ropeTheta = 10000
 const maxHeads = 512
 
 // Size chooses what is open in a shape. Total parameters differ from the budget by less than 1 %, or it is an error that says which budgets work.
-func (s Shape) Size() (*Sized, error) {
+func (s Shape) Size() (_ *Sized, err error) {
 	z, ok := sizers[s.Design]
 	if !ok {
 		return nil, fault.New(fault.Unsupported, "--design "+s.Design, "not a design that trains", "designs: "+strings.Join(Designs(), " "), "")
@@ -62,6 +65,9 @@ func (s Shape) Size() (*Sized, error) {
 		if d.v <= 0 {
 			return nil, fault.New(fault.BadInput, d.name, fmt.Sprint(d.v), "must be at least 1", "")
 		}
+	}
+	if s.layerMap, err = config.LayerMap(s.Share, s.Layers); err != nil {
+		return nil, err
 	}
 	base := s.mha()
 	target, err := base.count()
@@ -88,9 +94,16 @@ func (s Shape) Size() (*Sized, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &c.Layers[0].Attention
-	if err := s.known(config.DesignOf(s.Design).Fields(a)); err != nil {
+	if err := c.Runnable(); err != nil { // a design whose rows are no other layer's business
 		return nil, err
+	}
+	a := c.Layers[c.RowsOf(0)].Attention
+	if err := s.known(config.DesignOf(s.Design).Fields(&a)); err != nil {
+		return nil, err
+	}
+	sharing := ""
+	if s.layerMap != "" {
+		sharing = ", layer map " + s.layerMap
 	}
 	got := plan.Count(c).Total
 	off := 100 * float64(got-target) / float64(target)
@@ -98,7 +111,7 @@ func (s Shape) Size() (*Sized, error) {
 		return nil, fault.New(fault.BadInput, "--params", fmt.Sprint(target), fmt.Sprintf("these dimensions take %d (%+.1f %%)", got, off), "leave --ffn or --heads to be chosen")
 	}
 	return &Sized{Shape: s, Config: s.json(), Parameters: got, Target: target,
-		Chosen: fmt.Sprintf("%s: hidden %d, %d layers, %s, MLP %d: %s parameters (%+.2f %% of the budget)", s.Design, s.Hidden, s.Layers, plan.Attention(a), s.FFN, plan.Number(got), off)}, nil
+		Chosen: fmt.Sprintf("%s: hidden %d, %d layers, %s%s, MLP %d: %s parameters (%+.2f %% of the budget)", s.Design, s.Hidden, s.Layers, plan.Attention(&a), sharing, s.FFN, plan.Number(got), off)}, nil
 }
 
 // known refuses a field that the design does not read.
@@ -180,6 +193,9 @@ func (s Shape) json() []byte {
 	c := map[string]any{"model_type": "lowkey", "architectures": []string{"LowkeyForCausalLM"}, "attention": s.Design, "hidden_size": s.Hidden, "intermediate_size": s.FFN, "num_hidden_layers": s.Layers,
 		"num_attention_heads": s.Heads, "vocab_size": s.Vocab, "max_position_embeddings": s.Context, "rms_norm_eps": 1e-6, "rope_theta": s.Theta, "tie_word_embeddings": !s.Untied,
 		"bos_token_id": s.BOS, "eos_token_id": s.EOS}
+	if s.layerMap != "" {
+		c["layer_map"] = s.layerMap
+	}
 	maps.Copy(c, sizers[s.Design].fields(&s))
 	for key, v := range s.Fields {
 		c[key] = v

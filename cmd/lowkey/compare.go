@@ -35,7 +35,8 @@ func compareCommand() *cobra.Command {
 		Long: `Train each design at the same number of parameters, on the same tokens in the same order, with the same schedule and seeds; then measure validation loss, bits per byte, KV bytes
 per token as allocated, and decode speed at depth. The table is printed; report.html (with the plot: loss against bytes, Pareto front marked) and results.json lie in the folder.
 
-The folder is a queue: Ctrl-C saves the row that is training, --queue FOLDER goes on. A design may have dimensions of its own: mfa:head-dim=64,heads=12.`,
+The folder is a queue: Ctrl-C saves the row that is training, --queue FOLDER goes on. A design may have dimensions of its own: mfa:head-dim=64,heads=12, and layers that share a
+cache: gqa:share=cla2.`,
 		Example: `  lowkey compare --designs mha,gqa,mqa,mla,mfa,mfa-kr,tpa --tokens 20M --data go
   lowkey compare --designs mha,mfa --lrs 0.005,0.01,0.02 --seeds 3 --tokens 20M --data go --hidden 384 --out runs/headline
   lowkey compare --queue runs/headline
