@@ -114,6 +114,8 @@ func TestPlanRefusals(t *testing.T) {
 		{func(p *Plan) { p.Designs = []string{"mha", "mha"} }, "twice"},
 		{func(p *Plan) { p.Designs = []string{"mha:x=3"} }, "x=3"},
 		{func(p *Plan) { p.Designs = []string{"lstm"} }, "lstm"},
+		{func(p *Plan) { p.Designs = []string{"mha:share=cla9"} }, "cla9"},
+		{func(p *Plan) { p.Shape.Layers, p.Designs = 2, []string{"tpa:share=cla2"} }, "tpa"},
 		{func(p *Plan) { p.Repeated = []string{"gqa"} }, "not among"},
 		{func(p *Plan) { p.Designs = []string{"mha:heads=0"} }, "heads=0"},
 	} {

@@ -26,8 +26,11 @@ type Model struct {
 	// ConfigJSON is the bytes of config.json where the model was made by New or opened from a folder.
 	ConfigJSON []byte
 
-	src     Source
-	names   *names
+	src   Source
+	names *names
+	// Settle: where layers read higher ones, Forward on a tape runs passes until they settle, for evaluation, instead of training's fixed number.
+	Settle bool
+
 	passes  *[2]int            // of training, where layers read higher ones: without and with gradients; nil: the usual
 	designs []attention.Design // for the trained context; only longrope's frequencies depend on it
 }

@@ -4,9 +4,11 @@ package model
 //
 // Where a layer reads a higher one the definition is sequential, token after token. Step does just that, for prompts too. Over a whole sequence the same is the fixed point of passes: each
 // pass gives the readers the higher layer's rows of the pass before, and pass p makes token p-1 and all before it final. Forward runs passes until nothing changes. Training runs a
-// fixed number (LCKV, arXiv 2405.10637): freePasses without gradients, then keptPasses with, the last of which makes the output.
+// fixed number (LCKV, arXiv 2405.10637): freePasses without gradients, then keptPasses with, the last of which makes the output. Validation during training runs passes until the rows
+// change by less than settled of the largest value.
 
 import (
+	"math"
 	"slices"
 
 	"github.com/lowkeylm/lowkey/attention"
@@ -20,6 +22,7 @@ import (
 const (
 	freePasses = 7
 	keptPasses = 2
+	settled    = 1e-5
 )
 
 // reader is the design of a layer that reads another's rows.
@@ -41,7 +44,8 @@ type sharing struct {
 	made    [][]tensor.Tensor // by layer, where another reads them: the rows of this pass
 	before  [][]tensor.Tensor // of the pass before, which readers of higher layers see
 	passes  [2]int            // without and with gradients
-	last    bool              // this pass makes the output
+	settle  bool
+	last    bool // this pass makes the output
 }
 
 func newSharing(m *Model, o tensor.Ops, designs []attention.Design, ids []int32, pos []int) *sharing {
@@ -49,7 +53,7 @@ func newSharing(m *Model, o tensor.Ops, designs []attention.Design, ids []int32,
 	if m.passes != nil {
 		passes = *m.passes
 	}
-	return &sharing{o: o, c: m.Config, designs: designs, ids: ids, pos: pos, made: make([][]tensor.Tensor, n), before: make([][]tensor.Tensor, n), passes: passes, last: true}
+	return &sharing{o: o, c: m.Config, designs: designs, ids: ids, pos: pos, made: make([][]tensor.Tensor, n), before: make([][]tensor.Tensor, n), passes: passes, settle: m.Settle, last: true}
 }
 
 // attend is layer i's attention over x.
@@ -98,29 +102,42 @@ func (s *sharing) run(x tensor.Tensor, run func(x tensor.Tensor, from, to int) t
 		return all
 	}
 	s.last = false
-	if o, records := s.o.(tensor.Detacher); records {
+	switch o, records := s.o.(tensor.Detacher); {
+	case !records:
+		s.until(0, pass)
+	case s.settle:
+		s.until(settled, func() []tensor.Tensor { return o.Detached(pass) })
+	default:
 		for range s.passes[0] {
 			o.Detached(pass)
 		}
 		for range s.passes[1] - 1 {
 			pass()
 		}
-	} else {
-		var seen [][]float64
-		for changed := true; changed; {
-			changed = false
-			for i, t := range pass() {
-				v := s.o.Values(t)
-				if i == len(seen) {
-					seen = append(seen, nil)
-				}
-				changed = changed || !slices.Equal(v, seen[i])
-				seen[i] = v
-			}
-		}
 	}
 	s.last = true
 	return run(x, low, n)
+}
+
+// until runs passes until no row changes by more than a share of the largest value. There is an end: pass p is the last to change token p-1.
+func (s *sharing) until(share float64, pass func() []tensor.Tensor) {
+	var seen [][]float64
+	for changed := true; changed; {
+		changed = false
+		for i, t := range pass() {
+			v := s.o.Values(t)
+			if i == len(seen) {
+				seen, changed = append(seen, v), true
+				continue
+			}
+			top, most := 0.0, 0.0
+			for j, x := range v {
+				top, most = max(top, math.Abs(x)), max(most, math.Abs(x-seen[i][j]))
+			}
+			changed = changed || most > share*top
+			seen[i] = v
+		}
+	}
 }
 
 // sequentially runs the tokens of feeds one after another, side by side in their sequences, and collects the logits in the order of Step. Rows are reserved.

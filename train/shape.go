@@ -18,15 +18,15 @@ import (
 type Shape struct {
 	Design         string
 	Vocab, Context int
-	Hidden, Layers int   // d, L
-	HeadDim        int   // d_h of MHA and its kin (default 64, at most a quarter of d); C of MFA (default d/8: 12.5 % of the cache of MHA)
-	Heads          int   // query heads (MFA, TPA: as many as MHA's parameters buy; SQA: half of MHA's)
-	KVHeads        int   // GQA, GTA: default a third of the heads; SQA: a quarter of MHA's heads
-	QRank          int   // MFA: d/2; TPA: 6; MLA: none
-	KVRank         int   // MLA: the latent, default d/2; GLA, MLRA: all latents together, a multiple of 2 and 4; TPA: rank of K and V, default 2
-	RopeDim        int   // MLA, GTA: default d_h/2
-	FFN            int   // width of the gated MLP; 0: what the budget leaves
-	Parameters     int64 // the budget; 0: what MHA takes at this d, L and an MLP of 8/3 d
+	Hidden, Layers int    // d, L
+	HeadDim        int    // d_h of MHA and its kin (default 64, at most a quarter of d); C of MFA (default d/8: 12.5 % of the cache of MHA)
+	Heads          int    // query heads (MFA, TPA: as many as MHA's parameters buy; SQA: half of MHA's)
+	KVHeads        int    // GQA, GTA: default a third of the heads; SQA: a quarter of MHA's heads
+	QRank          int    // MFA: d/2; TPA: 6; MLA: none
+	KVRank         int    // MLA: the latent, default d/2; GLA, MLRA: all latents together, a multiple of 2 and 4; TPA: rank of K and V, default 2
+	RopeDim        int    // MLA, GTA: default d_h/2
+	FFN            int    // width of the gated MLP; 0: what the budget leaves
+	Parameters     int64  // the budget; 0: what MHA takes at this d, L and an MLP of 8/3 d
 	Share          string // which layers read the rows of others: a name or a map, as config.LayerMap takes it; "" none
 	Theta          float64
 	Untied         bool

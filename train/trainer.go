@@ -235,6 +235,8 @@ const (
 // Validate measures the loss on the first windows of the validation side, so many tokens of them.
 func (t *Trainer) Validate(ctx context.Context, most int) (*Valid, error) {
 	s := t.Settings
+	t.Model.Settle = true
+	defer func() { t.Model.Settle = false }()
 	var nats float64
 	var tokens int
 	var size int64
