@@ -26,7 +26,7 @@ import (
 // k0+k1-2 columns of z, and x Wl of its last token. Nothing folds.
 //
 // Weights: q, k as GQA; v, v_late [n_kv d_h/2, d]; conv0 [C, k0], conv1 [C, d_h k1] (for each output its head's channels, each with its taps, the newest last; both are read as
-// [C, channels, taps] too); conv0_bias, conv1_bias [C]; temp [n_kv] (tau); o [d, n d_h]. Biases of the projections as NAME.bias; that of v_late counts before the first token too.
+// [C, channels, taps] too), with biases [C]; temp [n_kv] (tau); o [d, n d_h]. Biases of the projections as NAME.bias; that of v_late counts before the first token too.
 type CCA struct {
 	Hidden, Heads, KVHeads, HeadDim int // d, n, n_kv, d_h
 	Taps0, Taps1                    int // k0, k1
@@ -51,7 +51,7 @@ func (a CCA) Layout() kvcache.Layout {
 func (a CCA) Params() []Param {
 	d, w, c := a.Hidden, a.HeadDim, a.channels()
 	return []Param{{"q", []int{a.Heads * w, d}, Normal}, {"k", []int{a.KVHeads * w, d}, Normal}, {"v", []int{a.late(), d}, Normal}, {"v_late", []int{a.late(), d}, Normal},
-		{"conv0", []int{c, a.Taps0}, Normal}, {"conv0_bias", []int{c}, Zeros}, {"conv1", []int{c, w * a.Taps1}, Normal}, {"conv1_bias", []int{c}, Zeros},
+		{"conv0", []int{c, a.Taps0}, Normal}, {"conv0.bias", []int{c}, Zeros}, {"conv1", []int{c, w * a.Taps1}, Normal}, {"conv1.bias", []int{c}, Zeros},
 		{"temp", []int{a.KVHeads}, Ones}, {"o", []int{d, a.Heads * w}, Output}}
 }
 
@@ -74,10 +74,10 @@ func (a CCA) Forward(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) tensor
 	c := o.CausalConv(o.Concat(q, k), leaf(o, w, "conv0"), a.channels())
 	taps := make([]tensor.Tensor, a.Taps1) // b0 joins behind the delay: it stands in the columns before the first token, too
 	for j := range taps {
-		taps[a.Taps1-1-j] = o.AddBias(c, leaf(o, w, "conv0_bias"))
+		taps[a.Taps1-1-j] = o.AddBias(c, leaf(o, w, "conv0.bias"))
 		c = o.Delay(c)
 	}
-	c = o.AddBias(o.CausalConv(o.HeadConcat(a.channels(), taps...), leaf(o, w, "conv1"), n+kv), leaf(o, w, "conv1_bias"))
+	c = o.AddBias(o.CausalConv(o.HeadConcat(a.channels(), taps...), leaf(o, w, "conv1"), n+kv), leaf(o, w, "conv1.bias"))
 
 	mq := o.Scale(o.Add(q, o.HeadConcat(kv, slices.Repeat([]tensor.Tensor{k}, n/kv)...)), 0.5)
 	mk := o.HeadSlice(mq, kv, 0, d)
@@ -124,7 +124,7 @@ func (a CCA) Bind(w Weights, p *tensor.Packer) (Cached, error) {
 	if _, ok := w.Get("v_late.bias"); ok {
 		c.lateBias = b.vector("v_late.bias", a.late())
 	}
-	c.bias0, c.bias1 = b.vector("conv0_bias", ch), b.vector("conv1_bias", ch)
+	c.bias0, c.bias1 = b.vector("conv0.bias", ch), b.vector("conv1.bias", ch)
 	if conv0 := b.floats("conv0", ch, a.Taps0); b.err == nil {
 		c.conv0 = p.VectorOf(byTap(conv0, ch, a.Taps0))
 	}

@@ -53,7 +53,7 @@ func ccaReference(c testCase, x []float32, T int) []float64 {
 		}
 		return y
 	}
-	f0, b0, f1, b1, temp := get("conv0"), get("conv0_bias"), get("conv1"), get("conv1_bias"), get("temp")
+	f0, b0, f1, b1, temp := get("conv0"), get("conv0.bias"), get("conv1"), get("conv1.bias"), get("temp")
 	z, late := map[int][]float64{}, map[int][]float64{}
 	var q, k, v [][]float64
 	column := func(t int) []float64 { // c_t: z convolved once

@@ -15,7 +15,7 @@ import (
 type Design interface {
 	// Layout is what a token leaves behind.
 	Layout() kvcache.Layout
-	// Params lists the weights that the design's file names, as training starts them; biases are left out.
+	// Params lists the weights that the design's file names, as training starts them; biases are left out unless the design needs them.
 	Params() []Param
 	// Forward is the definition: x [T, hidden] at positions pos -> [T, hidden].
 	Forward(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) tensor.Tensor

@@ -379,6 +379,12 @@ func attentionFloats(a *config.Attention, hidden int64) (q, out, floats, in int6
 			floats += int64(a.RouterDim) + d + (d*(d+3)/2+1)*hidden
 		}
 		in = max(out, int64(a.RouterDim))
+	case config.CCA, config.CCGQA:
+		k, channels, taps := kv*int64(a.HeadDim), (n+kv)*int64(a.HeadDim), int64(a.Conv0+a.Conv1-2)
+		floats = q + 5*k + channels + int64(a.RecurrentLen) + (taps+1)*channels + 2*int64(a.Conv1)*channels // projections, values, z; the state, the columns that it looks back on, the taps
+		floats += 3*channels + int64(a.Conv1+1)*int64(a.HeadDim) + q*int64(a.Heads/a.KVHeads+5)/2 + 2*k     // what the filters make, their means, norms
+		floats += 2*k + q + out                                                                             // turned copies
+		in = max(out, int64(a.Conv1*a.HeadDim))
 	default:
 		k, v := kv*int64(a.HeadDim), kv*int64(a.ValueDim)
 		floats = 3*q + 3*k + 2*v + out // projections, their norms, turned copies

@@ -21,9 +21,9 @@ import (
 // What a token leaves behind in one layer of each tiny model, in bytes, written out from the papers' formulas and not read from a layout:
 //
 //	mha 2 n d_h = 2*4*32   gqa 2 n_kv d_h = 2*2*32   mqa 2 d_h = 2*32   mla r + d_R = 48 + 16   mfa 2 C = 2*32   mfa-kr C = 32
-//	sqa 2 n_kv d_h = 2*2*12   tpa (R_K + R_V)(h + d_h) = (2 + 3)(4 + 32)   gta n_kv d_h + d_R = 2*32 + 16   gla, mlra L r + d_R = 2*48 + 16, 4*20 + 16
+//	sqa, ccgqa 2 n_kv d_h = 2*2*12   cca 2 n d_h = 2*4*8   tpa (R_K + R_V)(h + d_h) = (2 + 3)(4 + 32)   gta n_kv d_h + d_R = 2*32 + 16   gla, mlra L r + d_R = 2*48 + 16, 4*20 + 16
 //
-// times 4 (f32), 2 (f16, bf16), 34 for every 32 (q8), 18 for every 32 (q4); a short last block of n takes 2 + n (q8), 2 + n/2 (q4): sqa's 12 is 14 and 8; mla's 48 is 34 + 18, its 16 is 18, as gta's;
+// times 4 (f32), 2 (f16, bf16), 34 for every 32 (q8), 18 for every 32 (q4); a short last block of n takes 2 + n (q8), 2 + n/2 (q4): sqa's 12 is 14 and 8, cca's 8 is 10 and 6; mla's 48 is 34 + 18, its 16 is 18, as gta's;
 // gla has 48 twice; mlra's 20 is 22 (q8), 12 (q4), four times;
 // tpa's factors over heads, 4*2 and 4*3, are 10 and 14 (q8), 6 and 8 (q4).
 var tinyBytes = map[string]map[string]int{
@@ -38,6 +38,8 @@ var tinyBytes = map[string]map[string]int{
 	"gla":         {"f32": 448, "f16": 224, "bf16": 224, "q8": 122, "q8h": 122, "q4": 66, "q4h": 66, "latent=q4h,rope=f16": 88},
 	"mlra":        {"f32": 384, "f16": 192, "bf16": 192, "q8": 106, "q8h": 106, "q4": 58, "q4h": 58, "latent=q4h,rope=f16": 80},
 	"gta":         {"f32": 320, "f16": 160, "bf16": 160, "q8": 86, "q8h": 86, "q4": 46, "q4h": 46, "tied=q4h,rope=f16": 68},
+	"cca":         {"f32": 256, "f16": 128, "bf16": 128, "q8": 80, "q8h": 80, "q4": 48, "q4h": 48, "k=q8,v=q4": 64},
+	"ccgqa":       {"f32": 192, "f16": 96, "bf16": 96, "q8": 56, "q8h": 56, "q4": 32, "q4h": 32, "k=q8,v=q4": 44},
 	"sqa":         {"f32": 192, "f16": 96, "bf16": 96, "q8": 56, "q8h": 56, "q4": 32, "q4h": 32, "k=q8,v=q4": 44},
 }
 
@@ -58,7 +60,7 @@ func TestBytes(t *testing.T) {
 				if row.window > 0 && rows == 300 {
 					pages = 2 // a query at row 300 sees rows 231 on: the page from 192 and the one from 256
 				}
-				want := int64(owners) * 64 * pages * int64(bytes) // layers that own a cache, rows of a page
+				want := int64(owners)*64*pages*int64(bytes) + int64(owners*4*row.state+63)/64*64 // layers that own a cache, rows of a page; the record of recurrent state
 				cfg := kvcache.Config{Layers: m.Layouts(), Spec: mustSpec(t, kv), Budget: 4 << 20, MaxRows: 300}
 				s, err := kvcache.New(cfg)
 				if err != nil {

@@ -112,6 +112,7 @@ type tiny struct {
 	attn    shapes // under model.layers.N.self_attn.
 	streams [][2]int
 	window  int
+	state   int      // numbers of recurrent state in a layer
 	share   []int    // of tinyLayers layers, the one whose rows each reads; nil: its own
 	makes   []string // tensors that layers without rows lack
 	mlp     shapes   // of a mixture, under model.layers.N.mlp., whole names
@@ -189,7 +190,7 @@ func (m tiny) open(t testing.TB, layers int, bf16 bool) *Model {
 			if shares && m.share[i] != i && slices.Contains(m.makes, name) {
 				continue
 			}
-			if name != "n" && name != "alpha" { // written bare, as PyTorch's parameters are
+			if name != "n" && name != "alpha" && !strings.HasSuffix(name, ".bias") { // written bare, as PyTorch's parameters are
 				name += ".weight"
 			}
 			tensors[at+"self_attn."+name] = shape

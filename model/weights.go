@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"unsafe"
 
 	"github.com/lowkeylm/lowkey/attention"
@@ -87,11 +88,16 @@ func New(configJSON []byte, seed uint64) (*Model, error) {
 	top("embed", embedding, c.Vocab, c.Hidden)
 	for i := range c.Layers {
 		layer := func(name string, init attention.Init, shape ...int) error {
-			p, ok := m.names.layer[name]
+			base, bias := strings.CutSuffix(name, ".bias")
+			p, ok := m.names.layer[base]
 			if !ok || p.to != 0 || p.of != 0 {
 				return fault.New(fault.Unsupported, "model_type "+c.ModelType, "weight "+name+" has no tensor of its own", "", `write the model as "model_type": "lowkey"`)
 			}
-			f.add(fmt.Sprintf(m.names.prefix, i)+p.name+".weight", init, shape)
+			suffix := ".weight"
+			if bias {
+				suffix = ".bias"
+			}
+			f.add(fmt.Sprintf(m.names.prefix, i)+p.name+suffix, init, shape)
 			return nil
 		}
 		mlp := &c.Layers[i].MLP

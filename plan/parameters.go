@@ -54,6 +54,9 @@ func Count(c *config.Config) Parameters {
 			p.Approximate = d.Approximate
 		}
 	}
+	if c.ModelType == "zaya" {
+		p.Approximate = "the router's network and the scales of residuals are not counted"
+	}
 	if c.ModelType == "gemma3n_text" {
 		p.Approximate = "per-layer embeddings, altup and laurel are not counted"
 	}

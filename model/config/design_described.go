@@ -6,8 +6,6 @@ import "fmt"
 
 func init() {
 	for _, d := range []Design{
-		{Name: CCA, About: "attention inside a compressed space, on convolved queries and keys", Cache: "2 n_kv d_h", Paper: "Compressed Convolutional Attention, 2510.04476",
-			Streams: groupedStreams, Text: headsText, Approximate: "convolutions and the router's network are not counted"},
 		{Name: FMKA, About: "one attention over a routed mix of memory levels", Cache: "2 n_kv d_h", Paper: "Memory-Keyed Attention, 2603.20586",
 			Streams: groupedStreams, Text: levelsText, Approximate: "the routing between memory levels is not counted"},
 		{Name: MKA, About: "one attention for each memory level, mixed by a router", Cache: "2 l n_kv d_h", Paper: "Memory-Keyed Attention, 2603.20586",

@@ -306,9 +306,7 @@ func (p *parser) gptOSS() {
 func (p *parser) zaya() {
 	p.decoder(false)
 	a := p.heads(0)
-	a.Design = CCA
-	a.Conv0, a.Conv1 = p.size("cca_time0", 2, maxWidth), p.size("cca_time1", 2, maxWidth)
-	a.RecurrentLen = ccaState(&a)
+	p.convolved(&a)
 	slides := p.slides(never)
 	p.layers(a, p.experts(MLP{Activation: p.activation("hidden_act", SiLU)}, "num_experts", "num_experts_per_tok", "moe_intermediate_size"))
 	p.window("sliding_window", 0, slides)

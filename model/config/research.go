@@ -201,16 +201,9 @@ func (p *parser) mka() {
 func (p *parser) ccaModule() {
 	p.module(p.need("hidden_size", maxWidth))
 	a := p.heads(0)
-	a.Design = CCA
-	a.Conv0, a.Conv1 = p.size("cca_time0", 2, maxWidth), p.size("cca_time1", 2, maxWidth)
-	a.RecurrentLen = ccaState(&a)
+	p.convolved(&a)
 	a.Rope = p.flatRope(p.partial(a.HeadDim, 1, ""))
 	p.layers(a, p.moduleMLP())
-}
-
-// ccaState counts the constant state of CCA: the columns both convolutions look back on, and the delayed half of the newest value.
-func ccaState(a *Attention) int {
-	return (a.Conv0+a.Conv1-2)*(a.Heads+a.KVHeads)*a.HeadDim + a.KVHeads*a.HeadDim/2
 }
 
 // module describes one attention module alone.
