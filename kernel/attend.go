@@ -116,12 +116,7 @@ type Attender struct {
 	chunk  func(part, worker int)
 	merge  func(part, worker int)
 
-	// where rows are rebuilt
-	tiles     []*expandedTile // side by side, one a thread
-	expanding *Span
-	row0      int // of the first tile
-	expand    func(part, worker int)
-	fold      func(part, worker int)
+	expander expander // where rows are rebuilt
 }
 
 type attendItem struct {
@@ -196,7 +191,6 @@ func NewAttender(p *Pool) *Attender {
 		t.workers = append(t.workers, &tileScratch{})
 	}
 	t.whole, t.chunk, t.merge = t.runWhole, t.runChunk, t.runMerge
-	t.expand, t.fold = t.runExpand, t.runFold
 	return t
 }
 

@@ -6,7 +6,8 @@ package kernel
 //	y = LayerNorm((c Up) * (Table[id] Gate)) * Weight + Bias        [heads * (Key + Value)], head after head, its key and then its value
 //
 // c being the row that is kept and id the token behind it. One rebuilt tile serves all heads and all queries of a sequence's step, so a prompt pays it once a chunk; a token
-// alone pays all of it. Gates depend on the id alone and are computed once for each different id in a tile. Scratch is one tile a thread, and the state of the queries.
+// alone pays all of it. Gates depend on the id alone: they are computed once for each different id of a chunk of ChunkRows rows (in text some 38 % of them). Scratch is one tile a thread, the
+// gates of a chunk, and the state of the queries.
 //
 // The grid, and with it the order of all sums, is that of attend.go; a row of y is a function of its own c and id. So here too nothing depends on batch, chunking or threads. As many
 // tiles as there are threads are rebuilt side by side, then every head folds them in, in order.
@@ -23,11 +24,26 @@ type Expansion struct {
 	Turn         int // > 0: c is stored turned by Hadamard matrices, blocks of so many columns
 }
 
-// expandedTile is one tile as it is rebuilt.
-type expandedTile struct {
-	c, e, y, g []float32     // [TileRows, ..]: cached rows, embeddings of the different ids, keys and values, gates of the ids
-	slot       [TileRows]int // the row of g that belongs to a row of y
-	in         Input
+// expander is the state of one call: sequence by sequence, chunk by chunk, some tiles at once.
+type expander struct {
+	span   *Span
+	row0   int // of the first tile
+	chunk  int // first row of the chunk
+	ids    [ChunkRows]int32
+	count  int                // different ids of the chunk
+	slot   [ChunkRows]int     // where a row's gates are
+	index  [2 * ChunkRows]int // by a hash of the id: 1 + slot
+	gates  []float32          // [count, heads*(Key+Value)]
+	tiles  [][]float32        // rebuilt, [TileRows, heads*(Key+Value)] each; as many as threads
+	work   []expanderScratch  // by worker
+	gate   func(part, worker int)
+	expand func(part, worker int)
+	fold   func(part, worker int)
+}
+
+type expanderScratch struct {
+	x  []float32 // cached rows, or embeddings
+	in Input
 }
 
 // id is the token behind a row.
@@ -38,70 +54,14 @@ func (s *Span) id(row int) int32 {
 	return s.New[row-len(s.Tokens)]
 }
 
-// rebuild makes y for rows r .. r+n.
-func (x *expandedTile) rebuild(a *Attention, s *Span, r, n int) {
-	e := a.Expand
-	p, wide := &a.Planes[e.Plane], e.Up.N
-	x.c, x.y, x.g = grow(x.c, TileRows*p.Width), grow(x.y, TileRows*wide), grow(x.g, TileRows*wide)
-	expandRows(p.Codec, x.c, p.Head(s.page(r, p), 0)[r%p.PageRows*RowBytes(p.Codec, p.Width):], n, p.Width)
-	if e.Turn > 0 {
-		for at := 0; at < n*p.Width; at += e.Turn {
-			Hadamard(x.c[at:][:e.Turn])
-		}
-	}
-	x.multiply(x.y, x.c, n, e.Up)
-	x.multiply(x.g, x.e, x.embed(e.Table, s, r, n), e.Gate)
-	for j := range n {
-		row := x.y[j*wide:][:wide]
-		MulInto(row, x.g[x.slot[j]*wide:][:wide])
-		LayerNorm(row, row, e.Weight, e.Bias, e.Eps)
-	}
-}
-
-// embed gathers the embeddings of the different ids of rows r .. r+n and returns how many these are.
-func (x *expandedTile) embed(t *Table, s *Span, r, n int) int {
-	x.e = grow(x.e, TileRows*t.K)
-	var ids [TileRows]int32
-	count := 0
-next:
-	for j := range n {
-		id := s.id(r + j)
-		for i, seen := range ids[:count] {
-			if seen == id {
-				x.slot[j] = i
-				continue next
-			}
-		}
-		ids[count], x.slot[j] = id, count
-		t.Row(x.e[count*t.K:][:t.K], int(id))
-		count++
-	}
-	return count
-}
-
-// multiply is y [m, N] = in [m, K] Wᵀ on the caller's thread: panels of W stay in the nearer caches while the rows pass.
-func (x *expandedTile) multiply(y, in []float32, m int, w *Matrix) {
-	const cacheBytes = 1 << 18
-	x.in.Set(nil, in, m, w.K)
-	if w.format.Quantised() {
-		x.in.needInt8(nil)
-	}
-	if x.in.edge == nil {
-		x.in.edge = make([]edgeTile, 1)
-	}
-	group, panels := max(2*widePanelsOf, cacheBytes/w.panel&^(widePanelsOf-1)), w.panels()
-	for from := 0; from < panels; from += group {
-		w.mul(y, w.N, &x.in, from, min(from+group, panels), 0, m, 0)
-	}
-}
-
-const widePanelsOf = 4 // panels that the widest kernels take at once
-
 // runExpanded attends, sequence by sequence.
 func (t *Attender) runExpanded() {
-	a := t.a
-	for len(t.tiles) < t.pool.Threads() {
-		t.tiles = append(t.tiles, &expandedTile{})
+	a, x := t.a, &t.expander
+	if x.fold == nil {
+		x.gate, x.expand, x.fold = t.runGate, t.runExpand, t.runFold
+	}
+	for len(x.tiles) < t.pool.Threads() {
+		x.tiles, x.work = append(x.tiles, nil), append(x.work, expanderScratch{})
 	}
 	for i := range t.spans {
 		s := &t.spans[i]
@@ -118,43 +78,115 @@ func (t *Attender) runExpanded() {
 			t.parts[2*j].reset(t.items[j].n, a.ValueWidth())
 			t.parts[2*j+1].reset(t.items[j].n, a.ValueWidth())
 		}
-		t.expanding = s
-		for t.row0 = 0; t.row0 < s.Rows; t.row0 += TileRows * len(t.tiles) {
-			t.pool.Run(min(len(t.tiles), (s.Rows-t.row0+TileRows-1)/TileRows), t.expand)
-			t.pool.Run(len(t.items), t.fold)
+		x.span = s
+		for x.chunk = 0; x.chunk < s.Rows; x.chunk += ChunkRows {
+			end := min(x.chunk+ChunkRows, s.Rows)
+			x.different(end)
+			x.gates = grow(x.gates, x.count*a.Expand.Gate.N)
+			t.pool.Run((x.count+gateRows-1)/gateRows, x.gate)
+			for x.row0 = x.chunk; x.row0 < end; x.row0 += TileRows * len(x.tiles) {
+				t.pool.Run(min(len(x.tiles), (end-x.row0+TileRows-1)/TileRows), x.expand)
+				t.pool.Run(len(t.items), x.fold)
+			}
 		}
+		x.span = nil
 		for j := range t.items {
 			part, total := &t.parts[2*j], &t.parts[2*j+1]
 			total.merge(part, a.ValueWidth())
 			t.finish(&t.items[j], total)
 		}
-		t.expanding = nil
 	}
 }
 
-func (t *Attender) runExpand(i, _ int) {
-	r := t.row0 + i*TileRows
-	t.tiles[i].rebuild(t.a, t.expanding, r, min(TileRows, t.expanding.Rows-r))
+// different lists the different ids of the rows from chunk to end.
+func (x *expander) different(end int) {
+	clear(x.index[:])
+	x.count = 0
+	for r := x.chunk; r < end; r++ {
+		id := x.span.id(r)
+		h := int(uint32(id)*0x9e3779b1>>16) % len(x.index)
+		for x.index[h] > 0 && x.ids[x.index[h]-1] != id {
+			h = (h + 1) % len(x.index)
+		}
+		if x.index[h] == 0 {
+			x.ids[x.count] = id
+			x.count++
+			x.index[h] = x.count
+		}
+		x.slot[r-x.chunk] = x.index[h] - 1
+	}
+}
+
+const gateRows = 32 // ids whose gates are one part of work
+
+func (t *Attender) runGate(i, worker int) {
+	e, x := t.a.Expand, &t.expander
+	from := i * gateRows
+	n, w := min(gateRows, x.count-from), &x.work[worker]
+	w.x = grow(w.x, n*e.Table.K)
+	for j, id := range x.ids[from : from+n] {
+		e.Table.Row(w.x[j*e.Table.K:][:e.Table.K], int(id))
+	}
+	w.multiply(x.gates[from*e.Gate.N:], n, e.Gate)
+}
+
+// runExpand rebuilds one tile.
+func (t *Attender) runExpand(i, worker int) {
+	a, x := t.a, &t.expander
+	e, w, s := a.Expand, &x.work[worker], x.span
+	p, wide, r := &a.Planes[e.Plane], e.Up.N, x.row0+i*TileRows
+	n := min(TileRows, s.Rows-r)
+	w.x = grow(w.x, n*p.Width)
+	expandRows(p.Codec, w.x, p.Head(s.page(r, p), 0)[r%p.PageRows*RowBytes(p.Codec, p.Width):], n, p.Width)
+	if e.Turn > 0 {
+		for at := 0; at < n*p.Width; at += e.Turn {
+			Hadamard(w.x[at:][:e.Turn])
+		}
+	}
+	x.tiles[i] = grow(x.tiles[i], TileRows*wide)
+	y := x.tiles[i]
+	w.multiply(y, n, e.Up)
+	for j := range n {
+		row := y[j*wide:][:wide]
+		MulInto(row, x.gates[x.slot[r+j-x.chunk]*wide:][:wide])
+		LayerNorm(row, row, e.Weight, e.Bias, e.Eps)
+	}
+}
+
+// multiply is y [m, N] = x [m, K] Wᵀ on the caller's thread: panels of W stay in the nearer caches while the rows pass.
+func (s *expanderScratch) multiply(y []float32, m int, w *Matrix) {
+	const cacheBytes = 1 << 18
+	s.in.Set(nil, s.x, m, w.K)
+	if w.format.Quantised() {
+		s.in.needInt8(nil)
+	}
+	if s.in.edge == nil {
+		s.in.edge = make([]edgeTile, 1)
+	}
+	group, panels := max(4, cacheBytes/w.panel&^3), w.panels() // the widest kernels take 4 panels at once
+	for from := 0; from < panels; from += group {
+		w.mul(y, w.N, &s.in, from, min(from+group, panels), 0, m, 0)
+	}
 }
 
 // runFold takes one head's block of queries through the tiles that are there.
 func (t *Attender) runFold(i, worker int) {
-	w, it, a, s := t.workers[worker], &t.items[i], t.a, t.expanding
-	e, kw, vw := a.Expand, a.KeyWidth(), a.ValueWidth()
+	w, it, a, x := t.workers[worker], &t.items[i], t.a, &t.expander
+	s, e, kw, vw := x.span, a.Expand, a.KeyWidth(), a.ValueWidth()
 	q0 := s.Rows - s.N + it.from
 	end := q0 + it.n // rows that the last query sees
-	if t.row0 >= end {
+	if x.row0 >= end {
 		return
 	}
 	w.load(t, it)
 	w.panel = grow(w.panel, TileRows*e.Key)
 	part, total := &t.parts[2*i], &t.parts[2*i+1]
-	for j, tile := range t.tiles {
-		r := t.row0 + j*TileRows
-		if r >= end {
+	for j, tile := range x.tiles {
+		r := x.row0 + j*TileRows
+		if r >= min(end, x.chunk+ChunkRows) {
 			return
 		}
-		if r%ChunkRows == 0 {
+		if r == x.chunk {
 			total.merge(part, vw)
 			part.reset(it.n, vw)
 		}
@@ -164,9 +196,9 @@ func (t *Attender) runFold(i, worker int) {
 			w.score(a, s, it, k, at, r, n, i > 0)
 			at += k.To - k.From
 		}
-		x, ld := tile.y[it.group*(e.Key+e.Value):], e.Up.N
+		rows, ld := tile[it.group*(e.Key+e.Value):], e.Up.N
 		w.panel = grow(w.panel, TileRows*e.Key)
-		toPanels(w.panel, x, ld, n, e.Key)
+		toPanels(w.panel, rows, ld, n, e.Key)
 		scoreF32(w.s, w.q[at:], kw, w.panel, it.n, e.Key, at > 0)
 		if a.Softcap > 0 {
 			softcapTile(w.s[:it.n*TileRows], a.Softcap)
@@ -174,6 +206,6 @@ func (t *Attender) runFold(i, worker int) {
 		w.mask(a, it, q0, r, n)
 		softmaxTile(w.s, it.n, part.max, part.sum, w.alpha)
 		scaleRows(part.o, vw, w.alpha, it.n)
-		accumulatePV(part.o, vw, w.s, TileRows, x[e.Key:], ld, it.n, n, e.Value)
+		accumulatePV(part.o, vw, w.s, TileRows, rows[e.Key:], ld, it.n, n, e.Value)
 	}
 }
