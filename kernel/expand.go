@@ -117,7 +117,7 @@ func (x *expander) different(end int) {
 	}
 }
 
-const gateRows = 32 // ids whose gates are one part of work
+const gateRows = 28 // ids whose gates are one part of work: two of the widest tiles of a product
 
 func (t *Attender) runGate(i, worker int) {
 	e, x := t.a.Expand, &t.expander

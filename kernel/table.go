@@ -18,4 +18,16 @@ func NewTable(f Format, n, k int, src []byte) (*Table, error) {
 }
 
 // Row expands row i into dst [K].
-func (t *Table) Row(dst []float32, i int) { Dequantize(t.format, dst, t.data[i*t.row:][:t.row]) }
+func (t *Table) Row(dst []float32, i int) {
+	row := t.data[i*t.row:][:t.row]
+	switch t.format {
+	case F32:
+		DecodeRow(CodecF32, dst, row)
+	case F16:
+		DecodeRow(CodecF16, dst, row)
+	case BF16:
+		DecodeRow(CodecBF16, dst, row)
+	default:
+		Dequantize(t.format, dst, row)
+	}
+}
