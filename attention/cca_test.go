@@ -198,3 +198,8 @@ func TestCCAFilterShapes(t *testing.T) {
 		t.Error("filters of three dimensions give another result")
 	}
 }
+
+func TestCCAGradient(t *testing.T) {
+	checkGradient(t, ccaCase(rand.New(rand.NewPCG(2, 3)), "ccgqa", 4, 2, 2, 2, 0))
+	checkGradient(t, ccaCase(rand.New(rand.NewPCG(2, 3)), "cca", 2, 2, 3, 3, 3))
+}

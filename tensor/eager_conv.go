@@ -37,6 +37,12 @@ func (c conv) eachTap(first []int32, from, to int, f func(i, row, j int)) {
 
 // pairs visits every output channel o with the input channels p that it reads, `inside` of its group.
 func (c conv) pairs(f func(o, p, inside int)) {
+	if c.in == 1 && c.out == 1 {
+		for o := range c.groups {
+			f(o, o, 0)
+		}
+		return
+	}
 	for o := range c.groups * c.out {
 		for inside := range c.in {
 			f(o, o/c.out*c.in+inside, inside)

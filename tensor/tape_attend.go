@@ -186,6 +186,10 @@ func (t *Tape[T]) CausalConv(x, w Tensor, groups int) Tensor {
 	in, out := groups*c.in, groups*c.out
 	work := out * c.in * c.taps
 	y := &node[T]{op: "CausalConv", shape: []int{c.rows, out}, in: list(a, b), reads: list(a, b)}
+	if c.taps == 1 {
+		t.grouped(y, a, b, c)
+		return t.record(y)
+	}
 	y.forward = func() { convolve(c, t.loops, y.value, a.value, b.value, first) }
 	y.backward = func() {
 		if g := t.zeroed(a); g != nil { // each part owns rows of x: it asks which outputs see them
@@ -207,4 +211,31 @@ func (t *Tape[T]) CausalConv(x, w Tensor, groups int) Tensor {
 		}
 	}
 	return t.record(y)
+}
+
+// grouped makes y of filters without a look back: for each group of channels a product.
+func (t *Tape[T]) grouped(y, a, b *node[T], c conv) {
+	in, out := c.groups*c.in, c.groups*c.out
+	each := func(f func(at, from, w int)) {
+		for g := range c.groups {
+			f(g*c.out, g*c.in, g*c.out*c.in)
+		}
+	}
+	y.forward = func() {
+		each(func(at, from, w int) {
+			t.k.gemm(t.loops, dense[T]{y.value[at:], out, false}, dense[T]{a.value[from:], in, false}, dense[T]{b.value[w:], c.in, true}, c.rows, c.out, c.in, false)
+		})
+	}
+	y.backward = func() {
+		if d, add := t.gradient(b); d != nil { // dw = dyᵀ x
+			each(func(at, from, w int) {
+				t.k.gemm(t.loops, dense[T]{d[w:], c.in, false}, dense[T]{y.grad[at:], out, true}, dense[T]{a.value[from:], in, false}, c.out, c.in, c.rows, add)
+			})
+		}
+		if d, add := t.gradient(a); d != nil { // dx = dy w
+			each(func(at, from, w int) {
+				t.k.gemm(t.loops, dense[T]{d[from:], in, false}, dense[T]{y.grad[at:], out, false}, dense[T]{b.value[w:], c.in, false}, c.rows, c.in, c.out, add)
+			})
+		}
+	}
 }

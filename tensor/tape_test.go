@@ -127,6 +127,7 @@ func opCases() []opCase {
 		{"Delay, documents", s([]int{6, 3}), documents(func(t tape, in []Tensor) Tensor { return t.Mul(t.Delay(in[0]), in[0]) }, 0, 2, 3)},
 		{"CausalConv, depthwise", s([]int{6, 3}, []int{3, 4}), conv(3)},
 		{"CausalConv, groups", s([]int{6, 6}, []int{4, 9}), conv(2)},
+		{"CausalConv, one tap", s([]int{5, 6}, []int{4, 3}), conv(2)},
 		{"CausalConv, one token", s([]int{1, 3}, []int{3, 4}), conv(3)},
 		{"CausalConv, documents", s([]int{6, 3}, []int{3, 3}), documents(conv(3), 0, 1, 4)},
 		{"CrossEntropy", s([]int{4, 7}), func(t tape, in []Tensor) Tensor { return t.CrossEntropy(in[0], []int32{1, -1, 6, 0}, -1, false) }},
