@@ -9,6 +9,7 @@ import (
 	"reflect"
 
 	"github.com/lowkeylm/lowkey/fault"
+	"github.com/lowkeylm/lowkey/internal/atomicfile"
 	"github.com/lowkeylm/lowkey/model/config"
 )
 
@@ -40,7 +41,7 @@ func Import(ctx context.Context, folder, dir string, o Options) (*Result, error)
 		return nil, err
 	}
 	defer closeAll()
-	return r, writeFolder(ctx, dir, func(temp string) error {
+	return r, atomicfile.Folder(ctx, dir, func(temp string) error {
 		if err := writeWeights(ctx, temp, tensors, o.DType, own, r); err != nil {
 			return err
 		}
