@@ -32,7 +32,7 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	c.AddCommand(runCommand(), planCommand(), inspectCommand(), benchCommand(), evalCommand(), logitsCommand(), tokenizeCommand(), detokenizeCommand(), templateCommand(), pullCommand(), trainCommand(), compareCommand(), exportCommand(), importCommand(), tokenizerCommand(), designsCommand())
+	c.AddCommand(runCommand(), planCommand(), inspectCommand(), benchCommand(), evalCommand(), logitsCommand(), tokenizeCommand(), detokenizeCommand(), templateCommand(), pullCommand(), trainCommand(), compareCommand(), exportCommand(), importCommand(), routeCommand(), tokenizerCommand(), designsCommand())
 	return c
 }
 
