@@ -11,7 +11,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/lowkeylm/lowkey/fault"
@@ -97,8 +96,8 @@ func (p *Plan) size(design string) (*train.Sized, error) {
 			s.Share = text
 			continue
 		}
-		v, err := strconv.ParseFloat(text, 64)
-		if err != nil {
+		v, number := train.Field(text).(float64)
+		if text == "" {
 			return nil, fault.New(fault.BadInput, "--designs "+design, pair, "DESIGN:heads=N,kv-heads=N,head-dim=N,q-rank=N,kv-rank=N,rope-dim=N,ffn=N,share=MAP, or a field of its configuration", "")
 		}
 		field, ok := map[string]*int{"heads": &s.Heads, "kv-heads": &s.KVHeads, "head-dim": &s.HeadDim, "q-rank": &s.QRank, "kv-rank": &s.KVRank, "rope-dim": &s.RopeDim, "ffn": &s.FFN}[key]
@@ -106,10 +105,10 @@ func (p *Plan) size(design string) (*train.Sized, error) {
 		case !ok:
 			s.Fields = maps.Clone(s.Fields)
 			if s.Fields == nil {
-				s.Fields = map[string]float64{}
+				s.Fields = map[string]any{}
 			}
-			s.Fields[key] = v
-		case v < 1 || v != math.Trunc(v):
+			s.Fields[key] = train.Field(text)
+		case !number || v < 1 || v != math.Trunc(v):
 			return nil, fault.New(fault.BadInput, "--designs "+design, pair, "must be a whole number, at least 1", "")
 		default:
 			*field = int(v)

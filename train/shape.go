@@ -31,8 +31,8 @@ type Shape struct {
 	Theta          float64
 	Untied         bool
 	BOS, EOS       int
-	Fields         map[string]float64 // of config.json, that the design reads and no dimension above names
-	FFNStep        int                // FFN is a multiple of this; 0: 8
+	Fields         map[string]any // of config.json, that the design reads and no dimension above names; see Field
+	FFNStep        int            // FFN is a multiple of this; 0: 8
 
 	layerMap string // of Share
 }
@@ -114,11 +114,20 @@ func (s Shape) Size() (_ *Sized, err error) {
 		Chosen: fmt.Sprintf("%s: hidden %d, %d layers, %s%s, MLP %d: %s parameters (%+.2f %% of the budget)", s.Design, s.Hidden, s.Layers, plan.Attention(&a), sharing, s.FFN, plan.Number(got), off)}, nil
 }
 
+// Field reads the value of a field: a number, true, false, or a word.
+func Field(text string) any {
+	var v any
+	if json.Unmarshal([]byte(text), &v) != nil {
+		return text
+	}
+	return v
+}
+
 // known refuses a field that the design does not read.
 func (s Shape) known(fields map[string]any) error {
 	for key, v := range s.Fields {
 		if _, ok := fields[key]; !ok {
-			return fault.New(fault.BadInput, fmt.Sprintf("field %s=%g", key, v), "design "+s.Design+" does not read it", "its fields: "+strings.Join(slices.Sorted(maps.Keys(fields)), " "), "")
+			return fault.New(fault.BadInput, fmt.Sprintf("field %s=%v", key, v), "design "+s.Design+" does not read it", "its fields: "+strings.Join(slices.Sorted(maps.Keys(fields)), " "), "")
 		}
 	}
 	return nil

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"strings"
 	"text/tabwriter"
 
@@ -97,7 +99,7 @@ func (f *routeFlags) route(ctx context.Context) error {
 		return err
 	}
 	defer m.Close()
-	pool := kernel.NewPool(f.threads)
+	pool := kernel.NewPool(cmp.Or(f.threads, runtime.GOMAXPROCS(0)))
 	defer pool.Close()
 	means, err := moas.Means(ctx, m, pool, ids[:half])
 	if err != nil {

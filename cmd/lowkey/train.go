@@ -70,7 +70,7 @@ func (f *shapeFlags) addDesign(c *cobra.Command) {
 	p.IntVar(&s.KVRank, "kv-rank", 0, "mla: width of the latent (default half of --hidden); tpa: rank of keys and values (2)")
 	p.StringVar(&s.Share, "share", "", "which layers read the rows of others: claF, mlkv:M, lckv:W, {pizza,sandwich,lasagna}-{bottom,middle,top}:N with N layers that own a cache, or a map as 0_0_2_2")
 	p.IntVar(&s.RopeDim, "rope-dim", 0, "mla, gta: width of the rotary key (default half a head)")
-	p.StringToStringVar(&f.fields, "field", nil, "further numbers of config.json that the design reads, as v_rank=3 (lowkey designs NAME lists them)")
+	p.StringToStringVar(&f.fields, "field", nil, "further fields of config.json that the design reads, as v_rank=3 or shared_kv=true (lowkey designs NAME lists them)")
 }
 
 // finish reads what the flags give as text.
@@ -83,11 +83,9 @@ func (f *shapeFlags) finish(seq int) (err error) {
 			return err
 		}
 	}
-	f.shape.Fields = map[string]float64{}
+	f.shape.Fields = map[string]any{}
 	for key, text := range f.fields {
-		if f.shape.Fields[key], err = strconv.ParseFloat(text, 64); err != nil {
-			return fault.New(fault.BadInput, "--field "+key, text, "must be a number", "")
-		}
+		f.shape.Fields[key] = train.Field(text)
 	}
 	return nil
 }
