@@ -255,6 +255,19 @@ func (n *counter) attention(d attention.Design, matrix, table func(name string, 
 			matrix("k_rope", a.RopeDim, a.Hidden)
 		}
 		matrix("o", a.Hidden, a.Heads*w)
+	case attention.CCA:
+		width, channels := a.KVHeads*a.HeadDim, (a.Heads+a.KVHeads)*a.HeadDim
+		matrix("q", a.Heads*a.HeadDim, a.Hidden)
+		matrix("k", width, a.Hidden)
+		matrix("v", width/2, a.Hidden)
+		matrix("v_late", width/2, a.Hidden)
+		matrix("o", a.Hidden, a.Heads*a.HeadDim)
+		for range a.Heads + a.KVHeads { // the second filter, a matrix for each head
+			n.folded(a.HeadDim, a.HeadDim*a.Taps1)
+		}
+		n.vector(channels * a.Taps0)
+		n.vector(2 * channels) // biases
+		n.vector(width)        // temperatures
 	case attention.Tucker:
 		matrix("q_a", a.QRank, a.Hidden)
 		matrix("k", a.KRank, a.Hidden)

@@ -14,8 +14,8 @@ const CCGQA = "ccgqa"
 
 func init() {
 	for _, d := range []Design{
-		{Name: CCA, About: "attention inside a compressed space, on convolved queries and keys", Cache: "2 n_kv d_h, and (k_0 + k_1 - 2)(n + n_kv) d_h + n_kv d_h / 2 a sequence"},
-		{Name: CCGQA, About: "CCA with fewer heads of keys than of queries", Cache: "2 n_kv d_h, and (k_0 + k_1 - 2)(n + n_kv) d_h + n_kv d_h / 2 a sequence"},
+		{Name: CCA, About: "attention inside a compressed space, on convolved queries and keys", Cache: "2 n_kv d_h"},
+		{Name: CCGQA, About: "CCA with fewer heads of keys than of queries", Cache: "2 n_kv d_h"},
 	} {
 		d.Paper = "Compressed Convolutional Attention, 2510.04476"
 		d.read, d.Streams, d.Tensors, d.Text, d.Fields = readCCA, groupedStreams, ccaTensors, ccaText, ccaFields
