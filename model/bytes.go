@@ -126,10 +126,15 @@ func (n *counter) layer(m *Model, i int) {
 		n.weight(name, w, ok, out, in)
 		n.bias(lw.Get, name)
 	}
-	n.attention(m.designs[i], func(name string, out, in int) { matrix("attn."+name, out, in) }, func(name string, out, in int) {
-		w, ok := lw.Get("attn." + name)
-		n.table("attn."+name, w, ok, out, in)
-	})
+	own := func(name string, out, in int) { matrix("attn."+name, out, in) }
+	if weigh := weigh[c.Layers[i].Attention.Design]; weigh != nil {
+		weigh(n, m.designs[i], own)
+	} else {
+		n.attention(m.designs[i], own, func(name string, out, in int) {
+			w, ok := lw.Get("attn." + name)
+			n.table("attn."+name, w, ok, out, in)
+		})
+	}
 	f := &c.Layers[i].MLP
 	if f.Kind == config.NoMLP {
 		return
@@ -172,6 +177,12 @@ func (n *counter) mixture(w layerWeights, f *config.MLP, hidden int) {
 		gated(f.SharedIntermediate, func(name string) (tensor.Weight, bool) { return w.Get("shared_" + name) })
 	}
 }
+
+// weigh counts the weights that a design binds, and holds says what attentionFloats does, for designs that add themselves in a file design_NAME.go.
+var (
+	weigh = map[string]func(n *counter, d attention.Design, matrix func(name string, out, in int)){}
+	holds = map[string]func(a *config.Attention, hidden int64) (q, out, floats, in int64){}
+)
 
 // attention follows each design's Bind.
 func (n *counter) attention(d attention.Design, matrix, table func(name string, out, in int)) {
@@ -352,6 +363,9 @@ const slabFloats = 1 << 20
 
 // attentionFloats follows each design's Step: the widths of all queries and of all outputs, the floats that a token holds at most, the widest input of a product.
 func attentionFloats(a *config.Attention, hidden int64) (q, out, floats, in int64) {
+	if f := holds[a.Design]; f != nil {
+		return f(a, hidden)
+	}
 	n, kv := int64(a.Heads), int64(a.KVHeads)
 	q, out = n*int64(a.HeadDim), n*int64(a.ValueDim)
 	switch a.Design {

@@ -22,13 +22,17 @@ var moduleNames = map[string]map[string]string{
 		"conv1": "qkv_proj.conv_qk_grouped", "temp": "qk_norm.temp", "o": "o_proj"},
 }
 
-// moduleWeights reads a module's folder.
+// moduleWeights reads a module's folder, and a bank of retrieved vectors where there is one.
 type moduleWeights struct {
-	src   Source
-	names map[string]string
+	src    Source
+	names  map[string]string
+	memory *tensor.Weight
 }
 
 func (w moduleWeights) Get(name string) (tensor.Weight, bool) {
+	if name == "memory" && w.memory != nil {
+		return *w.memory, true
+	}
 	base, bias := strings.CutSuffix(name, ".bias")
 	file, ok := w.names[base]
 	if !ok {
@@ -79,25 +83,33 @@ func goldenModule(t *testing.T, folder string) {
 		}
 		return v, x.Shape[0]
 	}
-	w := moduleWeights{folderSource{weights}, names}
-	for _, suffix := range []string{"", "_b"} {
-		x, rows := floats("hidden_states" + suffix)
-		want, _ := floats("attn_out" + suffix)
+	w := moduleWeights{src: folderSource{weights}, names: names}
+	var memory *attention.Memory
+	compareAll := func(what, hidden, out string) {
+		x, rows := floats(hidden)
+		want, _ := floats(out)
 		bound := 1e-4 * peak(want)
 		pos := make([]int, rows)
 		for i := range pos {
 			pos[i] = i
 		}
 		o := tensor.NewEager32()
-		compare(t, "Forward", o.Values(design.Forward(o, w, o.Leaf([]int{rows, c.Hidden}, x), pos)), want, bound)
+		compare(t, "Forward"+what, o.Values(design.Forward(o, w, o.Leaf([]int{rows, c.Hidden}, x), pos)), want, bound)
 		for _, chunk := range []int{1, 7, rows} {
-			compare(t, fmt.Sprintf("cached step, chunks of %d", chunk), moduleSteps(t, design, w, x, rows, chunk), want, bound)
+			compare(t, fmt.Sprintf("cached step%s, chunks of %d", what, chunk), moduleSteps(t, design, w, memory, x, rows, chunk), want, bound)
 		}
+	}
+	if bank, ok := (folderSource{golden}).Tensor("l3_memory"); ok {
+		compareAll(" without memory", "hidden_states", "attn_out_no_memory")
+		w.memory, memory = &bank, &attention.Memory{Layers: [][]float32{bank.Float32s()}}
+	}
+	for _, suffix := range []string{"", "_b"} {
+		compareAll("", "hidden_states"+suffix, "attn_out"+suffix)
 	}
 }
 
 // moduleSteps runs hidden states x [rows, hidden] through a module's cached step.
-func moduleSteps(t *testing.T, design attention.Design, w attention.Weights, x []float32, rows, chunk int) (out []float64) {
+func moduleSteps(t *testing.T, design attention.Design, w attention.Weights, memory *attention.Memory, x []float32, rows, chunk int) (out []float64) {
 	t.Helper()
 	pool := kernel.NewPool(2)
 	defer pool.Close()
@@ -115,7 +127,7 @@ func moduleSteps(t *testing.T, design attention.Design, w attention.Weights, x [
 	view := bound.View()
 	view.Planes = store.Planes(0)
 	seq, ws, hidden := store.NewSequence(""), tensor.NewWorkspace(pool), len(x)/rows
-	step := &attention.Step{Workspace: ws, Sequences: []*kvcache.Sequence{seq}, View: &view, Types: store.Types(0)}
+	step := &attention.Step{Workspace: ws, Sequences: []*kvcache.Sequence{seq}, View: &view, Types: store.Types(0), Memory: []*attention.Memory{memory}}
 	for at := 0; at < rows; at += chunk {
 		n := min(chunk, rows-at)
 		if err := seq.Reserve(n); err != nil {

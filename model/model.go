@@ -132,9 +132,15 @@ func (m *Model) openFolder(path string) error {
 	return nil
 }
 
+// familyNames are those of families that stand in files of their own.
+var familyNames = map[string]*names{}
+
 // folderNames picks the family's tensor names.
 func folderNames(c *config.Config) *names {
 	a := c.Layers[0].Attention
+	if n := familyNames[c.ModelType]; n != nil {
+		return n
+	}
 	switch {
 	case c.Source != "" && a.Design == "mfa":
 		return mlraNames.with(map[string]place{"attn.q_a": at("attn.c_q"), "attn.q_norm": at("attn.q_layernorm"), "attn.q_b": at("attn.w_q")})

@@ -113,6 +113,7 @@ type tiny struct {
 	streams [][2]int
 	window  int
 	state   int      // numbers of recurrent state in a layer
+	merged  int      // tokens that share a row, where more than one
 	share   []int    // of tinyLayers layers, the one whose rows each reads; nil: its own
 	makes   []string // tensors that layers without rows lack
 	mlp     shapes   // of a mixture, under model.layers.N.mlp., whole names

@@ -85,6 +85,9 @@ func TestParamsAreTensors(t *testing.T) {
 		stored := map[string][]int{}
 		for _, x := range config.DesignOf(row.design).Tensors(m.Config, &m.Config.Layers[0].Attention) {
 			stored[x.Name] = x.Shape
+			if x.Bias {
+				stored[x.Name+".bias"] = x.Shape[:1]
+			}
 		}
 		for _, p := range m.designs[0].Params() {
 			if !slices.Equal(stored[p.Name], p.Shape) {

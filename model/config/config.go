@@ -129,12 +129,13 @@ type Attention struct {
 	HeadRank, OutHeadRank int    // Tucker: ranks over heads, before and behind the softmax
 	OutRank               int    // Tucker: rank of the output
 	SharedKV              bool   // Tucker: the key before RoPE is the value
-	RouterDim             int    // MoAS: width of the router
+	RouterDim             int    // MoAS, MKA: width of the router
 	Scheme                string // MoAS: the one attention of this layer, "" where all are mixed
 
 	Conv0, Conv1 int     // CCA: kernel lengths of the two convolutions
 	Levels       int     // MKA: memory levels
 	EMABeta      float64 // MKA: decay of the second level
+	MergeDim     int     // MTLA: width in which a latent meets its block
 	RowTokens    int     // tokens one cached row covers: 1, in MTLA more
 	RecurrentLen int     // numbers of constant state a sequence keeps in this layer beside its rows (CCA: convolution columns; MKA: the average)
 

@@ -1,6 +1,6 @@
 package config
 
-// MLA, GLA and MLRA: a latent, or several, and one rotary key. MTLA, whose rows merge tokens, is described only.
+// MLA, GLA and MLRA: a latent, or several, and one rotary key.
 //
 //	mla       kv_lora_rank, qk_nope_head_dim, qk_rope_head_dim, v_head_dim (hidden/heads), q_lora_rank none, rope_interleave false
 //	gla mlra  as mla, kv_lora_rank being all latents together; num_latents (gla 2, mlra 4); mlra: num_branches (num_latents), attn_output_scale (1/sqrt(num_branches));
@@ -16,8 +16,6 @@ func init() {
 		{Name: MLA, About: "a latent, from which keys and values are made, and one rotary key", Cache: "d_c + d_R", Paper: "DeepSeek-V2, 2405.04434", read: readLatent},
 		{Name: GLA, About: "several latents, each for a block of the heads", Cache: "h_c d_c + d_R", Paper: "Hardware-Efficient Attention for Fast Decoding, 2505.21487", read: readLatent},
 		{Name: MLRA, About: "latent blocks with softmaxes of their own, whose outputs are summed", Cache: "d_c + d_R", Paper: "Multi-Head Low-Rank Attention, 2603.02188", read: readLatent},
-		{Name: MTLA, About: "MLA whose rows merge s tokens", Cache: "(d_c + d_R) / s", Paper: "Multi-head Temporal Latent Attention, 2505.13544",
-			Approximate: "the network that merges tokens is not counted"},
 	} {
 		d.Streams, d.Tensors, d.Text, d.Fields = latentStreams, latentTensors, latentText, latentFields
 		if d.Name != MTLA {

@@ -169,7 +169,8 @@ func (p *parser) mtla() {
 	a.HeadDim, a.ValueDim = a.Nope+a.RopeDim, p.need("v_head_dim", maxWidth)
 	a.Scale = p.positive("softmax_scale", 1/math.Sqrt(float64(a.HeadDim)))
 	a.LatentNormEps = p.eps("layer_norm_eps", 1e-5)
-	a.RowTokens = p.need("down_rate", maxTokens)
+	a.RowTokens, a.MergeDim = p.need("down_rate", maxMerge), p.need("hypernet_dim", maxWidth)
+	a.RecurrentLen = a.KVRank
 	a.Rope = p.flatRope(a.RopeDim)
 	p.layers(a, p.moduleMLP())
 }
@@ -192,7 +193,10 @@ func (p *parser) mka() {
 	if p.c.ModelType == "mka_full_attention" {
 		a.Design = MKA
 	}
-	a.Levels = p.need("levels", 16)
+	if a.Levels = p.need("levels", 3); a.Levels < 2 {
+		p.fail("levels", fmt.Sprint(a.Levels), "must be 2 or 3")
+	}
+	a.RouterDim = p.size("router_hidden", max(1, p.c.Hidden/2), maxWidth)
 	a.EMABeta = p.fraction("ema_beta", 0.9)
 	a.RecurrentLen = p.c.Hidden
 	p.layers(a, p.moduleMLP())

@@ -1,0 +1,34 @@
+package model
+
+import "github.com/lowkeylm/lowkey/model/config"
+
+// MTLA's row is MLA's, r + d_R, and covers two tokens. MKA: levels x 2 n_kv d_h = 2 x 2*2*16, 3 x 2*2*16; FastMKA 2 n_kv d_h = 2*2*32.
+func init() {
+	tinyBytes["mtla"] = tinyBytes["mla"]
+	tinyBytes["mka"] = map[string]int{"f32": 512, "f16": 256, "bf16": 256, "q8": 144, "q8h": 144, "q4": 80, "q4h": 80, "k=q8,v=q4": 112}
+	tinyBytes["mka of 3 levels"] = map[string]int{"f32": 768, "f16": 384, "bf16": 384, "q8": 216, "q8h": 216, "q4": 120, "q4h": 120, "k=q8,v=q4": 168}
+	tinyBytes["mka-fast"] = tinyBytes["gqa"]
+	const d, n = tinyHidden, tinyHeads
+	moreTinies = append(moreTinies, func() tiny {
+		return tiny{name: "mtla", design: "mtla", merged: 2, state: 48,
+			config: fields{"attention": "mtla", "kv_lora_rank": 48, "qk_nope_head_dim": 24, "qk_rope_head_dim": 16, "v_head_dim": 20, "q_lora_rank": 32, "merge_tokens": 2, "merge_dim": 10},
+			attn: shapes{"q_a_proj": {32, d}, "q_a_layernorm": {32}, "q_a_layernorm.bias": {32}, "q_b_proj": {n * 40, 32}, "kv_a_proj_with_mqa": {64, d}, "kv_a_layernorm": {48}, "kv_a_layernorm.bias": {48},
+				"kv_b_proj": {n * 44, 48}, "o_proj": {d, n * 20}, "merge_block_proj": {10, 48}, "merge_block_proj.bias": {10}, "merge_latent_proj": {10, 48}, "merge_latent_proj.bias": {10}},
+			streams: [][2]int{{1, 48}, {1, 16}}}
+	})
+	mka := func(name, design string, kv, w, levels, heads int) {
+		moreTinies = append(moreTinies, func() tiny {
+			return tiny{name: name, design: design, state: d, config: fields{"attention": design, "num_key_value_heads": kv, "head_dim": w, "memory_levels": levels, "router_hidden": 20},
+				attn: shapes{"q_proj": {n * w, d}, "k_proj": {kv * w, d}, "v_proj": {kv * w, d}, "o_proj": {d, n * w},
+					"router.0": {20, n * w}, "router.0.bias": {20}, "router.2": {levels, 20}, "router.2.bias": {levels}},
+				streams: [][2]int{{heads, w}, {heads, w}}}
+		})
+	}
+	mka("mka", "mka", 2, 16, 2, 4)
+	mka("mka of 3 levels", "mka", 2, 16, 3, 6)
+	mka("mka-fast", "mka-fast", 2, 32, 2, 2)
+	moduleNames[config.MTLA] = map[string]string{"q": "wq", "q_a": "wq_a", "q_a_norm": "q_norm", "q_b": "wq_b", "kv_a": "wkv_a", "kv_a_norm": "kv_norm", "kv_b": "wkv_b", "o": "wo",
+		"merge_c": "hypernet_down.fc_c", "merge_p": "hypernet_down.fc_p"}
+	moduleNames[config.MKA] = map[string]string{"q": "wq", "k": "wk", "v": "wv", "o": "wo", "router_a": "router.0", "router_b": "router.2"}
+	moduleNames[config.FMKA] = moduleNames[config.MKA]
+}
