@@ -4,8 +4,8 @@ package model
 //
 // Where a layer reads a higher one the definition is sequential, token after token. Step does just that, for prompts too. Over a whole sequence the same is the fixed point of passes: each
 // pass gives the readers the higher layer's rows of the pass before, and pass p makes token p-1 and all before it final. Forward runs passes until nothing changes. Training runs a
-// fixed number (LCKV, arXiv 2405.10637): freePasses without gradients, then keptPasses with, the last of which makes the output. Validation during training runs passes until the rows
-// change by less than settled of the largest value.
+// fixed number (LCKV, arXiv 2405.10637): freePasses without gradients, then keptPasses with, the last of which makes the output. The last validation runs passes until the rows change
+// by less than settled of the largest value; looks on the way are those of training.
 
 import (
 	"math"
@@ -22,7 +22,7 @@ import (
 const (
 	freePasses = 7
 	keptPasses = 2
-	settled    = 1e-5
+	settled    = 1e-3
 )
 
 // reader is the design of a layer that reads another's rows.

@@ -235,7 +235,7 @@ const (
 // Validate measures the loss on the first windows of the validation side, so many tokens of them.
 func (t *Trainer) Validate(ctx context.Context, most int) (*Valid, error) {
 	s := t.Settings
-	t.Model.Settle = true
+	t.Model.Settle = most >= lastTokens // the number that counts is the definition's, not that of training's passes
 	defer func() { t.Model.Settle = false }()
 	var nats float64
 	var tokens int
