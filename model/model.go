@@ -96,6 +96,13 @@ func (m *Model) openGGUF(path string) error {
 	if err := (ggufSource{f}).checkFormats(); err != nil {
 		return err
 	}
+	if _, ok := f.Tensor("blk.0.ffn_gate.0.weight"); ok { // early Mixtral files have a tensor for each expert
+		m.names = ggufNames.with(map[string]place{"moe.gate": at("ffn_gate.%d"), "moe.up": at("ffn_up.%d"), "moe.down": at("ffn_down.%d")})
+	}
+	for i := range m.Config.Layers {
+		_, biased := layerWeights{m.src, m.names, i, "moe."}.Get("router_bias")
+		m.Config.Layers[i].MLP.Routing.Bias = biased
+	}
 	return m.ropeFactors()
 }
 

@@ -30,9 +30,36 @@ type ggufSource struct{ *gguf.File }
 func (s ggufSource) Tensor(name string) (tensor.Weight, bool) {
 	t, ok := s.File.Tensor(name)
 	if !ok {
-		return tensor.Weight{}, false
+		return s.joined(name)
 	}
 	return tensor.Weight{Name: name, Format: ggufFormats[t.Type.String()], Shape: t.Shape(), Data: s.Data(t)}, true
+}
+
+// joined makes MLA's up-projection [n (d_n + d_v), r], head after head its key and then its value, of the two tensors that newer files cut it into: attn_k_b [n, r, d_n], each head
+// transposed, ready to be folded into the query, and attn_v_b [n, d_v, r]. It is expanded to float32, as folding would.
+func (s ggufSource) joined(name string) (tensor.Weight, bool) {
+	at, ok := strings.CutSuffix(name, "attn_kv_b.weight")
+	if !ok {
+		return tensor.Weight{}, false
+	}
+	k, okK := s.Tensor(at + "attn_k_b.weight")
+	v, okV := s.Tensor(at + "attn_v_b.weight")
+	if !okK || !okV || len(k.Shape) != 3 || len(v.Shape) != 3 || k.Shape[0] != v.Shape[0] || k.Shape[1] != v.Shape[2] {
+		return tensor.Weight{}, false
+	}
+	n, r, dn, dv := k.Shape[0], k.Shape[1], k.Shape[2], v.Shape[1]
+	out := make([]float32, 0, n*(dn+dv)*r)
+	keys, values := k.Float32s(), v.Float32s()
+	for h := range n {
+		for i := range dn {
+			for j := range r {
+				out = append(out, keys[(h*r+j)*dn+i])
+			}
+		}
+		out = append(out, values[h*dv*r:][:dv*r]...)
+	}
+	w := tensor.Weight{Name: name, Format: kernel.F32, Shape: []int{n * (dn + dv), r}, Data: make([]byte, 4*len(out))}
+	return w, kernel.Quantize(kernel.F32, w.Data, out) == nil
 }
 
 func (s ggufSource) Release(name string) {
@@ -214,7 +241,11 @@ var ggufNames = names{prefix: "blk.%d.",
 	top: map[string]place{"embed": at("token_embd"), "norm": at("output_norm"), "lm_head": at("output")},
 	layer: map[string]place{"attn_norm": at("attn_norm"), "mlp_norm": at("ffn_norm"), "attn_post_norm": at("post_attention_norm"), "mlp_post_norm": at("post_ffw_norm"),
 		"attn.q": at("attn_q"), "attn.k": at("attn_k"), "attn.v": at("attn_v"), "attn.o": at("attn_output"), "attn.q_norm": at("attn_q_norm"), "attn.k_norm": at("attn_k_norm"),
-		"mlp.gate": at("ffn_gate"), "mlp.up": at("ffn_up"), "mlp.down": at("ffn_down")}}
+		"attn.q_a": at("attn_q_a"), "attn.q_a_norm": at("attn_q_a_norm"), "attn.q_b": at("attn_q_b"),
+		"attn.kv_a": at("attn_kv_a_mqa"), "attn.kv_a_norm": at("attn_kv_a_norm"), "attn.kv_b": at("attn_kv_b"),
+		"mlp.gate": at("ffn_gate"), "mlp.up": at("ffn_up"), "mlp.down": at("ffn_down"),
+		"moe.router": at("ffn_gate_inp"), "moe.router_bias": at("exp_probs_b.bias"), "moe.gate": at("ffn_gate_exps"), "moe.up": at("ffn_up_exps"), "moe.down": at("ffn_down_exps"),
+		"moe.shared_gate": at("ffn_gate_shexp"), "moe.shared_up": at("ffn_up_shexp"), "moe.shared_down": at("ffn_down_shexp")}}
 
 var hfNames = names{prefix: "model.layers.%d.",
 	top: map[string]place{"embed": at("model.embed_tokens"), "norm": at("model.norm"), "lm_head": at("lm_head")},

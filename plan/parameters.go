@@ -102,7 +102,7 @@ func mlpParameters(c *config.Config, m *config.MLP) (total, idle int64) {
 	if m.SharedIntermediate > 0 {
 		total += block(m.SharedIntermediate)
 	}
-	if c.ModelType == "deepseek_v3" || c.ModelType == "glm4_moe_lite" {
+	if m.Routing.Bias {
 		total += int64(m.Experts) // the correction that balances the experts
 	}
 	return total, int64(m.Experts-m.ExpertsPerToken) * expert

@@ -239,7 +239,7 @@ var (
 		"mlra_mha", "mlra_mqa", "mlra_gqa", "mlra_mla", "mlra_mfa", "mlra_tpa", "mlra_gla_2", "mlra_gla_4", "mlra_mlra_2", "mlra_mlra_4", "mlra_gta", "mlra_gta_odd", "t6_tpa", "t6_tpa_bf16rope", "t6_tpa_groupnorm", "t6_tpa_kvonly", "lckv-llama", "lowkey"}
 	runsMixtures = []string{"mixtral", "qwen3_moe", "deepseek_v2", "deepseek_v3", "glm4_moe_lite"}
 	runsSharing  = []string{"lckv-llama", "lowkey"}
-	runsGGUF     = []string{"llama", "qwen2", "qwen3", "gemma3_text"}
+	runsGGUF     = []string{"llama", "qwen2", "qwen3", "qwen3_moe", "gemma3_text", "deepseek_v2", "deepseek_v3"}
 	runsActs     = []string{SiLU, GELU, GELUTanh}
 	ropeKinds    = []string{RopeDefault, RopeLinear, RopeLlama3, RopeYarn, RopeLong, RopeAlpha, RopeFactors}
 )
@@ -271,8 +271,8 @@ func (c *Config) Runnable() error {
 			return unsupportedRope(a.Rope.Kind)
 		case !contains(runsActs, m.Activation):
 			return no("activation", m.Activation, "activations that run: "+list(runsActs), "use inspect or plan")
-		case m.MoE() && (m.Routing.Score == "" || m.Kind != Gated || m.Bias || c.GGUF):
-			return no("mixture of experts", fmt.Sprintf("%s has %d experts", at, m.Experts), "mixtures that run: folders of "+list(runsMixtures), "use inspect or plan")
+		case m.MoE() && (m.Routing.Score == "" || m.Kind != Gated || m.Bias):
+			return no("mixture of experts", fmt.Sprintf("%s has %d experts", at, m.Experts), "mixtures that run: "+list(runsMixtures), "use inspect or plan")
 		}
 	}
 	if c.Quantization != "" {

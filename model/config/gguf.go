@@ -29,10 +29,10 @@ var ggufArch = map[string]struct {
 	layout    RopeLayout
 	set       func(*ggufParser)
 }{
-	"llama":     {"llama", Pairs, nil},
+	"llama":     {"llama", Pairs, func(g *ggufParser) { g.m.Routing = g.routing(true) }},
 	"qwen2":     {"qwen2", Half, func(g *ggufParser) { g.a.QKVBias = true }},
 	"qwen3":     {"qwen3", Half, (*ggufParser).headNorm},
-	"qwen3moe":  {"qwen3_moe", Half, (*ggufParser).headNorm},
+	"qwen3moe":  {"qwen3_moe", Half, (*ggufParser).qwen3MoE},
 	"phi3":      {"phi3", Half, func(g *ggufParser) { g.a.Window = g.intIn("attention.sliding_window", 0, 0, maxTokens) }},
 	"granite":   {"granite", Pairs, (*ggufParser).granite},
 	"gemma2":    {"gemma2", Half, (*ggufParser).gemma},
@@ -186,6 +186,7 @@ func (g *ggufParser) sizes(layout RopeLayout) {
 		g.m.ExpertsPerToken = g.need("expert_used_count", maxExperts)
 		g.m.ExpertIntermediate = g.intIn("expert_feed_forward_length", 0, 1, maxFFN)
 		g.m.SharedIntermediate = g.intIn("expert_shared_count", 0, 0, maxHeads) * g.m.ExpertIntermediate
+		g.m.SharedIntermediate = g.intIn("expert_shared_feed_forward_length", g.m.SharedIntermediate, 0, maxFFN)
 	}
 }
 
@@ -246,6 +247,35 @@ func (g *ggufParser) layers() {
 }
 
 func (g *ggufParser) headNorm() { g.a.QKNorm, g.a.QKNormEps = NormHead, g.c.Norm.Eps }
+
+func (g *ggufParser) qwen3MoE() {
+	g.headNorm()
+	g.m.Routing = g.routing(true)
+}
+
+// routing is how experts are chosen: expert_gating_func is 1 for a softmax, 2 for sigmoids; early files, all of them of softmax models, lack it. A group of experts is judged as the models that
+// have groups were trained to: by its best expert (DeepSeek-V2, softmax), by its two best (V3, sigmoid). Whether a learned correction joins, the tensors tell.
+func (g *ggufParser) routing(norm bool) Routing {
+	r := Routing{Score: SoftmaxScore, Groups: g.intIn("expert_group_count", 1, 0, maxExperts), TopGroups: g.intIn("expert_group_used_count", 1, 0, maxExperts), GroupTop: 1,
+		Norm: norm, Scale: 1}
+	if v, ok := g.Bool(g.arch + ".expert_weights_norm"); ok {
+		r.Norm = v
+	}
+	if v, ok := g.Float(g.arch + ".expert_weights_scale"); !ok || v != 0 { // 0 means none
+		r.Scale = g.positive("expert_weights_scale", 1)
+	}
+	switch g.intIn("expert_gating_func", 1, 0, 1000) {
+	case 0, 1:
+	case 2:
+		r.Score, r.GroupTop = SigmoidScore, 2
+	default:
+		r.Score = "" // described, not run
+	}
+	if r.Groups <= 1 {
+		r.Groups, r.TopGroups = 1, 1
+	}
+	return r
+}
 
 func (g *ggufParser) granite() {
 	g.c.EmbedScale = g.positive("embedding_scale", 1)
@@ -317,10 +347,13 @@ func (g *ggufParser) mla() {
 	a.Scale = 1 / math.Sqrt(float64(a.HeadDim))
 }
 
-// deepseek: of yarn's two scales the file keeps one, as 0.1 times mscale_all_dim; cos and sin are then not scaled and the softmax is, squared.
+// deepseek is V2, V3 and their kin. Of yarn's two scales the file keeps one, as 0.1 times mscale_all_dim; cos and sin are then not scaled and the softmax is, squared.
 func (g *ggufParser) deepseek() {
 	g.mla()
 	a := &g.a
+	if g.m.Routing = g.routing(false); g.m.Routing.Score == SoftmaxScore {
+		g.c.ModelType = "deepseek_v2"
+	}
 	if s := 10 * g.positive("rope.scaling.yarn_log_multiplier", 0); s > 0 && a.Rope.Kind == RopeYarn {
 		a.Rope.MScale, a.Rope.MScaleAllDim = s, s
 		m := yarnScale(a.Rope.Factor, s)

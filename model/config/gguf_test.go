@@ -64,7 +64,7 @@ func TestGGUFFamilies(t *testing.T) {
 		t.Errorf("heads by layer: %+v", c.Layers[3].Attention)
 	}
 	c = read(with("llama", values{"expert_count": 4, "expert_used_count": 2}))
-	if m := c.Layers[0].MLP; m.Experts != 4 || m.ExpertIntermediate != 64 || c.Runnable() == nil {
+	if m := c.Layers[0].MLP; m.Experts != 4 || m.ExpertIntermediate != 64 || !m.Routing.Norm || c.Runnable() != nil {
 		t.Errorf("mixtral: %+v, Runnable %v", m, c.Runnable())
 	}
 	c = read(with("llama", values{"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0, "rope.scaling.original_context_length": 64}))
@@ -76,8 +76,15 @@ func TestGGUFFamilies(t *testing.T) {
 	if a := c.Layers[0].Attention; a.Design != MLA || a.Nope != 12 || a.ValueDim != 10 || c.CacheElementsPerToken() != 12*26 {
 		t.Errorf("deepseek2: %+v", a)
 	}
+	c = read(with("deepseek2", values{"attention.kv_lora_rank": 20, "attention.head_count_kv": 1, "attention.key_length_mla": 18, "attention.value_length_mla": 10, "rope.dimension_count": 6,
+		"expert_count": 8, "expert_used_count": 3, "expert_feed_forward_length": 18, "expert_shared_count": 2, "leading_dense_block_count": 1, "expert_group_count": 4, "expert_group_used_count": 2,
+		"expert_weights_scale": 2.5}))
+	if m := c.Layers[1].MLP; c.ModelType != "deepseek_v2" || c.Runnable() != nil || m.SharedIntermediate != 36 || m.Routing != (Routing{Score: SoftmaxScore, Groups: 4, TopGroups: 2, GroupTop: 1, Scale: 2.5}) || c.Layers[0].MLP.MoE() {
+		t.Errorf("deepseek2 mixture: %s %+v, Runnable %v", c.ModelType, m, c.Runnable())
+	}
+	c = read(with("qwen3moe", values{"expert_count": 8, "expert_used_count": 3, "expert_feed_forward_length": 18, "expert_gating_func": 7}))
 	if err := c.Runnable(); !fault.Is(err, fault.Unsupported) {
-		t.Errorf("deepseek2 from GGUF: Runnable says %v", err)
+		t.Errorf("a gating function that is not known: Runnable says %v", err)
 	}
 }
 
