@@ -43,6 +43,7 @@ type counter struct {
 	packer *tensor.Packer
 	bytes  int64
 	err    error
+	made   bool // matrices now counted are changed at load: as if the file held them in f32
 }
 
 func (n *counter) add(bytes int64, err error) {
@@ -59,6 +60,9 @@ func (n *counter) weight(name string, w tensor.Weight, ok bool, out, in int) {
 	if !ok {
 		n.err = fault.New(fault.BadFile, "tensor "+name, "missing", "", "")
 	} else if n.err = w.Check(out, in); n.err == nil {
+		if n.made {
+			w.Format = kernel.F32
+		}
 		n.add(n.packer.LinearBytes(w))
 	}
 }
@@ -197,29 +201,40 @@ func (n *counter) attention(d attention.Design, matrix, table func(name string, 
 		}
 	}
 	switch a := d.(type) {
-	case attention.GQA:
+	case attention.LRKV:
 		matrix("q", a.Heads*a.HeadDim, a.Hidden)
 		if !a.Reads {
-			matrix("k", a.KVHeads*a.HeadDim, a.Hidden)
-			matrix("v", a.KVHeads*a.ValueDim, a.Hidden)
+			matrix("k", a.HeadDim, a.Hidden)
+			matrix("k_a", a.Heads*a.Rank, a.Hidden)
+			matrix("v", a.HeadDim, a.Hidden)
+			matrix("v_a", a.Heads*a.Rank, a.Hidden)
 		}
-		matrix("o", a.Hidden, a.Heads*a.ValueDim)
-		switch {
-		case a.QKNorm && a.NormWhole:
-			n.vector(a.Heads * a.HeadDim)
-		case a.QKNorm:
-			n.vector(a.HeadDim)
+		for h := range a.Heads {
+			matrix(fmt.Sprintf("k_b.%d", h), a.Rank, a.HeadDim)
+			matrix(fmt.Sprintf("v_b.%d", h), a.HeadDim, a.Rank)
 		}
-		switch {
-		case a.Reads:
-		case a.QKNorm && a.NormWhole:
-			n.vector(a.KVHeads * a.HeadDim)
-		case a.QKNorm:
-			n.vector(a.HeadDim)
+		matrix("o", a.Hidden, a.Heads*a.HeadDim)
+	case attention.GQA:
+		n.grouped(a, matrix, matrix)
+	case attention.KVLatent:
+		n.grouped(a.GQA, matrix, matrix)
+	case attention.KHA:
+		if !a.MLP {
+			n.grouped(a.GQA, matrix, func(name string, out, in int) {
+				n.made = true
+				matrix(name, out, in)
+				n.made = false
+			})
+			return
 		}
-		if a.Sinks {
-			n.vector(a.Heads)
+		n.grouped(a.GQA, matrix, matrix)
+		if !a.Reads {
+			matrix("v_up", a.ValueDim, a.ValueDim)
+			matrix("v_gate", a.ValueDim, a.ValueDim)
+			matrix("v_down", a.ValueDim, a.ValueDim)
 		}
+	case attention.KHAMLA:
+		n.latents(a.MLA, 1, a.Heads, matrix)
 	case attention.MLA:
 		n.latents(a, 1, a.Heads, matrix)
 	case attention.EGMLA:
@@ -301,6 +316,29 @@ func (n *counter) attention(d attention.Design, matrix, table func(name string, 
 	}
 }
 
+// grouped counts GQA, whose projections of queries, keys and values may be changed at load.
+func (n *counter) grouped(a attention.GQA, matrix, project func(name string, out, in int)) {
+	project("q", a.Heads*a.HeadDim, a.Hidden)
+	if !a.Reads {
+		project("k", a.KVHeads*a.HeadDim, a.Hidden)
+		project("v", a.KVHeads*a.ValueDim, a.Hidden)
+	}
+	matrix("o", a.Hidden, a.Heads*a.ValueDim)
+	if a.QKNorm {
+		q, k := a.HeadDim, a.HeadDim
+		if a.NormWhole {
+			q, k = a.Heads*a.HeadDim, a.KVHeads*a.HeadDim
+		}
+		n.vector(q)
+		if !a.Reads {
+			n.vector(k)
+		}
+	}
+	if a.Sinks {
+		n.vector(a.Heads)
+	}
+}
+
 // latents counts MLA and its kin: so many latents, folded with so many heads.
 func (n *counter) latents(a attention.MLA, latents, heads int, matrix func(name string, out, in int)) {
 	if a.QRank > 0 {
@@ -373,7 +411,12 @@ func attentionFloats(a *config.Attention, hidden int64) (q, out, floats, in int6
 		row := int64(a.KVRank + a.RopeDim)
 		floats = 2*int64(a.QRank) + 5*q + 4*row + out + 2*n*int64(a.ValueDim+2)
 		in = max(int64(a.QRank), out)
-	case config.MLA, config.GLA, config.MLRA:
+	case config.LRKV:
+		dh, row := int64(a.HeadDim), 2*int64(a.HeadDim)+2*n*int64(a.KRank)
+		q, out = n*(dh+int64(a.KRank)), n*(dh+int64(a.KRank))
+		floats = 3*n*dh + 2*row + 2*n*int64(a.KRank) + 2*q + out + 2*(dh+int64(a.KRank)) // queries, outputs and their parts; what is stored and turned copies of it; one head at a time
+		in = max(n*dh, int64(a.KRank))
+	case config.MLA, config.GLA, config.MLRA, config.KHAMLA:
 		dn, dr, dv, row, rq := int64(a.Nope), int64(a.RopeDim), int64(a.ValueDim), int64(a.KVRank), int64(a.QRank)
 		r, all := row/int64(a.Latents), n*int64(a.Branches) // the width that one head reads; heads of all branches
 		q, out = all*(r+dr), all*r
@@ -415,6 +458,9 @@ func attentionFloats(a *config.Attention, hidden int64) (q, out, floats, in int6
 	default:
 		k, v := kv*int64(a.HeadDim), kv*int64(a.ValueDim)
 		floats = 3*q + 3*k + 2*v + out // projections, their norms, turned copies
+		if a.Design == config.KHAMLP {
+			floats += 3 * v
+		}
 		in = out
 	}
 	return q, out, floats, in

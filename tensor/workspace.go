@@ -329,6 +329,26 @@ type Rope struct {
 	Pairs   bool
 	Sign    float64 // 0 means +1
 	BF16    bool    // cosines and sines are rounded to bfloat16
+
+	parts map[int]*Rope
+}
+
+// Part is the same rotation of n channels, n even and at most those of r: n/2 of its frequencies, evenly spaced. Each part is made once, so that layers share its angles. Not safe for concurrent use.
+func (r *Rope) Part(n int) *Rope {
+	if n == 2*len(r.InvFreq) {
+		return r
+	}
+	if r.parts[n] == nil {
+		p := &Rope{Factor: r.Factor, Pairs: r.Pairs, Sign: r.Sign, BF16: r.BF16}
+		for i := range n / 2 {
+			p.InvFreq = append(p.InvFreq, r.InvFreq[i*len(r.InvFreq)/(n/2)])
+		}
+		if r.parts == nil {
+			r.parts = map[int]*Rope{}
+		}
+		r.parts[n] = p
+	}
+	return r.parts[n]
 }
 
 type angles struct {

@@ -101,6 +101,10 @@ func (r Rope) check() string {
 		if !(r.Factor > 0 && r.Factor <= maxFloat) {
 			return fmt.Sprintf("factor %g; must be above 0", r.Factor)
 		}
+	case RopeKVLatent:
+		if r.Dim%4 != 0 {
+			return fmt.Sprintf("%d channels; must be a multiple of 4", r.Dim)
+		}
 	case RopeAlpha:
 		if r.Dim < 4 || !(r.Alpha > 0 && r.Alpha <= maxFloat) {
 			return fmt.Sprintf("alpha %g over %d channels; must be above 0, over 4 or more", r.Alpha, r.Dim)

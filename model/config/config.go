@@ -115,12 +115,12 @@ type Attention struct {
 
 	QRank         int     // MLA: query bottleneck, 0 = none; MFA: query bottleneck; TPA: rank of the queries, 0 = dense
 	KVRank        int     // MLA, GLA, MLRA, MTLA: width of all latents together
-	Nope, RopeDim int     // unrotated and rotated width of a key head (MLA kin, GTA)
+	Nope, RopeDim int     // unrotated and rotated width of a key head (MLA kin, GTA); LRKV: RopeDim is the turned width of a latent
 	QNorm         bool    // MFA: RMS norm over the query bottleneck, eps LatentNormEps
 	QScale        float64 // factor on the normed query bottleneck; 1 = none
 	KVScale       float64 // factor on each normed latent; 1 = none
 	LatentNormEps float64 // eps of the norms of bottleneck and latents
-	KRank, VRank  int     // TPA: ranks of k and of v
+	KRank, VRank  int     // TPA, LRKV: ranks of k and of v
 	Latents       int     // number of latents (1 in MLA)
 	Branches      int     // MLRA: number of attentions that are summed
 	GateDim       int     // EG-MLA: width of the embeddings that gate keys and values
@@ -153,13 +153,14 @@ const (
 
 // The kinds of rotary frequencies.
 const (
-	RopeDefault = "default"
-	RopeLinear  = "linear"
-	RopeLlama3  = "llama3"
-	RopeYarn    = "yarn"
-	RopeLong    = "longrope"
-	RopeAlpha   = "alpha"   // HunYuan's "dynamic" with alpha: a fixed larger base
-	RopeFactors = "factors" // each frequency divided by its own factor, as GGUF stores llama3 scaling (tensor rope_freqs.weight)
+	RopeDefault  = "default"
+	RopeLinear   = "linear"
+	RopeLlama3   = "llama3"
+	RopeYarn     = "yarn"
+	RopeLong     = "longrope"
+	RopeAlpha    = "alpha"     // HunYuan's "dynamic" with alpha: a fixed larger base
+	RopeKVLatent = "kv-latent" // KV-Latent's choice of frequencies for narrow heads
+	RopeFactors  = "factors"   // each frequency divided by its own factor, as GGUF stores llama3 scaling (tensor rope_freqs.weight)
 )
 
 // Rope describes rotary embeddings; Frequencies evaluates it.
@@ -241,7 +242,7 @@ var (
 	runsSharing  = []string{"lckv-llama", "lowkey"}
 	runsGGUF     = []string{"llama", "qwen2", "qwen3", "qwen3_moe", "gemma3_text", "deepseek_v2", "deepseek_v3"}
 	runsActs     = []string{SiLU, GELU, GELUTanh}
-	ropeKinds    = []string{RopeDefault, RopeLinear, RopeLlama3, RopeYarn, RopeLong, RopeAlpha, RopeFactors}
+	ropeKinds    = []string{RopeDefault, RopeLinear, RopeLlama3, RopeYarn, RopeLong, RopeAlpha, RopeFactors, RopeKVLatent}
 )
 
 // Runnable returns nil if the model can be loaded and run, else a *fault.Error of kind Unsupported that names the first thing which cannot.

@@ -30,6 +30,8 @@ func (r Rope) Frequencies(context int) (inv []float64, factor float64, err error
 	}
 	factor = 1
 	switch r.Kind {
+	case RopeKVLatent:
+		r.narrow(inv)
 	case RopeDefault, RopeAlpha:
 	case RopeLinear:
 		for i := range inv {
@@ -60,7 +62,19 @@ func (r Rope) Frequencies(context int) (inv []float64, factor float64, err error
 }
 
 func unsupportedRope(kind string) error {
-	return fault.New(fault.Unsupported, "rope_type", kind, "kinds that run: default linear llama3 yarn longrope, dynamic with alpha", "")
+	return fault.New(fault.Unsupported, "rope_type", kind, "kinds that run: default linear llama3 yarn longrope kv-latent, dynamic with alpha", "")
+}
+
+// narrow is KV-Latent's choice (arXiv 2507.11273) for D channels, D a multiple of 4: base^(-e/D) for e = D/4, D/4 + 2 .. below 3D/4, then 3D/4, 3D/4 + 1 .. D - 1. A narrow head has few pairs; those
+// of the highest frequencies, which tell next to nothing apart but neighbours, make room for more of the lowest.
+func (r Rope) narrow(inv []float64) {
+	e := r.Dim / 4
+	for i := range inv {
+		inv[i] = math.Pow(r.Base, -float64(e)/float64(r.Dim))
+		if e++; e < r.Dim*3/4 {
+			e++
+		}
+	}
 }
 
 func divide(inv, divisors []float64, what string) error {
