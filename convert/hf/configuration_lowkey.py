@@ -12,6 +12,11 @@ class LowkeyConfig(PreTrainedConfig):
 
     mha gqa mqa   k and v of num_key_value_heads heads of head_dim                     2 * num_key_value_heads * head_dim
     sqa           the same, with fewer query heads than hidden_size / head_dim         2 * num_key_value_heads * head_dim
+    kvlatent      the same, with values of v_head_dim and frequencies for few channels num_key_value_heads * (head_dim + v_head_dim)
+    kha-linear    mha gqa mqa behind transforms common to all heads                    2 * num_key_value_heads * head_dim
+    kha-mlp       the same, with an MLP of the values, which are cached behind it      2 * num_key_value_heads * head_dim
+    kha-mla       mla behind transforms common to all heads                            kv_lora_rank + qk_rope_head_dim
+    lrkv          one k and one v of head_dim, and latents of a residual of each head  2 * (head_dim + num_attention_heads * kv_rank)
     gta           states that are value and key at once, and one rotated key part      num_key_value_heads * head_dim + qk_rope_head_dim
     mla           a latent and one rotated key part                                    kv_lora_rank + qk_rope_head_dim
     eg-mla        as mla, gated by embeddings of the tokens (and their ids)            kv_lora_rank + qk_rope_head_dim
@@ -46,7 +51,7 @@ class LowkeyConfig(PreTrainedConfig):
     eos_token_id: int | list[int] | None = None
     pad_token_id: int | None = None
 
-    # mha gqa mqa sqa gta
+    # mha gqa mqa sqa gta kha-linear kha-mlp kvlatent lrkv
     num_key_value_heads: int | None = None
     head_dim: int | None = None  # also mfa mfa-kr (the paper's C) and tpa
     qk_norm: bool = False
@@ -56,7 +61,7 @@ class LowkeyConfig(PreTrainedConfig):
     kv_lora_rank: int | None = None
     qk_nope_head_dim: int | None = None
     qk_rope_head_dim: int | None = None  # also gta
-    v_head_dim: int | None = None
+    v_head_dim: int | None = None  # also kvlatent
     gate_embed_dim: int | None = None  # eg-mla
     num_latents: int | None = None  # gla mlra
     num_branches: int | None = None  # mlra; gla has one
@@ -77,15 +82,27 @@ class LowkeyConfig(PreTrainedConfig):
     # moas: soft, or the one scheme of all layers or of each
     router_dim: int | None = None
     attention_scheme: str | list[str] = "soft"
+    # lrkv: rank of the residuals, and how many channels of a key's latent are turned
+    kv_rank: int | None = None
+    latent_rope_dim: int = 0
 
     def __post_init__(self, **kwargs):
         heads = self.num_attention_heads
-        if self.attention in ("mha", "gqa", "mqa", "sqa", "gta"):
+        if self.attention in ("mha", "gqa", "mqa", "sqa", "gta", "kha-linear", "kha-mlp"):
             self.num_key_value_heads = self.num_key_value_heads or (1 if self.attention == "mqa" else heads)
             self.head_dim = self.head_dim or self.hidden_size // heads
             if self.attention == "gta":
                 self.qk_rope_head_dim = self.qk_rope_head_dim or self.head_dim // 4 * 2
-        elif self.attention in ("mla", "eg-mla", "gla", "mlra"):
+        elif self.attention == "kvlatent":
+            if not self.head_dim:
+                raise ValueError("attention kvlatent needs head_dim")
+            self.num_key_value_heads = self.num_key_value_heads or heads
+            self.v_head_dim = self.v_head_dim or self.head_dim
+        elif self.attention == "lrkv":
+            self.head_dim = self.head_dim or self.hidden_size // heads
+            self.kv_rank = self.kv_rank or max(2, self.head_dim * 3 // 16 * 2)
+            self.num_key_value_heads = heads  # of the keys with their residuals; the cache holds one head and latents
+        elif self.attention in ("mla", "eg-mla", "gla", "mlra", "kha-mla"):
             self.num_latents = self.num_latents or {"gla": 2, "mlra": 4}.get(self.attention, 1)
             self.num_branches = (self.num_branches or self.num_latents) if self.attention == "mlra" else 1
             if self.attention == "mlra":
@@ -116,7 +133,7 @@ class LowkeyConfig(PreTrainedConfig):
             self.num_key_value_heads = self.num_key_value_heads or min(2, heads)
             self.router_dim = self.router_dim or max(1, self.hidden_size // 4)
         else:
-            raise ValueError(f"attention {self.attention!r}: known are mha gqa mqa sqa gta mla eg-mla gla mlra mfa mfa-kr tpa tucker moas")
+            raise ValueError(f"attention {self.attention!r}: known are mha gqa mqa sqa gta mla eg-mla gla mlra mfa mfa-kr tpa tucker moas lrkv kha-linear kha-mlp kha-mla kvlatent")
         self.sliding_window = self.sliding_window or None  # 0 means none, too
         super().__post_init__(**kwargs)
 

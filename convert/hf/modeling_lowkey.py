@@ -78,11 +78,19 @@ def frequencies(rope, dim):
     raise ValueError(f"rope_type {kind!r}: known are default linear llama3 yarn")
 
 
+def narrow_frequencies(base, dim):
+    """KV-Latent's choice for few channels: no highest frequencies, the lowest twice as densely. dim is a multiple of 4."""
+    return [base ** (-e / dim) for e in [*range(dim // 4, 3 * dim // 4, 2), *range(3 * dim // 4, dim)]]
+
+
 class Rotation:
     """Rotary tables, made from the configuration where they are used: there is no buffer that a cast or a meta device could spoil."""
 
     def __init__(self, config, dim):
-        self.inv, self.factor = frequencies(config.rope_parameters, dim)
+        if config.attention == "kvlatent":
+            self.inv, self.factor = narrow_frequencies(config.rope_parameters["rope_theta"], dim), 1.0
+        else:
+            self.inv, self.factor = frequencies(config.rope_parameters, dim)
 
     def __call__(self, positions):
         """positions [batch, tokens] -> cos, sin [batch, 1, tokens, dim/2] in float32."""
@@ -158,24 +166,105 @@ class Attention(nn.Module):
 
 
 class Grouped(Attention):
-    """MHA, GQA, MQA, SQA: caches k after rotation, and v."""
+    """MHA, GQA, MQA, SQA: caches k after rotation, and v. With values of a width of their own and other frequencies, KV-Latent's dimensions."""
 
     def __init__(self, config, layer_idx, key_heads=None):
         key_heads = key_heads or config.num_key_value_heads
-        super().__init__(config, layer_idx, key_heads, config.head_dim, config.head_dim)
+        values = config.v_head_dim if config.attention == "kvlatent" else config.head_dim
+        super().__init__(config, layer_idx, key_heads, config.head_dim, values)
         hidden, width, bias, self.key_heads = config.hidden_size, config.head_dim, config.attention_bias, key_heads
         self.q_proj = nn.Linear(hidden, self.heads * width, bias=bias)
         self.k_proj = nn.Linear(hidden, self.key_heads * width, bias=bias)
-        self.v_proj = nn.Linear(hidden, self.key_heads * width, bias=bias)
+        self.v_proj = nn.Linear(hidden, self.key_heads * values, bias=bias)
         if config.qk_norm:
             self.q_norm = LowkeyRMSNorm(width, config.rms_norm_eps)
             self.k_norm = LowkeyRMSNorm(width, config.rms_norm_eps)
 
     def project(self, x, turn):
         q, k, v = self.split(self.q_proj(x), self.heads), self.split(self.k_proj(x), self.key_heads), self.split(self.v_proj(x), self.key_heads)
+        q, k, v = self.knock(q, k, v)
         if self.config.qk_norm:
             q, k = self.q_norm(q), self.k_norm(k)
         return rotate(q, turn), rotate(k, turn), v
+
+    def knock(self, q, k, v):
+        """What stands between the projections and the norms."""
+        return q, k, v
+
+
+class Square(nn.Module):
+    """A transform that all heads share: starts as the identity, or as zero."""
+
+    def __init__(self, width, zero=False):
+        super().__init__()
+        self.zero = zero
+        self.weight = nn.Parameter(torch.zeros(width, width) if zero else torch.eye(width))
+
+    def forward(self, x):
+        return nn.functional.linear(x, self.weight)
+
+
+class KHALinear(Grouped):
+    """Knocking heads: a linear transform of queries, keys and values each, common to all heads. Caches what GQA caches."""
+
+    def __init__(self, config, layer_idx):
+        super().__init__(config, layer_idx)
+        self.t_q, self.t_k, self.t_v = (Square(config.head_dim) for _ in range(3))
+
+    def knock(self, q, k, v):
+        return self.t_q(q), self.t_k(k), self.t_v(v)
+
+
+class KHAMLP(Grouped):
+    """Knocking heads: a gated MLP of the values, common to all heads. Caches values behind it."""
+
+    def __init__(self, config, layer_idx):
+        super().__init__(config, layer_idx)
+        self.v_up, self.v_gate, self.v_down = (Square(config.head_dim, zero) for zero in (False, True, False))
+
+    def knock(self, q, k, v):
+        return q, k, 2 * self.v_down(self.v_up(v) * self.v_gate(v).sigmoid())
+
+
+class LRKV(Attention):
+    """Low-rank key-value attention: one key and one value for all heads and, for each head, a residual of both from a latent of its own. Of a score's two terms the shared one is turned, the residual's
+    in latent_rope_dim channels of the latent. Caches the shared key and all key latents as one row, values alike."""
+
+    def __init__(self, config, layer_idx):
+        width, rank, bias = config.head_dim, config.kv_rank, config.attention_bias
+        super().__init__(config, layer_idx, config.num_attention_heads, width, width)
+        self.widths = (width, self.heads * rank)
+        self.q_proj = nn.Linear(config.hidden_size, self.heads * width, bias=bias)
+        for x in "kv":
+            self.add_module(f"{x}_proj", nn.Linear(config.hidden_size, width, bias=bias))
+            self.add_module(f"{x}_a_proj", nn.Linear(config.hidden_size, self.heads * rank, bias=bias))
+        self.k_b_proj = nn.ModuleList(nn.Linear(width, rank, bias=False) for _ in range(self.heads))
+        self.v_b_proj = nn.ModuleList(nn.Linear(rank, width, bias=False) for _ in range(self.heads))
+
+    def turned(self, z, turn):
+        """Turns the first channels of latents [batch, heads, tokens, rank], by frequencies evenly spaced among those of the shared key."""
+        n, have = self.config.latent_rope_dim // 2, turn[0].shape[-1]
+        if n == 0:
+            return z
+        at = [i * have // n for i in range(n)]
+        return torch.cat((rotate(z[..., : 2 * n], tuple(x[..., at] for x in turn)), z[..., 2 * n :]), dim=-1)
+
+    def each(self, modules, x):
+        """A module for each head of [batch, heads, tokens, width]."""
+        return torch.stack([f(x[:, h]) for h, f in enumerate(modules)], dim=1)
+
+    def project(self, x, turn):
+        q = self.split(self.q_proj(x), self.heads)
+        query = torch.cat((rotate(q, turn), self.turned(self.each(self.k_b_proj, q), turn)), dim=-1)
+        z = self.turned(self.split(self.k_a_proj(x), self.heads), turn).transpose(1, 2).flatten(2)
+        first = torch.cat((rotate(self.k_proj(x)[:, None], turn), z[:, None]), dim=-1)
+        return query, first, torch.cat((self.v_proj(x), self.v_a_proj(x)), dim=-1)[:, None]
+
+    def read(self, first, second, turn):
+        k, z = first.split(self.widths, dim=-1)
+        v, u = second.split(self.widths, dim=-1)
+        z, u = self.split(z[:, 0], self.heads), self.split(u[:, 0], self.heads)
+        return torch.cat((k.expand(-1, self.heads, -1, -1), z), dim=-1), v + self.each(self.v_b_proj, u)
 
 
 class GTA(Attention):
@@ -275,6 +364,26 @@ class EGMLA(MLA):
         kv = self.kv_layernorm(self.kv_b_proj(latent[:, 0]) * self.gate_proj(self.gate_embed(ids)))
         key, value = self.split(kv, self.heads).split((nope, value), dim=-1)
         return torch.cat((key, k_rope.expand(-1, self.heads, -1, -1)), dim=-1), value
+
+
+class KHAMLA(MLA):
+    """Knocking heads on MLA: linear transforms of the unrotated part of queries and keys, and of values. Caches what MLA caches."""
+
+    def __init__(self, config, layer_idx):
+        super().__init__(config, layer_idx)
+        self.t_q, self.t_k, self.t_v = Square(config.qk_nope_head_dim), Square(config.qk_nope_head_dim), Square(config.v_head_dim)
+
+    def content(self, transform, x):
+        nope, rope = x.split(self.widths[:2], dim=-1)
+        return torch.cat((transform(nope), rope), dim=-1)
+
+    def project(self, x, turn):
+        query, latent, k_rope = super().project(x, turn)
+        return self.content(self.t_q, query), latent, k_rope
+
+    def read(self, latent, k_rope, turn):
+        key, value = super().read(latent, k_rope, turn)
+        return self.content(self.t_k, key), self.t_v(value)
 
 
 class GLA(MLA):
@@ -475,7 +584,27 @@ class Step3MFA(MFA):
     names = ("q_proj", "inter_norm", "wq")
 
 
-DESIGNS = {"mha": Grouped, "gqa": Grouped, "mqa": Grouped, "sqa": Grouped, "gta": GTA, "mla": MLA, "eg-mla": EGMLA, "gla": GLA, "mlra": MLRA, "mfa": MFA, "mfa-kr": MFAKR, "tpa": TPA, "tucker": Tucker, "moas": MoAS}
+DESIGNS = {
+    "mha": Grouped,
+    "gqa": Grouped,
+    "mqa": Grouped,
+    "sqa": Grouped,
+    "gta": GTA,
+    "mla": MLA,
+    "eg-mla": EGMLA,
+    "gla": GLA,
+    "mlra": MLRA,
+    "mfa": MFA,
+    "mfa-kr": MFAKR,
+    "tpa": TPA,
+    "kvlatent": Grouped,
+    "kha-linear": KHALinear,
+    "kha-mlp": KHAMLP,
+    "kha-mla": KHAMLA,
+    "lrkv": LRKV,
+    "tucker": Tucker,
+    "moas": MoAS,
+}
 
 
 class LowkeyBlock(GradientCheckpointingLayer):
@@ -507,6 +636,11 @@ class LowkeyPreTrainedModel(PreTrainedModel):
         super()._init_weights(module)  # linear, embedding, norms
         if isinstance(module, Factors):
             init.zeros_(module.weight)
+        elif isinstance(module, Square):
+            (init.zeros_ if module.zero else init.eye_)(module.weight)
+        elif isinstance(module, LRKV):  # residuals start small
+            for up in (*module.k_b_proj, *module.v_b_proj):
+                init.normal_(up.weight, std=0.1 * self.config.initializer_range)
 
 
 class LowkeyModel(LowkeyPreTrainedModel):

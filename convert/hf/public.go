@@ -21,7 +21,7 @@ func chooseForm(want string, c *config.Config, fields map[string]any) (*form, er
 			return nil, fault.New(fault.Unsupported, text("layer %d", i), "differs from layer 0", "exported models have layers of one kind", "")
 		}
 	}
-	if r := c.Layers[0].Attention.Rope; r.Dim > 0 && !slices.Contains(ropeKinds, r.Kind) {
+	if r, d := c.Layers[0].Attention.Rope, c.Layers[0].Attention.Design; r.Dim > 0 && !(r.Kind == config.RopeKVLatent && d == config.KVLatent) && !slices.Contains(ropeKinds, r.Kind) {
 		return nil, fault.New(fault.Unsupported, "rope_type", r.Kind, text("exported kinds: %s", strings.Join(ropeKinds, " ")), "")
 	}
 	switch want {
@@ -44,7 +44,11 @@ var ropeKinds = []string{config.RopeDefault, config.RopeLinear, config.RopeLlama
 // customForm is lowkey's own configuration, its PyTorch classes named and its rotary parameters written out.
 func customForm(c *config.Config, fields map[string]any) *form {
 	f := &form{kind: Custom, architecture: "LowkeyForCausalLM", fields: maps.Clone(fields), code: true}
-	f.rope(c.Layers[0].Attention.Rope)
+	rope := c.Layers[0].Attention.Rope
+	if rope.Kind == config.RopeKVLatent { // the design says it; transformers knows no such kind
+		rope.Kind = config.RopeDefault
+	}
+	f.rope(rope)
 	f.fields["architectures"] = []string{f.architecture}
 	f.fields["auto_map"] = map[string]string{"AutoConfig": "configuration_lowkey.LowkeyConfig", "AutoModel": "modeling_lowkey.LowkeyModel", "AutoModelForCausalLM": "modeling_lowkey.LowkeyForCausalLM"}
 	return f
