@@ -69,17 +69,22 @@ func (s *Served) cache(ctx context.Context, model string, p *Plan) error {
 		return err
 	}
 	defer m.Close()
+	if s.Allocated, err = allocated(ctx, m); err != nil {
+		return err
+	}
+	return s.passkey(ctx, m, p)
+}
+
+// allocated is the bytes a token that the pages of a full context hold.
+func allocated(ctx context.Context, m *lowkey.Model) (float64, error) {
 	q := m.NewSession("")
 	defer q.Close()
 	tokens := make([]int32, m.Context)
 	for i := range tokens {
 		tokens[i] = int32(i % m.Vocab())
 	}
-	if err := q.Feed(ctx, tokens); err != nil {
-		return err
-	}
-	s.Allocated = float64(q.Bytes()) / float64(len(tokens))
-	return s.passkey(ctx, m, p)
+	err := q.Feed(ctx, tokens)
+	return float64(q.Bytes()) / float64(len(tokens)), err
 }
 
 // shortestPasskey is the least context in which a prompt with a hidden number makes sense.
