@@ -2,6 +2,7 @@ package attention
 
 import (
 	"math"
+	"sync"
 
 	"github.com/lowkeylm/lowkey/kvcache"
 	"github.com/lowkeylm/lowkey/tensor"
@@ -65,13 +66,15 @@ func (m MTLA) Forward(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) tenso
 	z := norm(o.Cols(down, 0, a.KVRank), "kv_a_norm")
 	kr := o.RoPE(o.Cols(down, a.KVRank, a.KVRank+a.RopeDim), rotary(a.Rope, 1, 0), pos)
 
-	blocks, freq := make([]float32, 0, len(pos)*a.KVRank), sinusoid(a.KVRank)
+	blocks := make([]int, len(pos))
 	open, keep := make([]bool, len(pos)), make([]float64, len(pos))
 	for t, p := range pos {
-		blocks = appendSinusoid(blocks, p/m.Block, freq)
+		blocks[t] = p / m.Block
 		open[t], keep[t] = !m.ends(p), m.keep(p)
 	}
-	pe := o.Leaf([]int{len(pos), a.KVRank}, blocks)
+	turns, unit := blockTurns(a.KVRank, m.Block), make([]float32, len(pos)*even(a.KVRank))
+	fillUnit(unit)
+	pe := o.Cols(o.RoPE(o.Leaf([]int{len(pos), even(a.KVRank)}, unit), rotary(turns, 1, 0), blocks), 0, a.KVRank)
 	gate := o.Sigmoid(o.Outer(linear(o, w, "merge_c", pe), linear(o, w, "merge_p", z), 1, m.Merge, 1)) // products of rows: [T, 1]
 	c := o.Recur(o.Outer(gate, z, 1, 1, 1), keep, 1)
 	k, v := a.up(o, w, "kv_b", a.Heads, c, kr)
@@ -89,26 +92,30 @@ func (a MTLA) keep(pos int) float64 {
 	return 1
 }
 
-// sinusoid is f_i for each of so many numbers of PE.
-func sinusoid(width int) []float64 {
-	freq := make([]float64, width)
-	for i := range freq {
-		freq[i] = math.Pow(10000, -float64(i/2*2)/float64(width))
+// PE(b) is the vector (0, 1, 0, 1, ..) turned by b f_i pair by pair, clockwise.
+func fillUnit(x []float32) {
+	for i := range x {
+		x[i] = float32(i % 2)
 	}
-	return freq
 }
 
-// appendSinusoid appends PE(n).
-func appendSinusoid(x []float32, n int, freq []float64) []float32 {
-	for i, f := range freq {
-		if i%2 == 0 {
-			x = append(x, float32(math.Sin(float64(n)*f)))
-		} else {
-			x = append(x, float32(math.Cos(float64(n)*f)))
-		}
+func even(n int) int { return (n + 1) / 2 * 2 }
+
+// blockTurns is f_i for blocks of so many tokens. All layers of a width share one, so that a step makes its angles once.
+func blockTurns(width, block int) *tensor.Rope {
+	key := [2]int{width, block}
+	if r, ok := turnsMade.Load(key); ok {
+		return r.(*tensor.Rope)
 	}
-	return x
+	r := &tensor.Rope{Pairs: true, Sign: -1, Every: block}
+	for i := range even(width) / 2 {
+		r.InvFreq = append(r.InvFreq, math.Pow(10000, -2*float64(i)/float64(width)))
+	}
+	made, _ := turnsMade.LoadOrStore(key, r)
+	return made.(*tensor.Rope)
 }
+
+var turnsMade sync.Map // of *tensor.Rope by width and block
 
 type mtlaCached struct {
 	mlaCached
@@ -116,13 +123,12 @@ type mtlaCached struct {
 	merge          [2]*tensor.Linear // on the latent, on the block
 	qBias, kvBias  *tensor.Vector
 	order, inverse []int // rows of a step: those that end blocks first, and back
-	freq           []float64
-	blocks         []float32 // PE of the step's blocks
+	turns          *tensor.Rope
 }
 
 func (a MTLA) Bind(w Weights, p *tensor.Packer) (Cached, error) {
 	b := &binder{w: w, p: p}
-	c := &mtlaCached{mlaCached: a.Latent.bind(b, "kv_a_norm"), block: a, freq: sinusoid(a.Latent.KVRank)}
+	c := &mtlaCached{mlaCached: a.Latent.bind(b, "kv_a_norm"), block: a, turns: blockTurns(a.Latent.KVRank, a.Block)}
 	c.fold(b, "kv_b", c.Heads, 1)
 	c.merge = [2]*tensor.Linear{b.linear("merge_p", a.Merge, c.KVRank), b.linear("merge_c", a.Merge, c.KVRank)}
 	c.kvBias = b.vector("kv_a_norm.bias", c.KVRank)
@@ -152,14 +158,10 @@ func (c *mtlaCached) Step(s *Step, x tensor.Buf) tensor.Buf {
 
 // merged is C of every new token, from what earlier steps left of its block.
 func (c *mtlaCached) merged(s *Step, z tensor.Buf) tensor.Buf {
-	c.blocks = c.blocks[:0]
-	for i, seq := range s.Sequences {
-		for j := range s.Counts[i] {
-			c.blocks = appendSinusoid(c.blocks, (seq.Rows()+j)/c.block.Block, c.freq)
-		}
-	}
-	pe := s.New(z.Rows, c.KVRank)
-	copy(pe.Float32s(), c.blocks)
+	pe := s.New(z.Rows, even(c.KVRank))
+	fillUnit(pe.Float32s())
+	s.RoPE(pe, 1, 0, c.turns)
+	pe = s.Cols(pe, 0, c.KVRank)
 	gate := s.Outer(s.MatMul(z, c.merge[0]), s.MatMul(pe, c.merge[1]), 1, c.block.Merge, 1)
 	s.Sigmoid(gate)
 	sum, at := s.Outer(gate, z, 1, 1, 1), 0

@@ -329,6 +329,7 @@ type Rope struct {
 	Pairs   bool
 	Sign    float64 // 0 means +1
 	BF16    bool    // cosines and sines are rounded to bfloat16
+	Every   int     // > 1: what turns is the number of the block of so many tokens that a position lies in (MTLA)
 
 	parts map[int]*Rope
 }
@@ -375,6 +376,7 @@ func (w *Workspace) table(r *Rope) *angles {
 	}
 	a.step, a.cos, a.sin = w.step, a.cos[:0], a.sin[:0]
 	for _, p := range w.pos {
+		p /= max(1, r.Every)
 		for _, f := range r.InvFreq {
 			c, s := turn(p, f, r.BF16)
 			a.cos, a.sin = append(a.cos, float32(c*factor)), append(a.sin, float32(sign*s*factor))
