@@ -99,7 +99,7 @@ func (k *Cache) groups() [][]string {
 	var rows [][]string
 	var members [][]int
 	for i, l := range k.Layers {
-		window, streams := "all", strings.TrimSuffix(strings.ReplaceAll(strings.SplitN(l.Streams, " window", 2)[0], ";", ", "), ", ")
+		window, streams := "all", strings.TrimSuffix(strings.ReplaceAll(strings.SplitN(strings.SplitN(l.Streams, " window", 2)[0], " state", 2)[0], ";", ", "), ", ")
 		if l.Window > 0 {
 			window = Number(int64(l.Window))
 		}

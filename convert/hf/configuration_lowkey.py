@@ -25,6 +25,7 @@ class LowkeyConfig(PreTrainedConfig):
     mfa           one k and one v of head_dim, queries through a bottleneck            2 * head_dim
     mfa-kr        one k before rotation, from which v is made                          head_dim
     tpa           factors over heads and over channels, of k and of v                  (k_rank + v_rank) * (num_attention_heads + head_dim)
+    cca ccgqa     k and v of num_key_value_heads heads, and what filters look back on  2 * num_key_value_heads * head_dim
     tucker        one latent key after rotation and one latent value                   k_rank + v_rank; k_rank with shared_kv
     moas          k and v of mha, gqa and mqa side by side, or of one of them          2 * head_dim * (num_attention_heads + num_key_value_heads + 1)
     """
@@ -74,6 +75,10 @@ class LowkeyConfig(PreTrainedConfig):
     q_rank: int | None = None  # 6; also tucker
     k_rank: int | None = None  # 2; also tucker
     v_rank: int | None = None  # 2; also tucker
+    # cca ccgqa: taps of the two filters, and the part of a head that turns
+    cca_time0: int = 2
+    cca_time1: int = 2
+    partial_rotary_factor: float = 1.0
     # tucker; head_dim is of the heads it stands for
     head_rank: int | None = None
     out_rank: int | None = None
@@ -121,6 +126,10 @@ class LowkeyConfig(PreTrainedConfig):
             self.num_key_value_heads = heads  # of the keys made of the factors; the cache holds factors
             self.q_rank = 6 if self.q_rank is None else self.q_rank
             self.k_rank, self.v_rank = self.k_rank or 2, self.v_rank or 2
+        elif self.attention in ("cca", "ccgqa"):
+            if not self.head_dim:
+                raise ValueError(f"attention {self.attention} needs head_dim")
+            self.num_key_value_heads = self.num_key_value_heads or heads
         elif self.attention == "tucker":
             self.num_key_value_heads = 1
             self.head_dim = self.head_dim or self.hidden_size // heads
@@ -133,7 +142,7 @@ class LowkeyConfig(PreTrainedConfig):
             self.num_key_value_heads = self.num_key_value_heads or min(2, heads)
             self.router_dim = self.router_dim or max(1, self.hidden_size // 4)
         else:
-            raise ValueError(f"attention {self.attention!r}: known are mha gqa mqa sqa gta mla eg-mla gla mlra mfa mfa-kr tpa tucker moas lrkv kha-linear kha-mlp kha-mla kvlatent")
+            raise ValueError(f"attention {self.attention!r}: known are mha gqa mqa sqa gta mla eg-mla gla mlra mfa mfa-kr tpa cca ccgqa tucker moas lrkv kha-linear kha-mlp kha-mla kvlatent")
         self.sliding_window = self.sliding_window or None  # 0 means none, too
         super().__post_init__(**kwargs)
 

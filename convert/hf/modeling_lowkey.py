@@ -126,6 +126,7 @@ class Attention(nn.Module):
 
     is_causal = True
     reads_ids = False  # whether project is given the tokens' ids too
+    looks_back = False  # whether project is given the tokens' positions and the cache too
 
     def __init__(self, config, layer_idx, key_heads, key_width, value_width):
         super().__init__()
@@ -155,8 +156,9 @@ class Attention(nn.Module):
         """Outputs [batch, tokens, heads, value width] before the output matrix."""
         return y
 
-    def forward(self, x, mask, turn, key_turn, past_key_values=None, token_ids=None, **kwargs):
-        query, first, second = self.project(x, turn, token_ids) if self.reads_ids else self.project(x, turn)
+    def forward(self, x, mask, turn, key_turn, past_key_values=None, token_ids=None, positions=None, **kwargs):
+        more = [token_ids] if self.reads_ids else [positions, past_key_values] if self.looks_back else []
+        query, first, second = self.project(x, turn, *more)
         if past_key_values is not None:
             first, second = past_key_values.update(first, second, self.layer_idx)
         key, value = self.read(first, second, key_turn)
@@ -505,6 +507,90 @@ class TPA(Attention):
         return self.outer("k", k[:, 0]), self.outer("v", v[:, 0])
 
 
+class Filter(nn.Module):
+    """A filter over tokens for each channel, the newest token's tap last."""
+
+    def __init__(self, channels, width):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(channels, width))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+
+class CCA(Attention):
+    """Compressed convolutional attention: queries and keys pass two short filters over tokens, half of a value comes a token late. Caches k, normed and turned, and v.
+
+    What the next token looks back on is kept in the cache object beside its layers: the last columns before the filters, and the late half of the last token's value. A token at position p looks
+    back on p tokens and no more, so rows padded on the left and texts packed in a row stay apart. It will not do beam search, nor a cache that is cut."""
+
+    looks_back = True
+
+    def __init__(self, config, layer_idx):
+        hidden, width, bias, self.key_heads = config.hidden_size, config.head_dim, config.attention_bias, config.num_key_value_heads
+        super().__init__(config, layer_idx, self.key_heads, width, width)
+        channels, half = (self.heads + self.key_heads) * width, self.key_heads * width // 2
+        self.taps = (config.cca_time0, config.cca_time1)
+        self.q_proj = nn.Linear(hidden, self.heads * width, bias=bias)
+        self.k_proj = nn.Linear(hidden, self.key_heads * width, bias=bias)
+        self.v_proj = nn.Linear(hidden, half, bias=bias)
+        self.v_late_proj = nn.Linear(hidden, half, bias=bias)
+        self.conv0 = Filter(channels, self.taps[0])
+        self.conv1 = Filter(channels, width * self.taps[1])
+        self.temp = Scales(self.key_heads)
+
+    @staticmethod
+    def rotary_width(config):
+        return int(config.head_dim * config.partial_rotary_factor)
+
+    def earlier(self, cache, z, late, past):
+        """The columns and the late half before the new ones, zeros at first; what the next step needs is left in the cache."""
+        before = None if cache is None else cache.__dict__.setdefault("looked_back_on", {}).get(self.layer_idx)
+        if before is None:
+            before = (z.new_zeros(z.shape[0], past, z.shape[2]), torch.zeros_like(late[:, :1]))
+        columns, late = torch.cat((before[0], z), dim=1), torch.cat((before[1], late), dim=1)
+        if cache is not None:
+            cache.looked_back_on[self.layer_idx] = (columns[:, columns.shape[1] - past :], late[:, -1:])
+        return columns, late[:, :-1]
+
+    def filtered(self, columns, at):
+        """columns [batch, past + tokens, channels] at these positions -> [batch, tokens, channels]."""
+        (k0, k1), (rows, width) = self.taps, (columns.shape[1], self.config.head_dim)
+        past = k0 + k1 - 2
+        once = self.conv0.bias
+        for j in range(k0):
+            seen = nn.functional.pad(columns, (0, 0, j, 0))[:, :rows]
+            once = once + torch.where(at >= j, seen, 0) * self.conv0.weight[:, k0 - 1 - j]
+        twice, weight = self.conv1.bias, self.conv1.weight.view(-1, width, width, k1)
+        for j in range(k1):
+            seen = torch.where(at[:, past:] >= j, once[:, past - j : rows - j], self.conv0.bias)
+            twice = twice + torch.einsum("bthi,hoi->btho", seen.unflatten(-1, (-1, width)), weight[..., k1 - 1 - j]).flatten(-2)
+        return twice
+
+    def project(self, x, turn, positions, cache):
+        past, width, rope = sum(self.taps) - 2, self.config.head_dim, 2 * turn[0].shape[-1]
+        q, k = self.q_proj(x), self.k_proj(x)
+        columns, late = self.earlier(cache, torch.cat((q, k), dim=-1), nn.functional.linear(x, self.v_late_proj.weight), past)
+        at = torch.cat((positions[:, :1] + torch.arange(-past, 0, device=x.device), positions), dim=1)[..., None]
+        conv = self.filtered(columns, at).unflatten(-1, (-1, width))
+        groups = q.unflatten(-1, (self.key_heads, -1, width))
+        mean = (groups + k.unflatten(-1, (self.key_heads, 1, width))) / 2
+        query, key = conv[:, :, : self.heads] + mean.flatten(2, 3), conv[:, :, self.heads :] + mean.mean(3)
+        query, key = (nn.functional.normalize(u.float(), dim=-1).to(x.dtype).transpose(1, 2) * width**0.5 for u in (query, key))
+        key = key * self.temp.weight[:, None, None]
+        query, key = (torch.cat((rotate(u[..., :rope], turn), u[..., rope:]), dim=-1) for u in (query, key))
+        late = torch.where(positions[..., None] >= 1, late, 0)
+        if self.v_late_proj.bias is not None:
+            late = late + self.v_late_proj.bias
+        return query, key, self.split(torch.cat((self.v_proj(x), late), dim=-1), self.key_heads)
+
+
+class Scales(nn.Module):
+    """Factors that start at one."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+
 class Tucker(Attention):
     """Tucker attention: what stands between queries and keys, and between values and outputs, are two tensors in Tucker form: cores, and factors over heads and on both sides. Caches one latent
     key, turned whole, and one latent value for all heads; with shared_kv one row, which is turned when it is read as a key."""
@@ -597,6 +683,8 @@ DESIGNS = {
     "mfa": MFA,
     "mfa-kr": MFAKR,
     "tpa": TPA,
+    "cca": CCA,
+    "ccgqa": CCA,
     "kvlatent": Grouped,
     "kha-linear": KHALinear,
     "kha-mlp": KHAMLP,
@@ -641,6 +729,11 @@ class LowkeyPreTrainedModel(PreTrainedModel):
         elif isinstance(module, LRKV):  # residuals start small
             for up in (*module.k_b_proj, *module.v_b_proj):
                 init.normal_(up.weight, std=0.1 * self.config.initializer_range)
+        elif isinstance(module, Scales):
+            init.ones_(module.weight)
+        elif isinstance(module, Filter):
+            init.normal_(module.weight, std=module.weight.shape[1] ** -0.5)
+            init.zeros_(module.bias)
 
 
 class LowkeyModel(LowkeyPreTrainedModel):
@@ -685,6 +778,8 @@ class LowkeyModel(LowkeyPreTrainedModel):
             if input_ids is None:
                 raise ValueError(f"attention {self.config.attention} reads the tokens' ids: give input_ids")
             kwargs["token_ids"] = input_ids
+        if design(self.config).looks_back:
+            kwargs["positions"] = position_ids
         key_turn = self.key_turn(turn, position_ids, past_key_values)
         seen = []
         for layer in self.layers:

@@ -59,6 +59,8 @@ var tinies = []tiny{
 	{"tucker-shared", `"attention": "tucker", "k_rank": 12, "shared_kv": true, "attention_bias": true`, "", 12},
 	{"moas", `"attention": "moas", "head_dim": 8, "router_dim": 5, "attention_bias": true`, "", 2 * 8 * (4 + 2 + 1)},
 	{"moas-routed", `"attention": "moas", "attention_scheme": ["gqa", "soft"]`, "", 2 * 6 * 2},
+	{"cca", `"attention": "cca", "head_dim": 4, "cca_time0": 3, "attention_bias": true`, "", 2 * 4 * 4},
+	{"ccgqa", `"attention": "ccgqa", "head_dim": 8, "num_key_value_heads": 2, "cca_time1": 3, "partial_rotary_factor": 0.5`, "", 2 * 2 * 8},
 	{"tpa-dense-q", `"attention": "tpa", "head_dim": 10, "q_rank": 0, "attention_bias": true`, "", (2 + 2) * (4 + 10)},
 }
 
