@@ -32,7 +32,7 @@ func sources(t *testing.T) string {
 
 func tinyPlan(source string) *Plan {
 	return &Plan{Command: "test", Designs: []string{"mha", "mfa:head-dim=8", "mfa-kr"}, Seeds: 2, Repeated: []string{"mha", "mfa-kr"}, Rates: []float64{0.003, 0.01}, Share: 2, Vocab: 280, Depths: []int{0, 16},
-		Shape: train.Shape{Hidden: 32, Layers: 1, Context: 160, HeadDim: 8},
+		Shape: train.Shape{Hidden: 32, Layers: 1, Context: 256, HeadDim: 8},
 		Settings: train.Settings{Data: data.Spec{Source: source, Valid: 0.1}, Seq: 16, Batch: 2, Accumulate: 1, Optimizer: "adamw",
 			Schedule: optim.Schedule{Shape: optim.Cosine, Peak: 1, Warmup: 1, Steps: 6, Final: 0.1}, Decay: 0.1, Beta1: 0.9, Beta2: 0.95, Clip: 1}}
 }
@@ -90,7 +90,7 @@ func TestQueue(t *testing.T) {
 		if l.Loss != b.Lines[i].Loss || l.Rate != b.Lines[i].Rate {
 			t.Errorf("%s: loss %v at %v, after interruptions %v at %v", l.Design, l.Loss, l.Rate, b.Lines[i].Loss, b.Lines[i].Rate)
 		}
-		if l.Allocated < l.BytesPerToken || len(l.Decode) != 2 || l.Decode[1].Speed <= 0 {
+		if l.Allocated < l.BytesPerToken || len(l.Decode) != 2 || l.Decode[1].Speed <= 0 || l.Prefill <= 0 || l.Passkey == nil || l.PasskeyNLL <= 0 {
 			t.Errorf("%s: %+v", l.Design, l)
 		}
 	}

@@ -82,7 +82,11 @@ func (s *Summary) Table(w io.Writer) {
 			}
 			fmt.Fprint(t, "\t")
 		}
-		fmt.Fprintf(t, "%.0f %%\t%s\t\n", 100*l.Passkey, mark)
+		found := ""
+		if l.Passkey != nil {
+			found = fmt.Sprintf("%.0f %%", 100**l.Passkey)
+		}
+		fmt.Fprintf(t, "%s\t%s\t\n", found, mark)
 	}
 	t.Flush()
 	if s.Left > 0 {

@@ -8,6 +8,7 @@ import (
 	"github.com/lowkeylm/lowkey"
 	"github.com/lowkeylm/lowkey/bench"
 	"github.com/lowkeylm/lowkey/eval"
+	"github.com/lowkeylm/lowkey/fault"
 	"github.com/lowkeylm/lowkey/kvcache"
 	"github.com/lowkeylm/lowkey/plan"
 )
@@ -20,8 +21,8 @@ type Served struct {
 	Allocated     float64   `json:"kv_bytes_per_token_allocated"` // pages held by a full context, divided by its tokens
 	Prefill       float64   `json:"prefill_tokens_per_second"`    // of a prompt of half the trained context
 	Decode        []AtDepth `json:"decode"`
-	Passkey       float64   `json:"passkey"`     // share of hidden numbers that were found, anywhere in the trained context
-	PasskeyNLL    float64   `json:"passkey_nll"` // nats a token of the number
+	Passkey       *float64  `json:"passkey,omitempty"`     // share of hidden numbers that were found, anywhere in the trained context; nil where that is too short to hide one
+	PasskeyNLL    float64   `json:"passkey_nll,omitempty"` // nats a token of the number
 }
 
 // AtDepth is decode speed with so many tokens in the cache.
@@ -87,23 +88,21 @@ func allocated(ctx context.Context, m *lowkey.Model) (float64, error) {
 	return float64(q.Bytes()) / float64(len(tokens)), err
 }
 
-// shortestPasskey is the least context in which a prompt with a hidden number makes sense.
-const shortestPasskey = 128
-
 func (s *Served) passkey(ctx context.Context, m *lowkey.Model, p *Plan) error {
-	if m.Context < shortestPasskey {
-		return nil
-	}
 	o := eval.PasskeyOptions{Context: m.Context, Depths: []float64{0, 0.5, 1}, Seed: 1}
 	if p.Settings.Data.Source == "go" {
 		o.Form = "go"
 	}
 	found, err := eval.Passkey(ctx, m, m.Tokenizer, o)
+	if fault.Is(err, fault.BadInput) { // no room for a question
+		return nil
+	}
 	if err != nil {
 		return err
 	}
+	s.Passkey = new(float64)
 	for _, f := range found {
-		s.Passkey += f.Accuracy() / float64(len(found))
+		*s.Passkey += f.Accuracy() / float64(len(found))
 		s.PasskeyNLL += f.NLL / float64(len(found))
 	}
 	return nil
