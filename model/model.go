@@ -161,7 +161,9 @@ func folderNames(c *config.Config) *names {
 	case c.Source != "" && c.ModelType != "lckv-llama":
 		return &mlraNames
 	case c.ModelType == "step3_text":
-		return hfNames.with(map[string]place{"attn.q_a": at("self_attn.q_proj"), "attn.q_norm": at("self_attn.inter_norm"), "attn.q_b": at("self_attn.wq")})
+		return hfNames.with(map[string]place{"attn.q_a": at("self_attn.q_proj"), "attn.q_norm": at("self_attn.inter_norm"), "attn.q_b": at("self_attn.wq"),
+			"moe.router": at("moe.gate"), "moe.gate": at("moe.gate_proj"), "moe.up": at("moe.up_proj"), "moe.down": at("moe.down_proj"),
+			"moe.shared_gate": at("share_expert.gate_proj"), "moe.shared_up": at("share_expert.up_proj"), "moe.shared_down": at("share_expert.down_proj")})
 	case c.ModelType == "lowkey":
 		own := map[string]place{}
 		for i := range c.Layers {

@@ -4,8 +4,10 @@ package model
 // test. The blocks are all pre-norm with a gated SiLU MLP; each test writes its own attention.
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/lowkeylm/lowkey/kernel"
@@ -115,6 +117,21 @@ func plus(x, y rows) rows {
 
 // transcribed computes logits. attn is given a layer's tensors by their names after "model.layers.N.self_attn." and the normed hidden state.
 func transcribed(ids []int32, w map[string][]float32, layers, hidden int, eps float64, attn func(get func(string) []float32, x rows) rows) []float32 {
+	return transcribedMixture(ids, w, layers, hidden, eps, attn, 0, false)
+}
+
+// transcribedMixture is transcribed with layers that have Step-3's mixture, where a router is among the weights: a softmax over all experts, the topK largest, divided by their sum where
+// norm is set; experts in one tensor [experts, out, in] a matrix; one shared expert, unscaled.
+func transcribedMixture(ids []int32, w map[string][]float32, layers, hidden int, eps float64, attn func(get func(string) []float32, x rows) rows, topK int, norm bool) []float32 {
+	gated := func(h rows, gate, up, down []float32) rows {
+		g, u := linear(h, gate), linear(h, up)
+		for t := range g {
+			for i := range g[t] {
+				g[t][i] = g[t][i] / (1 + math.Exp(-g[t][i])) * u[t][i]
+			}
+		}
+		return linear(g, down)
+	}
 	x := make(rows, len(ids))
 	for t, id := range ids {
 		for _, v := range w["model.embed_tokens.weight"][int(id)*hidden:][:hidden] {
@@ -129,13 +146,39 @@ func transcribed(ids []int32, w map[string][]float32, layers, hidden int, eps fl
 		if both := w[at+"mlp.gate_up_proj.weight"]; both != nil {
 			gate, up = both[:len(both)/2], both[len(both)/2:]
 		}
-		g, u := linear(h, gate), linear(h, up)
-		for t := range g {
-			for i := range g[t] {
-				g[t][i] = g[t][i] / (1 + math.Exp(-g[t][i])) * u[t][i]
+		router := w[at+"moe.gate.weight"]
+		if router == nil {
+			x = plus(x, gated(h, gate, up, w[at+"mlp.down_proj.weight"]))
+			continue
+		}
+		y := gated(h, w[at+"share_expert.gate_proj.weight"], w[at+"share_expert.up_proj.weight"], w[at+"share_expert.down_proj.weight"])
+		for t, s := range linear(h, router) {
+			sum, kept := 0.0, 0.0
+			for _, v := range s {
+				sum += math.Exp(v)
+			}
+			order := make([]int, len(s))
+			for e := range order {
+				order[e] = e
+			}
+			slices.SortFunc(order, func(a, b int) int { return cmp.Compare(s[b], s[a]) })
+			for _, e := range order[:topK] {
+				kept += math.Exp(s[e]) / sum
+			}
+			if !norm {
+				kept = 1
+			}
+			for _, e := range order[:topK] {
+				one := func(name string) []float32 {
+					all := w[at+"moe."+name+".weight"]
+					return all[e*len(all)/len(s):][:len(all)/len(s)]
+				}
+				for i, v := range gated(h[t:t+1], one("gate_proj"), one("up_proj"), one("down_proj"))[0] {
+					y[t][i] += math.Exp(s[e]) / sum / kept * v
+				}
 			}
 		}
-		x = plus(x, linear(g, w[at+"mlp.down_proj.weight"]))
+		x = plus(x, y)
 	}
 	var out []float32
 	for _, row := range linear(rmsNorm(x, w["model.norm.weight"], eps), w["lm_head.weight"]) {
@@ -190,6 +233,46 @@ func openTiny(t *testing.T, config fields, tensors shapes) (*Model, map[string][
 	}
 	t.Cleanup(m.Close)
 	return m, w
+}
+
+// Step-3's mixture in the second of two layers, with its weights normed and not; the shared expert's width given and not.
+func TestStep3Mixture(t *testing.T) {
+	const d, n, w, experts, wide, topK = 48, 3, 32, 5, 20, 2
+	for _, norm := range []bool{false, true} {
+		shared := topK * wide
+		config := fields{"model_type": "step3_text", "hidden_size": d, "intermediate_size": 80, "num_hidden_layers": 2, "num_attention_heads": n, "num_attention_groups": 1, "head_dim": w,
+			"vocab_size": tinyVocab, "max_position_embedding": 256, "rms_norm_eps": 1e-3, "rope_theta": 5000, "moe_num_experts": experts, "moe_top_k": topK, "moe_intermediate_size": wide,
+			"norm_expert_weight": norm, "share_q_dim": 40}
+		if !norm {
+			shared = 28
+			config["share_expert_dim"], config["moe_layers_enum"] = shared, "1"
+		}
+		tensors := shapes{}
+		tensors.ends(tinyVocab, d)
+		for l := range 2 {
+			at := fmt.Sprintf("model.layers.%d.", l)
+			tensors.block(at, d, 80)
+			for name, shape := range (shapes{"q_proj": {40, d}, "k_proj": {w, d}, "v_proj": {w, d}, "inter_norm": {40}, "wq": {n * w, 40}, "o_proj": {d, n * w}}) {
+				tensors[at+"self_attn."+name+".weight"] = shape
+			}
+		}
+		const at = "model.layers.1."
+		for _, name := range []string{"gate_proj", "up_proj", "down_proj"} {
+			delete(tensors, at+"mlp."+name+".weight")
+		}
+		for name, shape := range (shapes{"moe.gate": {experts, d}, "moe.gate_proj": {experts, wide, d}, "moe.up_proj": {experts, wide, d}, "moe.down_proj": {experts, d, wide},
+			"share_expert.gate_proj": {shared, d}, "share_expert.up_proj": {shared, d}, "share_expert.down_proj": {d, shared}}) {
+			tensors[at+name+".weight"] = shape
+		}
+		m, weights := openTiny(t, config, tensors)
+		ids, inv := tinyTokens(90, 2), plainInverse(w, 5000)
+		want := transcribedMixture(ids, weights, 2, d, 1e-3, func(get func(string) []float32, x rows) rows {
+			q := linear(rmsNorm(linear(x, get("q_proj.weight")), get("inter_norm.weight"), 1e-3), get("wq.weight"))
+			k := rotateHalf(linear(x, get("k_proj.weight")), 1, inv, 1)
+			return linear(attend(rotateHalf(q, n, inv, 1), k, linear(x, get("v_proj.weight")), n, 1, 1/math.Sqrt(w)), get("o_proj.weight"))
+		}, topK, norm)
+		agree(t, fmt.Sprintf("normed weights %v", norm), m, ids, want, 256, true)
+	}
 }
 
 // Step-3's attention, by vLLM's step3_text: bottleneck and its norm, wide query heads, half-split RoPE on whole heads, one key and value head, scale head_dim^-0.5.

@@ -238,7 +238,7 @@ var (
 	runsFolder = []string{"llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "deepseek_v2", "deepseek_v3", "minicpm3", "step3_text", "phi3", "granite", "smollm3", "olmo2", "youtu",
 		"hunyuan_v1_dense", "starcoder2", "gpt_neox", "mixtral", "qwen3_moe", "glm4_moe_lite",
 		"mlra_mha", "mlra_mqa", "mlra_gqa", "mlra_mla", "mlra_mfa", "mlra_tpa", "mlra_gla_2", "mlra_gla_4", "mlra_mlra_2", "mlra_mlra_4", "mlra_gta", "mlra_gta_odd", "t6_tpa", "t6_tpa_bf16rope", "t6_tpa_groupnorm", "t6_tpa_kvonly", "lckv-llama", "lowkey"}
-	runsMixtures = []string{"mixtral", "qwen3_moe", "deepseek_v2", "deepseek_v3", "glm4_moe_lite"}
+	runsMixtures = []string{"mixtral", "qwen3_moe", "deepseek_v2", "deepseek_v3", "glm4_moe_lite", "step3_text"}
 	runsSharing  = []string{"lckv-llama", "lowkey"}
 	runsGGUF     = []string{"llama", "qwen2", "qwen3", "qwen3_moe", "gemma3_text", "deepseek_v2", "deepseek_v3"}
 	runsActs     = []string{SiLU, GELU, GELUTanh}

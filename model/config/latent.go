@@ -116,7 +116,8 @@ func (p *parser) minicpm3() {
 	p.c.LogitScale = float64(p.size("dim_model_base", p.c.Hidden, maxWidth)) / float64(p.c.Hidden)
 }
 
-// step3 is Step-3's MFA: one shared key and value head, queries through a normed bottleneck. share_q_dim absent or 0 means the paper's form, a bottleneck of head_dim.
+// step3 is Step-3's MFA: one shared key and value head, queries through a normed bottleneck. share_q_dim absent or 0 means the paper's form, a bottleneck of head_dim. Its mixtures choose by
+// softmax; beside them stands one shared expert, as wide as a token's experts together unless share_expert_dim says otherwise.
 func (p *parser) step3() {
 	p.decoder(false)
 	p.c.MaxPosition = p.size("max_position_embedding", p.size("max_seq_len", p.c.MaxPosition, maxTokens), maxTokens) // its name is singular
@@ -140,7 +141,8 @@ func (p *parser) step3() {
 	set := p.layerSet("moe_layers_enum")
 	p.sparse(func(i int) bool { return set == nil && i > 0 || set[i] }, func() MLP {
 		m := p.experts(dense, "moe_num_experts", "moe_top_k", "moe_intermediate_size")
-		m.SharedIntermediate = p.intIn("share_expert_dim", 0, 0, maxFFN)
+		m.SharedIntermediate = p.intIn("share_expert_dim", min(m.ExpertIntermediate*m.ExpertsPerToken, maxFFN), 0, maxFFN)
+		m.Routing = Routing{Score: SoftmaxScore, Norm: p.bool("norm_expert_weight", true), Scale: 1}
 		return m
 	})
 }
