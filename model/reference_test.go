@@ -335,7 +335,7 @@ func TestStep3(t *testing.T) {
 func TestMFAKR(t *testing.T) {
 	var row tiny
 	for _, r := range tinies() {
-		if r.design == "mfa-kr" {
+		if r.name == "mfa-kr" {
 			row = r
 		}
 	}
