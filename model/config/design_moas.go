@@ -11,6 +11,7 @@ package config
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Schemes are the attentions of MoAS.
@@ -34,21 +35,21 @@ func readMoAS(p *parser, d *Design) Attention {
 
 // eachMoAS reads the scheme of every layer.
 func eachMoAS(p *parser) {
-	var schemes []string
+	var list []string
 	if raw, ok := p.raw("attention_scheme"); ok && raw[0] == '[' {
-		if schemes = p.texts("attention_scheme"); len(schemes) != p.n {
-			p.fail("attention_scheme", fmt.Sprintf("%d entries", len(schemes)), fmt.Sprintf("num_hidden_layers is %d", p.n))
+		if list = p.texts("attention_scheme"); len(list) != p.n {
+			p.fail("attention_scheme", fmt.Sprintf("%d entries", len(list)), fmt.Sprintf("num_hidden_layers is %d", p.n))
 			return
 		}
-	} else if s := p.text("attention_scheme", softScheme); true {
-		schemes = slices.Repeat([]string{s}, len(p.c.Layers))
+	} else {
+		list = slices.Repeat([]string{p.text("attention_scheme", softScheme)}, len(p.c.Layers))
 	}
 	p.eachLayer(func(i int, l *Layer) {
-		switch s := schemes[i]; {
+		switch s := list[i]; {
 		case slices.Contains(Schemes, s):
 			l.Attention.Scheme = s
 		case s != softScheme:
-			p.fail("attention_scheme", s, "known: "+softScheme+" "+list(Schemes))
+			p.fail("attention_scheme", s, "known: "+softScheme+" "+strings.Join(Schemes, " "))
 		}
 	})
 }
