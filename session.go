@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lowkeylm/lowkey/attention"
 	"github.com/lowkeylm/lowkey/fault"
 	"github.com/lowkeylm/lowkey/kvcache"
 	"github.com/lowkeylm/lowkey/model"
@@ -95,6 +96,25 @@ type Stats struct {
 // NewSession starts an empty session. owner keeps prefixes apart: sessions share computed prefixes with sessions of the same owner alone.
 func (m *Model) NewSession(owner string) *Session {
 	return &Session{model: m, seq: m.Engine.Store.NewSequence(owner)}
+}
+
+// Memory is a bank of retrieved vectors that models with a third memory level (MKA, FastMKA) read beside the text: by layer, [vectors, hidden], row after row.
+type Memory = attention.Memory
+
+// GiveMemory gives an empty session a bank; nil takes it away. Without one such models read zeros. Prefixes are shared among sessions that have the same bank.
+func (s *Session) GiveMemory(bank *Memory) error {
+	if len(s.Tokens()) > 0 {
+		return fault.New(fault.BadInput, "retrieved memory", fmt.Sprintf("the session has %d tokens", len(s.Tokens())), "their rows depend on the memory they were computed with", "give it before the first token, or reset the session")
+	}
+	if bank == nil {
+		s.seq.Give("", nil)
+		return nil
+	}
+	if err := s.model.m.CheckMemory(bank); err != nil {
+		return err
+	}
+	s.seq.Give(bank.Digest(), bank)
+	return nil
 }
 
 // Close gives the session's pages back.
@@ -232,7 +252,15 @@ func (s *Session) Save(path string) error {
 
 // RestoreSession opens a saved session. A file of another model, cache type or version is refused; notice says when it was computed with other numerics.
 func (m *Model) RestoreSession(path, owner string) (s *Session, notice string, err error) {
+	return m.RestoreWithMemory(path, owner, nil)
+}
+
+// RestoreWithMemory is RestoreSession for a session that was given a bank: the same one, or it is refused.
+func (m *Model) RestoreWithMemory(path, owner string, bank *Memory) (s *Session, notice string, err error) {
 	s = m.NewSession(owner)
+	if err = s.GiveMemory(bank); err != nil {
+		return nil, "", err
+	}
 	chat, notice, err := s.seq.Restore(path)
 	if err == nil && len(chat) > 0 {
 		if err = json.Unmarshal(chat, &s.messages); err != nil {

@@ -209,7 +209,6 @@ type Step struct {
 	Strict    bool              // a token sees the rows before its own: they are a higher layer's (see sharing.go)
 	View      *kernel.Attention // with planes
 	Types     []kvcache.Type
-	Memory    []*Memory // by sequence, for designs that read one; nil: none has any
 
 	first int // the lane's stream that is this step's stream 0: of several attentions in one layer each has its own
 	spans []kernel.Span

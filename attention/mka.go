@@ -23,7 +23,7 @@ import (
 // An absent bank is zeros that still take their share of λ, as published: a third level with zero values takes weight from the others and gives nothing.
 //
 // Weights: q [n d_h, d], k and v [n_kv d_h, d], o [d, n d_h], router_a [m, n d_h] and router_b [levels, m] with biases (the paper's m is d/2); biases of the others as NAME.bias. Forward
-// reads the bank as memory [M, d], where there is one; the cached step from Step.Memory.
+// reads the bank as memory [M, d], where there is one; the cached step from what the sequence was given (see Memory).
 type MKA struct {
 	Hidden, Heads, KVHeads, HeadDim int // d, n, n_kv, d_h
 	Levels, Router                  int // 2, or 3 with a bank; m
@@ -44,6 +44,14 @@ func (a MKA) layout(heads int) kvcache.Layout {
 		{Name: "k", Heads: heads, Width: a.HeadDim, Role: kvcache.Key, Rope: rope},
 		{Name: "v", Heads: heads, Width: a.HeadDim, Role: kvcache.Value, Rope: kvcache.None},
 	}}
+}
+
+// MemoryWidth implements MemoryReader.
+func (a MKA) MemoryWidth() int {
+	if a.Levels < 3 {
+		return 0
+	}
+	return a.Hidden
 }
 
 func (a MKA) Params() []Param {

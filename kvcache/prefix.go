@@ -30,6 +30,14 @@ func newPrefixIndex() *prefixIndex {
 	return &prefixIndex{blocks: map[[sha256.Size]byte]*block{}, recent: list.New()}
 }
 
+// root is what the hashes of a sequence's blocks begin with.
+func (q *Sequence) root() string {
+	if q.digest == "" {
+		return q.owner
+	}
+	return q.owner + "\x00" + q.digest
+}
+
 func (s *Store) blockHash(parent *block, owner string, tokens []int32) [sha256.Size]byte {
 	buf := make([]byte, 0, 2*sha256.Size+len(owner)+4*len(tokens))
 	if parent != nil {
@@ -45,7 +53,7 @@ func (q *Sequence) publish() {
 	s, p := q.store, q.store.block
 	for q.hashed+p <= q.rows {
 		tokens := q.tokens[q.hashed:][:p]
-		hash := s.blockHash(q.chain, q.owner, tokens)
+		hash := s.blockHash(q.chain, q.root(), tokens)
 		b := s.prefix.blocks[hash]
 		if b == nil {
 			b = &block{parent: q.chain, hash: hash, tokens: slices.Clone(tokens), pages: make([]uint32, s.slots[len(s.lanes)]), has: make([]bool, s.slots[len(s.lanes)]), state: noRecord}
@@ -117,7 +125,7 @@ func (q *Sequence) Adopt(tokens []int32) int {
 	var chain []*block
 	var at *block
 	for n := 0; (n+1)*p < len(tokens); n++ {
-		b := s.prefix.blocks[s.blockHash(at, q.owner, tokens[n*p:][:p])]
+		b := s.prefix.blocks[s.blockHash(at, q.root(), tokens[n*p:][:p])]
 		if b == nil || !slices.Equal(b.tokens, tokens[n*p:][:p]) {
 			break
 		}

@@ -33,6 +33,7 @@ type Header struct {
 	Streams     []string `json:"streams"`         // one line per layer: name heads x width type, window
 	Rows        int      `json:"rows"`            // tokens
 	First       []int    `json:"first"`           // first row held, by lane
+	Given       string   `json:"given,omitempty"` // digest of what rows depend on beside the tokens
 	Extra       []byte   `json:"extra,omitempty"` // the caller's own
 }
 
@@ -92,7 +93,7 @@ func (q *Sequence) Save(path string, extra []byte) (err error) {
 
 func (q *Sequence) write(w *bufio.Writer, extra []byte) error {
 	s, p := q.store, q.store.cfg.PageRows
-	h := Header{Version: saveVersion, Fingerprint: s.cfg.Fingerprint, Numerics: s.cfg.Numerics, Streams: s.streams(), Rows: q.rows, Extra: extra}
+	h := Header{Version: saveVersion, Fingerprint: s.cfg.Fingerprint, Numerics: s.cfg.Numerics, Streams: s.streams(), Rows: q.rows, Given: q.digest, Extra: extra}
 	for i := range q.lanes {
 		h.First = append(h.First, q.lanes[i].first*p)
 	}
@@ -220,6 +221,14 @@ func readHeader(r io.Reader, size int64, path string) (*Header, error) {
 	return h, nil
 }
 
+// shown is a digest as messages have it.
+func shown(digest string) string {
+	if digest == "" {
+		return "none"
+	}
+	return digest
+}
+
 func (q *Sequence) check(h *Header, path string) error {
 	s := q.store
 	differ := func(field string, has, want any) error {
@@ -230,6 +239,8 @@ func (q *Sequence) check(h *Header, path string) error {
 		return differ("version", h.Version, saveVersion)
 	case h.Fingerprint != s.cfg.Fingerprint:
 		return differ("model fingerprint", h.Fingerprint, s.cfg.Fingerprint)
+	case h.Given != q.digest:
+		return differ("what rows depend on beside the tokens (a retrieved memory)", shown(h.Given), shown(q.digest))
 	case len(h.Streams) != len(s.lanes) || len(h.First) != len(s.lanes):
 		return differ("number of layers", len(h.Streams), len(s.lanes))
 	case h.Rows < 0 || h.Rows > s.cfg.MaxRows:

@@ -178,6 +178,8 @@ type Sequence struct {
 	rows   int     // committed tokens
 	tokens []int32 // the tokens behind the rows, for prefixes and saved files
 	owner  string
+	digest string // of given
+	given  any    // what rows depend on beside the tokens; nil: nothing
 	chain  *block // last published prefix block
 	hashed int    // tokens that the chain covers
 
@@ -202,6 +204,11 @@ func (s *Store) NewSequence(owner string) *Sequence {
 	}
 	return q
 }
+
+// Give attaches to an empty sequence what its rows will depend on beside the tokens, such as retrieved vectors. Prefixes are shared, and saved sessions restored, where the digest is the same;
+// it stays when the sequence is closed and begun again. Given returns it.
+func (q *Sequence) Give(digest string, what any) { q.digest, q.given = digest, what }
+func (q *Sequence) Given() any                   { return q.given }
 
 // Rows is the number of committed tokens, each with a row of its own where lanes do not share them out; Tokens the tokens behind them (not to be changed).
 func (q *Sequence) Rows() int       { return q.rows }

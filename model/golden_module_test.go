@@ -127,7 +127,8 @@ func moduleSteps(t *testing.T, design attention.Design, w attention.Weights, mem
 	view := bound.View()
 	view.Planes = store.Planes(0)
 	seq, ws, hidden := store.NewSequence(""), tensor.NewWorkspace(pool), len(x)/rows
-	step := &attention.Step{Workspace: ws, Sequences: []*kvcache.Sequence{seq}, View: &view, Types: store.Types(0), Memory: []*attention.Memory{memory}}
+	seq.Give(memory.Digest(), memory)
+	step := &attention.Step{Workspace: ws, Sequences: []*kvcache.Sequence{seq}, View: &view, Types: store.Types(0)}
 	for at := 0; at < rows; at += chunk {
 		n := min(chunk, rows-at)
 		if err := seq.Reserve(n); err != nil {

@@ -257,6 +257,9 @@ func (m *Model) Layouts() []kvcache.Layout {
 	return out
 }
 
+// CheckMemory refuses a bank of retrieved vectors that the layers cannot read.
+func (m *Model) CheckMemory(bank *attention.Memory) error { return bank.Check(m.designs) }
+
 // Fingerprint identifies the model as it runs for a context: configuration, the rotary list that longrope chooses, and the size and sampled bytes of its tensors.
 func (m *Model) Fingerprint(context int) string {
 	h := sha256.New()

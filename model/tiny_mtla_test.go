@@ -1,6 +1,17 @@
 package model
 
-import "github.com/lowkeylm/lowkey/model/config"
+import (
+	"math"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/lowkeylm/lowkey/attention"
+	"github.com/lowkeylm/lowkey/fault"
+	"github.com/lowkeylm/lowkey/kernel"
+	"github.com/lowkeylm/lowkey/kvcache"
+	"github.com/lowkeylm/lowkey/model/config"
+)
 
 // MTLA's row is MLA's, r + d_R, and covers two tokens. MKA: levels x 2 n_kv d_h = 2 x 2*2*16, 3 x 2*2*16; FastMKA 2 n_kv d_h = 2*2*32.
 func init() {
@@ -31,4 +42,67 @@ func init() {
 		"merge_c": "hypernet_down.fc_c", "merge_p": "hypernet_down.fc_p"}
 	moduleNames[config.MKA] = map[string]string{"q": "wq", "k": "wk", "v": "wv", "o": "wo", "router_a": "router.0", "router_b": "router.2"}
 	moduleNames[config.FMKA] = moduleNames[config.MKA]
+}
+
+// A bank of vectors changes the answer, the same way through the cache and as the definition has it; prefixes and saved sessions know whose rows are whose.
+func TestMemoryOfSequences(t *testing.T) {
+	for _, row := range tinies() {
+		if row.name != "mka of 3 levels" {
+			continue
+		}
+		m := row.open(t, tinyLayers, false)
+		pool := kernel.NewPool(1)
+		defer pool.Close()
+		e, err := NewEngine(m, Options{Pool: pool, Spec: mustSpec(t, "f32"), MaxRows: 200, Budget: 8 << 20}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer e.Close()
+		bank := &attention.Memory{Layers: [][]float32{nil, make([]float32, 5*tinyHidden)}}
+		for i := range bank.Layers[1] {
+			bank.Layers[1][i] = float32(i%7) - 3
+		}
+		if err := m.CheckMemory(bank); err != nil {
+			t.Fatal(err)
+		}
+		ids, path := tinyTokens(150, 3), filepath.Join(t.TempDir(), "session")
+		run := func(bank *attention.Memory, chunk int) ([]float32, *kvcache.Sequence) {
+			q := e.Store.NewSequence("")
+			q.Give(bank.Digest(), bank)
+			if got, want := q.Adopt(ids), map[bool]int{true: 0, false: 128}[chunk == len(ids)]; got != want {
+				t.Errorf("%d tokens adopted, want %d", got, want)
+			}
+			var last []float32
+			for q.Rows() < len(ids) {
+				y, err := e.Step([]Feed{{Sequence: q, Tokens: ids[q.Rows():min(q.Rows()+chunk, len(ids))]}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				last = slices.Clone(y.Float32s())
+			}
+			return last, q
+		}
+		without, _ := run(nil, len(ids))
+		with, q := run(bank, len(ids))
+		again, _ := run(bank, 7)
+		if slices.Equal(with, without) || !slices.Equal(with, again) {
+			t.Error("with a bank: the same as without, or not the same twice")
+		}
+		if err := q.Save(path, nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := e.Store.NewSequence("").Restore(path); !fault.Is(err, fault.Mismatch) {
+			t.Errorf("restored without its bank: %v", err)
+		}
+		r := e.Store.NewSequence("")
+		r.Give(bank.Digest(), bank)
+		if _, _, err := r.Restore(path); err != nil {
+			t.Error(err)
+		}
+		for _, bad := range []*attention.Memory{{Layers: make([][]float32, 3)}, {Layers: [][]float32{make([]float32, tinyHidden+1)}}, {Layers: [][]float32{make([]float32, tinyHidden-1), {float32(math.Inf(1))}}}} {
+			if err := m.CheckMemory(bad); !fault.Is(err, fault.BadInput) {
+				t.Errorf("%d layers: %v", len(bad.Layers), err)
+			}
+		}
+	}
 }
