@@ -20,10 +20,11 @@ func init() {
 		{Name: KHAMLP, About: "GQA whose values pass a gated MLP that all heads share, before they are cached", Cache: "2 n_kv d_h"},
 	} {
 		d.Paper, d.read, d.Streams, d.Tensors, d.Text, d.Fields = paper, readKHA, groupedStreams, khaTensors, headsText, groupedFields
+		d.Makes = []string{"k", "v", "k_norm", "t_k", "t_v", "v_up", "v_gate", "v_down"}
 		register(d)
 	}
 	register(Design{Name: KHAMLA, About: "MLA whose heads share linear transforms, which fold into its up-projection", Cache: "d_c + d_R", Paper: paper,
-		read: readKHAMLA, Streams: latentStreams, Tensors: khaMLATensors, Text: latentText, Fields: latentFields})
+		read: readKHAMLA, Streams: latentStreams, Tensors: khaMLATensors, Text: latentText, Fields: latentFields, Makes: []string{"kv_a", "kv_a_norm"}})
 }
 
 func readKHA(p *parser, d *Design) Attention {
@@ -37,19 +38,17 @@ func readKHA(p *parser, d *Design) Attention {
 }
 
 func khaTensors(c *Config, a *Attention) []Tensor {
-	t, own := groupedTensors(c, a), a.SharesWith < 0
-	square := func(name string, width int) { t = append(t, attn(name, name, false, width, width)) }
-	switch {
-	case a.Design == KHALinear:
-		square("t_q", a.HeadDim)
-		if own {
-			square("t_k", a.HeadDim)
-			square("t_v", a.ValueDim)
+	t := groupedTensors(c, a)
+	square := func(width int, names ...string) {
+		for _, name := range names {
+			t = append(t, attn(name, name, false, width, width))
 		}
-	case own:
-		square("v_up", a.ValueDim)
-		square("v_gate", a.ValueDim)
-		square("v_down", a.ValueDim)
+	}
+	if a.Design == KHAMLP {
+		square(a.ValueDim, "v_up", "v_gate", "v_down")
+	} else {
+		square(a.HeadDim, "t_q", "t_k")
+		square(a.ValueDim, "t_v")
 	}
 	return t
 }

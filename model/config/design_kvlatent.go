@@ -13,7 +13,7 @@ const KVLatent = "kvlatent"
 
 func init() {
 	register(Design{Name: KVLatent, About: "narrow heads, keys and values of different widths, frequencies of RoPE that suit few channels", Cache: "n_kv (d_qk + d_vo)", Paper: "KV-Latent, 2507.11273",
-		read: readKVLatent, Streams: groupedStreams, Tensors: groupedTensors, Text: headsText, Fields: kvLatentFields})
+		read: readKVLatent, Streams: groupedStreams, Tensors: groupedTensors, Text: headsText, Fields: kvLatentFields, Makes: []string{"k", "v", "k_norm"}})
 }
 
 func readKVLatent(p *parser, d *Design) Attention {

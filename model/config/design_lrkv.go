@@ -13,7 +13,8 @@ const LRKV = "lrkv"
 
 func init() {
 	register(Design{Name: LRKV, About: "one shared key and value, and a low-rank residual of each head that is scored and mixed in its own few channels", Cache: "2 (d_h + n r)",
-		Paper: "Low-Rank Key Value Attention, 2601.11471", read: readLRKV, Streams: lrkvStreams, Tensors: lrkvTensors, Text: lrkvText, Fields: lrkvFields})
+		Paper: "Low-Rank Key Value Attention, 2601.11471", read: readLRKV, Streams: lrkvStreams, Tensors: lrkvTensors, Text: lrkvText, Fields: lrkvFields,
+		Makes: []string{"k", "k_a", "v", "v_a"}}) // k_b and v_b turn rows into scores and values: each layer has its own
 }
 
 func readLRKV(p *parser, d *Design) Attention {
@@ -42,11 +43,9 @@ func lrkvStreams(a *Attention) []Stream {
 }
 
 func lrkvTensors(c *Config, a *Attention) []Tensor {
-	t := append(output(c, a), attn("q", "q_proj", a.QKVBias, a.Heads*a.HeadDim, c.Hidden))
-	if a.SharesWith < 0 {
-		t = append(t, attn("k", "k_proj", a.QKVBias, a.HeadDim, c.Hidden), attn("k_a", "k_a_proj", a.QKVBias, a.Heads*a.KRank, c.Hidden),
-			attn("v", "v_proj", a.QKVBias, a.ValueDim, c.Hidden), attn("v_a", "v_a_proj", a.QKVBias, a.Heads*a.VRank, c.Hidden))
-	}
+	t := append(output(c, a), attn("q", "q_proj", a.QKVBias, a.Heads*a.HeadDim, c.Hidden),
+		attn("k", "k_proj", a.QKVBias, a.HeadDim, c.Hidden), attn("k_a", "k_a_proj", a.QKVBias, a.Heads*a.KRank, c.Hidden),
+		attn("v", "v_proj", a.QKVBias, a.ValueDim, c.Hidden), attn("v_a", "v_a_proj", a.QKVBias, a.Heads*a.VRank, c.Hidden))
 	for h := range a.Heads {
 		t = append(t, attn(fmt.Sprintf("k_b.%d", h), fmt.Sprintf("k_b_proj.%d", h), false, a.KRank, a.HeadDim),
 			attn(fmt.Sprintf("v_b.%d", h), fmt.Sprintf("v_b_proj.%d", h), false, a.ValueDim, a.VRank))
