@@ -9,6 +9,7 @@ import (
 	"github.com/lowkeylm/lowkey"
 	"github.com/lowkeylm/lowkey/kernel"
 	"github.com/lowkeylm/lowkey/kvcache"
+	"github.com/lowkeylm/lowkey/model/config"
 )
 
 // work is an amount of operations, by arithmetic.
@@ -25,6 +26,8 @@ type cost struct {
 	body    work  // of a token
 	head    work  // of a row of logits
 	layers  []layerCost
+	mha     float64 // operations of a token on a row of all layers, were they MHA
+	rebuilt work    // that all layers do for each cached row once a step, however many queries see it (EG-MLA)
 }
 
 // layerCost is the attention of one layer: what one cached row costs a query token.
@@ -42,12 +45,22 @@ func newCost(m *lowkey.Model, machine *Machine) (*cost, error) {
 		return nil, err
 	}
 	defer list.Close()
+	gated, err := differentIDs(m)
+	if err != nil {
+		return nil, err
+	}
 	for _, t := range list.all {
 		w := work{f32: 2 * float64(t.rows) * float64(t.cols)}
 		if int8 && t.format.Quantised() {
 			w = work{int8: w.f32}
 		}
 		switch {
+		case t.role == rebuiltMatrix:
+			c.rebuilt = c.rebuilt.plus(w, 1)
+		case t.role == gateMatrix:
+			c.rebuilt = c.rebuilt.plus(w, gated)
+		case t.role == tableMatrix: // a row for each different token is read: nothing, beside the rest
+			c.weights -= tableBytes(t)
 		case t.role == headMatrix || t.role == tiedMatrix:
 			c.head = w
 		case t.role == embedMatrix: // one row of it is read
@@ -69,6 +82,12 @@ func newCost(m *lowkey.Model, machine *Machine) (*cost, error) {
 		from := m.Engine.Model.Config.RowsOf(i) // each layer that shares a cache reads it anew
 		l, heads := layouts[from], float64(layer.Attention.Heads)
 		lc := layerCost{bytes: m.Account.Layers[from].PerToken, window: layer.Attention.Window, merged: max(1, l.RowTokens)}
+		c.mha += 2 * heads * float64(layer.Attention.HeadDim+layer.Attention.ValueDim)
+		if a := &layer.Attention; a.Design == config.EGMLA { // the rows themselves are not met: what is rebuilt is
+			lc.row.f32 = 2 * heads * float64(a.HeadDim+a.ValueDim)
+			c.layers = append(c.layers, lc)
+			continue
+		}
 		for j, s := range l.Streams {
 			ops := 2 * heads * float64(s.Width)
 			switch {
@@ -90,6 +109,28 @@ func newCost(m *lowkey.Model, machine *Machine) (*cost, error) {
 		c.layers = append(c.layers, lc)
 	}
 	return c, nil
+}
+
+// differentIDs is the share of the benchmark's text whose gates are made: each different token of a chunk, once.
+func differentIDs(m *lowkey.Model) (float64, error) {
+	if !slices.ContainsFunc(m.Engine.Model.Config.Layers, func(l config.Layer) bool { return l.Attention.Design == config.EGMLA }) {
+		return 0, nil
+	}
+	ids, _, err := tokensOf(m, "")
+	n := 0
+	for chunk := range slices.Chunk(ids, kernel.ChunkRows) {
+		seen := map[int32]bool{}
+		for _, id := range chunk {
+			seen[id] = true
+		}
+		n += len(seen)
+	}
+	return float64(n) / float64(max(1, len(ids))), err
+}
+
+func tableBytes(t matrix) int64 {
+	elems, size := t.format.Block()
+	return int64(t.rows) * int64(t.cols) / int64(elems) * int64(size)
 }
 
 // seen is how many rows n new queries after start rows see in all, each its own and those before it.
@@ -115,7 +156,7 @@ func (c *cost) cached(start, n int) (bytes int64, ops work) {
 		bytes += int64(l.bytes) * int64((rows+l.merged-1)/l.merged)
 		ops = ops.plus(l.row, seen(start, n, l.window)/float64(l.merged))
 	}
-	return bytes, ops
+	return bytes, ops.plus(c.rebuilt, float64(start+n))
 }
 
 func (c *cost) seconds(w work) float64 {
@@ -177,4 +218,12 @@ func (c *cost) slope(at []float64) (ns float64, bound string, err error) {
 		return p, "operations", nil
 	}
 	return r, "bytes", nil
+}
+
+// row is what one more cached row costs a token at a depth: bytes, operations, and these as a multiple of what the same queries would do over MHA's rows.
+func (c *cost) row(depth int) (bytes, ops, ofMHA float64) {
+	b0, w0 := c.cached(depth-kernel.TileRows, 1)
+	b1, w1 := c.cached(depth, 1)
+	ops = (w1.int8 + w1.f32 - w0.int8 - w0.f32) / kernel.TileRows
+	return float64(b1-b0) / kernel.TileRows, ops, ops / c.mha
 }

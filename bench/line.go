@@ -10,9 +10,12 @@ type Slope struct {
 	MsAtZero      float64 `json:"ms_at_zero"`
 	OffLine       float64 `json:"off_line"` // largest distance of a measured point from the line, as a share of the point
 	FloorNsPerRow float64 `json:"floor_ns_per_row,omitempty"`
-	Ratio         float64 `json:"ratio,omitempty"` // measured / floor: 1 would be perfect
-	Share         float64 `json:"share,omitempty"` // floor / measured
-	Bound         string  `json:"bound,omitempty"` // of the floor's slope: "bytes" or "operations"
+	Ratio         float64 `json:"ratio,omitempty"`          // measured / floor: 1 would be perfect
+	Share         float64 `json:"share,omitempty"`          // floor / measured
+	Bound         string  `json:"bound,omitempty"`          // of the floor's slope: "bytes" or "operations"
+	RowBytes      float64 `json:"row_bytes,omitempty"`      // that a cached row costs a token, all layers together
+	RowOps        float64 `json:"row_ops,omitempty"`        // multiplications and additions
+	RowOpsOfMHA   float64 `json:"row_ops_of_mha,omitempty"` // times those of MHA with as many query heads of the same widths
 }
 
 // fitLine is the least-squares line y = a + b x through at least two different x.

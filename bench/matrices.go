@@ -3,21 +3,26 @@ package bench
 // The matrices of a model as its file names them: what is multiplied for every token, and what is only looked up.
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/lowkeylm/lowkey"
 	"github.com/lowkeylm/lowkey/format/safetensors"
 	"github.com/lowkeylm/lowkey/kernel"
+	"github.com/lowkeylm/lowkey/model/config"
 )
 
 type matrixRole uint8
 
 const (
-	bodyMatrix  matrixRole = iota
-	embedMatrix            // rows of it are looked up
-	headMatrix             // makes logits
-	tiedMatrix             // both
+	bodyMatrix    matrixRole = iota
+	embedMatrix              // rows of it are looked up
+	headMatrix               // makes logits
+	tiedMatrix               // both
+	rebuiltMatrix            // multiplies each cached row, once a step (EG-MLA's up-projection)
+	gateMatrix               // multiplies the embedding of each different token in the cache
+	tableMatrix              // rows of it are looked up, by tokens in the cache
 )
 
 // matrix is one of them. format is that of the packed weight's source: what the file holds, or what it is quantised to at load.
@@ -29,6 +34,9 @@ type matrix struct {
 	role       matrixRole
 	data       []byte
 }
+
+// rebuilding are the roles of EG-MLA's own matrices.
+var rebuilding = map[string]matrixRole{"kv_b": rebuiltMatrix, "gate": gateMatrix, "gate_embed": tableMatrix}
 
 type matrixList struct {
 	all    []matrix
@@ -64,6 +72,15 @@ func matrices(m *lowkey.Model) (*matrixList, error) {
 			t.role = embedMatrix
 		case name == "output.weight" || strings.HasSuffix(name, "lm_head.weight"):
 			t.role = headMatrix
+		}
+		if layer := 0; strings.Contains(name, ".self_attn.") {
+			if fmt.Sscanf(name[strings.Index(name, "layers."):], "layers.%d.", &layer); m.Engine.Model.Config.Layers[layer].Attention.Design == config.EGMLA {
+				for _, d := range config.DesignOf(config.EGMLA).Tensors(m.Engine.Model.Config, &m.Engine.Model.Config.Layers[layer].Attention) {
+					if role := rebuilding[d.Name]; role != bodyMatrix && strings.HasSuffix(name, d.File+".weight") {
+						t.role = role
+					}
+				}
+			}
 		}
 		l.all = append(l.all, t)
 	}

@@ -156,6 +156,7 @@ func lineOf(rows []Speed, c *cost) (*Slope, error) {
 		if l.FloorNsPerRow, l.Bound, err = c.slope(x); err != nil {
 			return nil, err
 		}
+		l.RowBytes, l.RowOps, l.RowOpsOfMHA = c.row(int(x[len(x)-1]))
 		l.Ratio, l.Share = l.NsPerRow/l.FloorNsPerRow, l.FloorNsPerRow/l.NsPerRow
 	}
 	return l, nil

@@ -271,14 +271,14 @@ func printBench(r *bench.Report) error {
 		fmt.Printf("\ncost of a decoded token = ms at an empty cache + ns a row of context\n\n")
 		row(w, "kv", "ms", "ns/row", "off the line")
 		if r.Machine != nil {
-			row(w, "floor ns/row", "ratio", "share", "bound by")
+			row(w, "floor ns/row", "ratio", "share", "bound by", "bytes/row", "kflop/row", "x MHA's")
 		}
 		fmt.Fprintln(w)
 		for _, k := range r.KV {
 			l := k.Line
 			row(w, k.KV, fixed(l.MsAtZero, 3), fixed(l.NsPerRow, 1), fmt.Sprintf("%.1f%%", 100*l.OffLine))
 			if r.Machine != nil {
-				row(w, fixed(l.FloorNsPerRow, 1), fixed(l.Ratio, 2), fmt.Sprintf("%.0f%%", 100*l.Share), l.Bound)
+				row(w, fixed(l.FloorNsPerRow, 1), fixed(l.Ratio, 2), fmt.Sprintf("%.0f%%", 100*l.Share), l.Bound, fixed(l.RowBytes, 0), fixed(l.RowOps/1e3, 1), fixed(l.RowOpsOfMHA, 1))
 			}
 			fmt.Fprintln(w)
 		}
