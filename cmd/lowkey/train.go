@@ -67,7 +67,7 @@ func (f *shapeFlags) addDesign(c *cobra.Command) {
 	p.IntVar(&s.Heads, "heads", 0, "query heads (default: --hidden / --head-dim; MFA and TPA as many as the parameters of MHA buy, SQA half)")
 	p.IntVar(&s.KVHeads, "kv-heads", 0, "gqa, gta: heads of keys and values (default a third of the heads); sqa: a quarter of --hidden / --head-dim")
 	p.IntVar(&s.QRank, "q-rank", 0, "mfa: width of the query bottleneck (default half of --hidden); tpa: rank of the queries (6); mla: none")
-	p.IntVar(&s.KVRank, "kv-rank", 0, "mla: width of the latent (default half of --hidden); tpa: rank of keys and values (2)")
+	p.IntVar(&s.KVRank, "kv-rank", 0, "mla: width of the latent (default half of --hidden); tpa: rank of keys and values (2); lrkv: rank of the residuals (3/8 of a head)")
 	p.StringVar(&s.Share, "share", "", "which layers read the rows of others: claF, mlkv:M, lckv:W, {pizza,sandwich,lasagna}-{bottom,middle,top}:N with N layers that own a cache, or a map as 0_0_2_2")
 	p.IntVar(&s.RopeDim, "rope-dim", 0, "mla, gta: width of the rotary key (default half a head)")
 	p.StringToStringVar(&f.fields, "field", nil, "further fields of config.json that the design reads, as v_rank=3 or shared_kv=true (lowkey designs NAME lists them)")
