@@ -31,10 +31,7 @@ func against(c *config.Config, layouts []kvcache.Layout, p *Plan, left int64, o 
 	if !known {
 		specs = append(specs, p.KV.Type)
 	}
-	mha := 0.0
-	for i := range c.Layers {
-		mha += 2 * float64(MHAElements(&c.Layers[i].Attention))
-	}
+	mha := mhaBytes(c)
 	f16 := 0.0
 	var rows []Row
 	for _, text := range append([]string{"f16"}, specs...) {
@@ -54,6 +51,15 @@ func against(c *config.Config, layouts []kvcache.Layout, p *Plan, left int64, o 
 		rows = append(rows, Row{Type: text, PerToken: k.PerToken, Sequence: k.Sequence(p.KV.Context), Sequences: k.Fits(left, p.KV.Context, o.Step), OfF16: k.PerToken / f16, OfMHA: k.PerToken / mha})
 	}
 	return rows, nil
+}
+
+// mhaBytes is what a token would take in f16 with a key and a value for each query head of each layer.
+func mhaBytes(c *config.Config) float64 {
+	n := 0.0
+	for i := range c.Layers {
+		n += 2 * float64(MHAElements(&c.Layers[i].Attention))
+	}
+	return n
 }
 
 // mixed suggests types by stream: coarse values under finer keys; where keys and values are the same bytes, their rotary part fine.

@@ -58,12 +58,13 @@ type Weights struct {
 type KV struct {
 	Type string `json:"type"`
 	Cache
-	Formula  string `json:"formula"`
-	Context  int    `json:"context"`
-	Sequence int64  `json:"sequence"` // bytes of a sequence of Context tokens, at rest
-	Slack    int64  `json:"slack"`    // of Sequence: ends of pages, rows behind windows
-	Peak     int64  `json:"peak"`     // the most while it is filled
-	Step     int    `json:"step"`     // by steps of so many tokens
+	Formula  string  `json:"formula"`
+	OfMHA    float64 `json:"of_mha"` // PerToken over that of full attention in f16
+	Context  int     `json:"context"`
+	Sequence int64   `json:"sequence"` // bytes of a sequence of Context tokens, at rest
+	Slack    int64   `json:"slack"`    // of Sequence: ends of pages, rows behind windows
+	Peak     int64   `json:"peak"`     // the most while it is filled
+	Step     int     `json:"step"`     // by steps of so many tokens
 }
 
 // Budget is what fits.
@@ -111,7 +112,7 @@ func Make(f *Facts, o Options) (*Plan, error) {
 		return nil, err
 	}
 	p.Weights = f.weights(o)
-	p.KV = KV{Type: spec.String(), Cache: *k, Formula: Formula(k), Context: context, Sequence: k.Sequence(context), Slack: k.Slack(context), Peak: k.Peak(context, o.Step), Step: o.Step}
+	p.KV = KV{Type: spec.String(), Cache: *k, Formula: Formula(k), OfMHA: k.PerToken / mhaBytes(c), Context: context, Sequence: k.Sequence(context), Slack: k.Slack(context), Peak: k.Peak(context, o.Step), Step: o.Step}
 	if o.Memory > 0 {
 		p.Budget = f.budget(p, k, o)
 	}

@@ -73,7 +73,11 @@ func (p *Plan) Write(w io.Writer) error {
 		stored = ", " + lowkey.Bytes(p.Weights.File) + " as stored"
 	}
 	out.line("weights", "%s, %s%s", lowkey.Bytes(p.Weights.Bytes), p.Weights.How, stored)
-	out.line("cache", "%s: %s B a token", p.KV.Type, number(p.KV.PerToken))
+	more := ""
+	if p.KV.OfMHA > 1 { // MoAS; a cache type wider than f16
+		more = fmt.Sprintf(", %.3g times what MHA takes in f16", p.KV.OfMHA)
+	}
+	out.line("cache", "%s: %s B a token%s", p.KV.Type, number(p.KV.PerToken), more)
 	out.line("", "%s", p.KV.Formula)
 	rows := [][]string{{"layers", "streams", "bytes/token", "window", "page"}}
 	rows = append(rows, p.KV.groups()...)

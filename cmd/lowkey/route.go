@@ -160,7 +160,10 @@ func (r *routeReport) print(w io.Writer) error {
 		}
 		fmt.Fprintf(t, "%s\t\n", l.Scheme)
 	}
-	fmt.Fprintln(t, "\t\t\t\t\t\nmodel\tKV bytes a token\tof MHA's\tnll\tbits per byte\t")
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(t, "\nmodel\tKV bytes a token\tof MHA's\tnll\tbits per byte\t")
 	for _, m := range r.Models {
 		fmt.Fprintf(t, "%s\t%d\t%.1f %%\t%.4f\t%.4f\t\n", m.Name, m.BytesPerToken, 100*m.OfMHA, m.NLL, m.BitsPerByte)
 	}
