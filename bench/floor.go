@@ -82,7 +82,7 @@ func newCost(m *lowkey.Model, machine *Machine) (*cost, error) {
 		from := m.Engine.Model.Config.RowsOf(i) // each layer that shares a cache reads it anew
 		l, heads := layouts[from], float64(layer.Attention.Heads)
 		lc := layerCost{bytes: m.Account.Layers[from].PerToken, window: layer.Attention.Window, merged: max(1, l.RowTokens)}
-		c.mha += 2 * heads * float64(layer.Attention.HeadDim+layer.Attention.ValueDim)
+		c.mha += 2 * heads * float64(mhaWidths(&layer.Attention))
 		if a := &layer.Attention; a.Design == config.EGMLA { // the rows themselves are not met: what is rebuilt is
 			lc.row.f32 = 2 * heads * float64(a.HeadDim+a.ValueDim)
 			c.layers = append(c.layers, lc)
@@ -109,6 +109,14 @@ func newCost(m *lowkey.Model, machine *Machine) (*cost, error) {
 		c.layers = append(c.layers, lc)
 	}
 	return c, nil
+}
+
+// mhaWidths are those of a key and a value together, were the heads of MHA.
+func mhaWidths(a *config.Attention) int {
+	if a.FullDim > 0 {
+		return 2 * a.FullDim
+	}
+	return a.HeadDim + a.ValueDim
 }
 
 // differentIDs is the share of the benchmark's text whose gates are made: each different token of a chunk, once.
