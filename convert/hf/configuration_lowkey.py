@@ -20,6 +20,9 @@ class LowkeyConfig(PreTrainedConfig):
     gta           states that are value and key at once, and one rotated key part      num_key_value_heads * head_dim + qk_rope_head_dim
     mla           a latent and one rotated key part                                    kv_lora_rank + qk_rope_head_dim
     eg-mla        as mla, gated by embeddings of the tokens (and their ids)            kv_lora_rank + qk_rope_head_dim
+    mtla          as mla, one row for merge_tokens tokens in lowkey's cache            kv_lora_rank + qk_rope_head_dim a row
+    mka           k and v of num_key_value_heads heads for each memory level           2 * memory_levels * num_key_value_heads * head_dim
+    mka-fast      k and v of num_key_value_heads heads, from a mix of the levels       2 * num_key_value_heads * head_dim
     gla           as mla, from num_latents latents, each for a block of heads          kv_lora_rank + qk_rope_head_dim
     mlra          as gla, in num_branches attentions whose outputs are summed          kv_lora_rank + qk_rope_head_dim
     mfa           one k and one v of head_dim, queries through a bottleneck            2 * head_dim
@@ -64,6 +67,14 @@ class LowkeyConfig(PreTrainedConfig):
     qk_rope_head_dim: int | None = None  # also gta
     v_head_dim: int | None = None  # also kvlatent
     gate_embed_dim: int | None = None  # eg-mla
+    # mtla: tokens of a block, width in which a latent meets its block
+    merge_tokens: int = 2
+    merge_dim: int | None = None
+    layer_norm_eps: float = 1e-5
+    # mka mka-fast
+    memory_levels: int = 2
+    ema_beta: float = 0.9
+    router_hidden: int | None = None
     num_latents: int | None = None  # gla mlra
     num_branches: int | None = None  # mlra; gla has one
     attn_output_scale: float | None = None
@@ -93,9 +104,10 @@ class LowkeyConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs):
         heads = self.num_attention_heads
-        if self.attention in ("mha", "gqa", "mqa", "sqa", "gta", "kha-linear", "kha-mlp"):
+        if self.attention in ("mha", "gqa", "mqa", "sqa", "gta", "kha-linear", "kha-mlp", "mka", "mka-fast"):
             self.num_key_value_heads = self.num_key_value_heads or (1 if self.attention == "mqa" else heads)
             self.head_dim = self.head_dim or self.hidden_size // heads
+            self.router_hidden = self.router_hidden or max(1, self.hidden_size // 2)
             if self.attention == "gta":
                 self.qk_rope_head_dim = self.qk_rope_head_dim or self.head_dim // 4 * 2
         elif self.attention == "kvlatent":
@@ -107,11 +119,12 @@ class LowkeyConfig(PreTrainedConfig):
             self.head_dim = self.head_dim or self.hidden_size // heads
             self.kv_rank = self.kv_rank or max(2, self.head_dim * 3 // 16 * 2)
             self.num_key_value_heads = heads  # of the keys with their residuals; the cache holds one head and latents
-        elif self.attention in ("mla", "eg-mla", "gla", "mlra", "kha-mla"):
+        elif self.attention in ("mla", "eg-mla", "gla", "mlra", "kha-mla", "mtla"):
             self.num_latents = self.num_latents or {"gla": 2, "mlra": 4}.get(self.attention, 1)
             self.num_branches = (self.num_branches or self.num_latents) if self.attention == "mlra" else 1
             if self.attention == "mlra":
                 self.attn_output_scale = self.attn_output_scale or self.num_branches**-0.5
+            self.merge_dim = self.merge_dim or max(1, (self.kv_lora_rank or 0) // 4)
             self.gate_embed_dim = self.gate_embed_dim or (self.kv_lora_rank if self.attention == "eg-mla" else None)
             self.num_key_value_heads = heads  # of the expanded keys; the cache holds latents
             self.v_head_dim = self.v_head_dim or self.hidden_size // heads
@@ -142,7 +155,7 @@ class LowkeyConfig(PreTrainedConfig):
             self.num_key_value_heads = self.num_key_value_heads or min(2, heads)
             self.router_dim = self.router_dim or max(1, self.hidden_size // 4)
         else:
-            raise ValueError(f"attention {self.attention!r}: known are mha gqa mqa sqa gta mla eg-mla gla mlra mfa mfa-kr tpa cca ccgqa tucker moas lrkv kha-linear kha-mlp kha-mla kvlatent")
+            raise ValueError(f"attention {self.attention!r}: known are mha gqa mqa sqa gta mla mtla mka mka-fast eg-mla gla mlra mfa mfa-kr tpa cca ccgqa tucker moas lrkv kha-linear kha-mlp kha-mla kvlatent")
         self.sliding_window = self.sliding_window or None  # 0 means none, too
         super().__post_init__(**kwargs)
 

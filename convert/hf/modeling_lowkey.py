@@ -152,19 +152,24 @@ class Attention(nn.Module):
         """Two streams -> keys and values; turn is the rotation at the streams' positions."""
         return first, second
 
-    def join(self, y):
+    def join(self, y, x):
         """Outputs [batch, tokens, heads, value width] before the output matrix."""
         return y
+
+    def mask(self, mask, first, second, positions):
+        """The mask where a design hides more than causality does."""
+        return mask
 
     def forward(self, x, mask, turn, key_turn, past_key_values=None, token_ids=None, positions=None, **kwargs):
         more = [token_ids] if self.reads_ids else [positions, past_key_values] if self.looks_back else []
         query, first, second = self.project(x, turn, *more)
         if past_key_values is not None:
             first, second = past_key_values.update(first, second, self.layer_idx)
+        mask = self.mask(mask, first, second, positions)
         key, value = self.read(first, second, key_turn)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
         y, _ = attend(self, query, key, value, mask, scaling=self.scaling, dropout=0.0, **kwargs)
-        return self.o_proj(self.join(y).reshape(*x.shape[:2], -1))
+        return self.o_proj(self.join(y, x).reshape(*x.shape[:2], -1))
 
 
 class Grouped(Attention):
@@ -368,6 +373,114 @@ class EGMLA(MLA):
         return torch.cat((key, k_rope.expand(-1, self.heads, -1, -1)), dim=-1), value
 
 
+def left_behind(cache, name, layer):
+    """What an earlier step left for this layer in the cache object, beside its layers; None at first."""
+    return None if cache is None else cache.__dict__.setdefault(name, {}).get(layer)
+
+
+class MTLA(MLA):
+    """Multi-head temporal latent attention: the latents of a block of merge_tokens tokens are summed, each times a weight, and a query sees the sums of finished blocks and its own so far.
+
+    lowkey merges the rows of a block. transformers' caches cannot overwrite a row: here each token keeps the sum as it was, with its position as three digits to base 256, and the mask hides the rows
+    that do not end their block. The last row's sum is kept in the cache object too. It will not do beam search, nor a cache that is cut."""
+
+    looks_back = True
+
+    def __init__(self, config, layer_idx):
+        super().__init__(config, layer_idx)
+        rank, eps = config.kv_lora_rank, config.layer_norm_eps
+        self.tokens, self.rank = config.merge_tokens, rank
+        if config.q_lora_rank:
+            self.q_a_layernorm = nn.LayerNorm(config.q_lora_rank, eps)
+        self.kv_a_layernorm = nn.LayerNorm(rank, eps)
+        self.merge_block_proj = nn.Linear(rank, config.merge_dim)
+        self.merge_latent_proj = nn.Linear(rank, config.merge_dim)
+
+    def place(self, block):
+        """Blocks [batch, tokens] -> sine and cosine of each frequency in turns, [batch, tokens, rank]."""
+        inv = torch.tensor([10000 ** (-2 * i / self.rank) for i in range((self.rank + 1) // 2)], dtype=torch.float64, device=block.device)
+        angles = block[..., None].double() * inv
+        return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)[..., : self.rank]
+
+    def project(self, x, turn, positions, cache):
+        query, latent, k_rope = super().project(x, turn)
+        z, s = latent[:, 0], self.tokens
+        place = self.place(positions // s).to(self.merge_block_proj.weight.dtype)
+        z = z * (self.merge_block_proj(place) * self.merge_latent_proj(z)).sum(-1, keepdim=True).sigmoid()
+        before = left_behind(cache, "open_blocks", self.layer_idx)
+        columns = torch.cat((torch.zeros_like(z[:, :1]) if before is None else before, z), dim=1)
+        total = z
+        for j in range(1, s):  # what lies further back than this step is in `before` already
+            total = total + torch.where(positions[..., None] % s >= j, nn.functional.pad(columns, (0, 0, j, 0))[:, 1 : 1 + z.shape[1]], 0)
+        if cache is not None:
+            cache.open_blocks[self.layer_idx] = total[:, -1:]
+        digits = torch.stack((positions % 256, positions // 256 % 256, positions // 65536), dim=-1)[:, None].expand(x.shape[0], -1, -1, -1)
+        return query, total[:, None], torch.cat((k_rope, digits.to(k_rope.dtype)), dim=-1)
+
+    def mask(self, mask, first, second, positions):
+        digits = second[:, 0, :, -3:].detach().round().long()
+        at, now = (digits * torch.tensor((1, 256, 65536), device=digits.device)).sum(-1)[:, None, None], positions[:, None, :, None]
+        seen = (at == now) | (at < now) & (at % self.tokens == self.tokens - 1)
+        if mask is None:
+            return seen if self.config._attn_implementation != "eager" else torch.where(seen, 0.0, torch.finfo(first.dtype).min).to(first.dtype)
+        return mask & seen if mask.dtype == torch.bool else mask.masked_fill(~seen, torch.finfo(mask.dtype).min)
+
+    def read(self, latent, second, turn):
+        return super().read(latent, second[..., :-3], turn)
+
+
+class FastMKA(Grouped):
+    """FastMKA: GQA over a mix of memories that a router makes as a row is written: the tokens, their moving average, and, where there are three levels, a bank of vectors that is not here: zeros, which
+    take weight as published. Caches k and v; the average is kept in the cache object. It will not do beam search, nor a cache that is cut."""
+
+    looks_back = True
+    act = nn.SiLU
+
+    def __init__(self, config, layer_idx):
+        super().__init__(config, layer_idx)
+        self.router = nn.Sequential(nn.Linear(self.heads * config.head_dim, config.router_hidden), self.act(), nn.Linear(config.router_hidden, config.memory_levels))
+
+    def average(self, x, positions, cache):
+        """beta s + (1 - beta) x over the tokens of a text, from 0 before its first."""
+        beta, tokens = self.config.ema_beta, x.shape[1]
+        rows = torch.arange(tokens, device=x.device)
+        back = rows[:, None] - rows
+        weights = torch.where((back >= 0) & (back <= positions[..., None]), beta ** back.clamp(min=0).float(), 0) * (1 - beta)
+        y = weights @ x.float()
+        before = left_behind(cache, "averages", self.layer_idx)
+        if before is not None:
+            y = y + torch.where(positions > rows, beta ** (rows + 1).float(), 0)[..., None] * before
+        if cache is not None:
+            cache.averages[self.layer_idx] = y[:, -1:]
+        return y.to(x.dtype)
+
+    def memories(self, x, positions, cache):
+        return [x, self.average(x, positions, cache)] + [torch.zeros_like(x)] * (self.config.memory_levels - 2)
+
+    def project(self, x, turn, positions, cache):
+        q = self.q_proj(x)
+        weights = self.router(q).softmax(-1)
+        mixed = sum(w * m for w, m in zip(weights.split(1, dim=-1), self.memories(x, positions, cache)))
+        k, v = self.split(self.k_proj(mixed), self.key_heads), self.split(self.v_proj(mixed), self.key_heads)
+        return rotate(self.split(q, self.heads), turn), rotate(k, turn), v
+
+
+class MKA(FastMKA):
+    """MKA: one attention for each memory, whose outputs a router weighs as a token asks. Caches k and v of all memories, head after head."""
+
+    act = nn.GELU
+
+    def project(self, x, turn, positions, cache):
+        query = rotate(self.split(self.q_proj(x), self.heads), turn)
+        levels = self.memories(x, positions, cache)
+        keys = torch.cat([rotate(self.split(self.k_proj(m), self.key_heads), turn) for m in levels], dim=1)
+        return query.repeat(1, len(levels), 1, 1), keys, torch.cat([self.split(self.v_proj(m), self.key_heads) for m in levels], dim=1)
+
+    def join(self, y, x):
+        weights = self.router(self.q_proj(x)).softmax(-1)
+        return (y.unflatten(2, (-1, self.heads)) * weights[..., None, None]).sum(2)
+
+
 class KHAMLA(MLA):
     """Knocking heads on MLA: linear transforms of the unrotated part of queries and keys, and of values. Caches what MLA caches."""
 
@@ -416,7 +529,7 @@ class MLRA(GLA):
         query, latent, k_rope = super().project(x, turn)
         return query.repeat(1, self.config.num_branches, 1, 1), latent, k_rope
 
-    def join(self, y):
+    def join(self, y, x):
         return y.unflatten(2, (self.config.num_branches, self.heads)).sum(2) * self.config.attn_output_scale
 
 
@@ -622,7 +735,7 @@ class Tucker(Attention):
     def read(self, k, v, turn):
         return (rotate(k, turn), k) if self.config.shared_kv else (k, v)
 
-    def join(self, y):
+    def join(self, y, x):
         return self.o_core((self.o_heads.weight @ y).flatten(-2))
 
 
@@ -685,6 +798,9 @@ DESIGNS = {
     "tpa": TPA,
     "cca": CCA,
     "ccgqa": CCA,
+    "mtla": MTLA,
+    "mka": MKA,
+    "mka-fast": FastMKA,
     "kvlatent": Grouped,
     "kha-linear": KHALinear,
     "kha-mlp": KHAMLP,
