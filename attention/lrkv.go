@@ -26,7 +26,7 @@ import (
 //
 //	sum_t p_t v_h,t = sum_t p_t v_t + (sum_t p_t u_h,t) Bv_h, so the values are [v ; u_h] and Bv waits until after the mix
 //
-// Neither k_h nor v_h is rebuilt: decode is one attention of n heads, one query each, over rows whose front all share. RoPE may turn a part of a head only.
+// Neither k_h nor v_h is rebuilt: decode is one attention of n heads over rows whose front all share (kernel.Slice.Own). RoPE may turn a part of a head only.
 // Bk and Bv start at a tenth of other weights, so that the model starts close to MQA (the paper: a residual of about 0.1 of the shared part).
 // Will not do: grouped heads, a window, norms of queries and keys.
 //
@@ -138,8 +138,9 @@ func (a LRKV) Bind(w Weights, p *tensor.Packer) (Cached, error) {
 
 // View: keys are the shared key and the head's latent, values alike.
 func (c *lrkvCached) View() kernel.Attention {
-	return kernel.Attention{Keys: []kernel.Slice{full(0, c.HeadDim, true), full(1, c.Rank, false)}, Values: []kernel.Slice{full(2, c.HeadDim, true), full(3, c.Rank, false)},
-		Groups: c.Heads, PerGroup: 1, Scale: float32(c.Scale)}
+	own := func(plane int) kernel.Slice { return kernel.Slice{Plane: plane, To: c.Rank, Own: true} }
+	return kernel.Attention{Keys: []kernel.Slice{full(0, c.HeadDim, true), own(1)}, Values: []kernel.Slice{full(2, c.HeadDim, true), own(3)},
+		Groups: 1, PerGroup: c.Heads, Scale: float32(c.Scale)}
 }
 
 func (c *lrkvCached) Step(s *Step, x tensor.Buf) tensor.Buf {

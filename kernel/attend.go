@@ -29,6 +29,7 @@ const (
 	ChunkRows = 512 // keys per merged part
 	blockRows = 48  // most query rows (tokens x heads of a group) that share a tile
 	fewRows   = 12  // up to so many, reading 16-bit keys and values again for each few rows costs less than expanding them
+	ownTokens = 4   // most new tokens that are taken one by one where heads have slices of their own
 	waveParts = 8   // chunks whose parts are held at once when one query's chunks run side by side
 )
 
@@ -37,6 +38,7 @@ type Slice struct {
 	Plane    int
 	From, To int
 	Shared   bool
+	Own      bool // the plane has a head for each query head of the one group; such an attention takes one token with all heads, or one head with many tokens
 	Rotate   bool // keys only: rotate on reading, by the row's position
 	// Rank > 0: a sum of outer products. The plane has Rank heads b_r, read by all query heads; plane By has one head, [query heads * Rank] numbers a row: query head h
 	// reads sum over r of By[h*Rank+r] b_r. The slice is then the whole of b_r, and not rotated on reading.
@@ -207,6 +209,11 @@ func (t *Attender) Run(a *Attention, out, q []float32, spans []Span) {
 	for i, s := range spans {
 		heads := min(a.PerGroup, blockRows)
 		tokens := max(1, blockRows/a.PerGroup)
+		if a.own() { // few tokens: what heads share is read once for all of them; many: what is a head's own is read once for all of those
+			if heads, tokens = 1, blockRows; s.N <= ownTokens {
+				heads, tokens = min(a.PerGroup, blockRows), 1
+			}
+		}
 		for from := 0; from < s.N; from += tokens {
 			n := min(tokens, s.N-from)
 			last := s.Rows - s.N + from + n // rows that the block's last query sees
@@ -336,6 +343,18 @@ func (a *Attention) factored() bool {
 	return false
 }
 
+// own reports whether a slice has a head for each query head.
+func (a *Attention) own() bool {
+	for _, slices := range [2][]Slice{a.Keys, a.Values} {
+		for _, s := range slices {
+			if s.Own {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // int8Keys reports whether keys are scored by int8 queries: only q8 and q4 panels can be.
 func (a *Attention) int8Keys() bool {
 	if !a.Int8 || len(a.Keys) != 1 || a.Expand != nil {
@@ -368,7 +387,7 @@ func (w *tileScratch) attendChunk(t *Attender, it *attendItem, c int, p *partial
 		n := min(TileRows, end-r)
 		w.rawKey = -1
 		if rows <= fewRows { // memory is the limit: ask for what comes next while computing
-			a.ahead(span, it.group, a.Values, r)
+			a.ahead(span, it, a.Values, r)
 		}
 		at := 0
 		for i, k := range a.Keys {
@@ -380,7 +399,7 @@ func (w *tileScratch) attendChunk(t *Attender, it *attendItem, c int, p *partial
 		}
 		w.mask(a, it, q0, r, n)
 		if rows <= fewRows && r+TileRows < stop {
-			a.ahead(span, it.group, a.Keys, r+TileRows)
+			a.ahead(span, it, a.Keys, r+TileRows)
 		}
 		softmaxTile(w.s, rows, p.max, p.sum, w.alpha)
 		scaleRows(p.o, vw, w.alpha, rows)
@@ -413,6 +432,12 @@ func (w *tileScratch) mask(a *Attention, it *attendItem, q0, r, n int) {
 
 // score adds (or sets, for the first slice) the products of queries with one slice of the keys of rows r .. r+n.
 func (w *tileScratch) score(a *Attention, span *Span, it *attendItem, k Slice, at, r, n int, add bool) {
+	if k.Own {
+		for h := range it.heads {
+			w.scoreHead(w.s[h*TileRows:], a, span, k, it.head0+h, h*a.KeyWidth()+at, it.n, r, n, add)
+		}
+		return
+	}
 	if k.Rank == 0 {
 		w.scoreHead(w.s, a, span, k, headOf(k, it.group), at, it.n*it.heads, r, n, add)
 		return
@@ -456,6 +481,12 @@ func (w *tileScratch) scoreHead(s []float32, a *Attention, span *Span, k Slice, 
 
 // mix adds the values of rows r .. r+n, weighted by the scores, to o.
 func (w *tileScratch) mix(a *Attention, span *Span, it *attendItem, v Slice, o []float32, r, n int) {
+	if v.Own {
+		for h := range it.heads {
+			w.mixHead(o[h*a.ValueWidth():], w.s[h*TileRows:], a, span, v, it.head0+h, it.n, r, n)
+		}
+		return
+	}
 	if v.Rank == 0 {
 		w.mixHead(o, w.s, a, span, v, headOf(v, it.group), it.n*it.heads, r, n)
 		return
@@ -522,15 +553,21 @@ func (w *tileScratch) rows(a *Attention, span *Span, s Slice, head, r, n int) ([
 }
 
 // ahead asks for the tile at row r of the planes of some slices.
-func (a *Attention) ahead(span *Span, group int, slices []Slice, r int) {
+func (a *Attention) ahead(span *Span, it *attendItem, slices []Slice, r int) {
 	tile := func(plane, head int) {
 		p := &a.Planes[plane]
 		size := RowBytes(p.Codec, p.Width)
 		prefetchBytes(p.Head(span.page(r, p), head)[r%p.PageRows*size:][:TileRows*size])
 	}
 	for _, s := range slices {
+		if s.Own {
+			for h := range it.heads {
+				tile(s.Plane, it.head0+h)
+			}
+			continue
+		}
 		if s.Rank == 0 {
-			tile(s.Plane, headOf(s, group))
+			tile(s.Plane, headOf(s, it.group))
 			continue
 		}
 		tile(s.By, 0)

@@ -18,7 +18,12 @@ func BenchmarkAttendFactors(b *testing.B) {
 			Planes: []Plane{{Codec: CodecF16, Order: Panels, Heads: 1, Width: heads * rank}, {Codec: CodecF16, Order: Panels, Heads: rank, Width: width},
 				{Codec: CodecF16, Order: Panels, Heads: 1, Width: heads * rank}, {Codec: CodecF16, Heads: rank, Width: width}}}
 	}
-	for _, c := range []attendCase{{"mha", grouped(heads), rows}, {"gqa 2", grouped(2), rows}, {"mqa", grouped(1), rows}, {"tpa rank 1", factored(heads, 1), rows}, {"tpa rank 2", factored(heads, 2), rows},
+	residual := func(rank int, c Codec, order Order) Attention {
+		return Attention{Groups: 1, PerGroup: heads, Scale: 0.1, Keys: []Slice{{Plane: 0, To: width, Shared: true}, {Plane: 1, To: rank, Own: true}}, Values: []Slice{{Plane: 2, To: width, Shared: true}, {Plane: 3, To: rank, Own: true}},
+			Planes: []Plane{{Codec: c, Order: Panels, Heads: 1, Width: width}, {Codec: c, Order: order, Heads: heads, Width: rank}, {Codec: c, Heads: 1, Width: width}, {Codec: c, Heads: heads, Width: rank}}}
+	}
+	for _, c := range []attendCase{{"mha", grouped(heads), rows}, {"lrkv 24", residual(24, CodecF16, Panels), rows}, {"lrkv 32", residual(32, CodecF16, Panels), rows},
+		{"lrkv 24 q8", residual(24, CodecQ8, Rows), rows}, {"lrkv 32 q8", residual(32, CodecQ8, Panels), rows}, {"gqa 2", grouped(2), rows}, {"mqa", grouped(1), rows}, {"tpa rank 1", factored(heads, 1), rows}, {"tpa rank 2", factored(heads, 2), rows},
 		{"tpa 47 heads", factored(47, 2), rows}} {
 		s := c.fill(1)
 		for _, n := range []int{1, 64} {
@@ -26,7 +31,7 @@ func BenchmarkAttendFactors(b *testing.B) {
 				s := s
 				s.N = n
 				all := c.a.Groups * c.a.PerGroup
-				q, out := randVec(testRand(1), n*all*width, 1), make([]float32, n*all*width)
+				q, out := randVec(testRand(1), n*all*c.a.KeyWidth(), 1), make([]float32, n*all*c.a.ValueWidth())
 				at, spans := NewAttender(nil), []Span{s}
 				for b.Loop() {
 					at.Run(&c.a, out, q, spans)

@@ -70,7 +70,17 @@ func attendCases() []attendCase {
 			Planes: []Plane{{Codec: c, Heads: 1, Width: r}, {Codec: k, Order: Panels, Heads: 1, Width: 32}},
 			Expand: &Expansion{Plane: 0, Up: packed(n, r), Gate: packed(n, e), Table: t, Weight: randVec(rng, n, 1), Bias: randVec(rng, n, 1), Eps: 1e-5, Key: key, Value: value, Turn: turn}}
 	}
+	own := func(heads, rank int, k, v Codec, order Order) Attention {
+		return Attention{Groups: 1, PerGroup: heads, Scale: 0.1,
+			Planes: []Plane{{Codec: k, Order: order, Heads: 1, Width: 64}, {Codec: k, Order: order, Heads: heads, Width: rank}, {Codec: v, Heads: 1, Width: 64}, {Codec: v, Heads: heads, Width: rank}},
+			Keys:   []Slice{{Plane: 0, To: 64, Shared: true}, {Plane: 1, To: rank, Own: true}}, Values: []Slice{{Plane: 2, To: 64, Shared: true}, {Plane: 3, To: rank, Own: true}}}
+	}
 	return []attendCase{
+		{"heads of their own, f32", own(5, 12, CodecF32, CodecF32, Panels), 645},
+		{"heads of their own, f16 and q8", own(14, 24, CodecF16, CodecQ8, Panels), 581},
+		{"heads of their own, q8 and q4", own(5, 32, CodecQ8, CodecQ4, Panels), 581},
+		{"heads of their own, q8 in rows", own(5, 24, CodecQ8, CodecF16, Rows), 581},
+		{"heads of their own, more than a block", own(60, 8, CodecBF16, CodecBF16, Panels), 130},
 		{"rebuilt, f32", rebuilt(CodecF32, CodecF32, F32, 0), 645},
 		{"rebuilt, q8 turned", rebuilt(CodecQ8, CodecF16, F32, 32), 581},
 		{"rebuilt, bf16, int8 arithmetic", rebuilt(CodecBF16, CodecQ8, Q8_0, 0), 581},
@@ -159,7 +169,11 @@ func (c *attendCase) naive(s Span, q []float32) []float64 {
 		if sl.Rank > 0 {
 			return y
 		}
-		y = decode(row, sl.Plane, headOf(sl, group))[sl.From:sl.To]
+		head := headOf(sl, group)
+		if sl.Own {
+			head = h
+		}
+		y = decode(row, sl.Plane, head)[sl.From:sl.To]
 		if sl.Rotate {
 			for i, f := range a.Rotation.freq {
 				u, v, half := y[i], y[i+len(y)/2], len(y)/2
@@ -176,7 +190,7 @@ func (c *attendCase) naive(s Span, q []float32) []float64 {
 	out := make([]float64, s.N*heads*vw)
 	var keys, values [][]float64
 	for h := 0; h < heads; h++ {
-		if g := h / a.PerGroup; h%a.PerGroup == 0 || a.factored() {
+		if g := h / a.PerGroup; h%a.PerGroup == 0 || a.factored() || a.own() {
 			keys, values = nil, nil
 			for row := 0; row < s.Rows; row++ {
 				var k, v []float64

@@ -184,6 +184,9 @@ func accumulatePV(o []float32, ldo int, p []float32, ldp int, v []float32, ldv, 
 		}
 		o, v, width = o[done:], v[done:], width-done
 	}
+	if n <= TileRows && width < 16 && pvTail(o, ldo, p, ldp, v, ldv, m, n, width) {
+		return
+	}
 	for i := 0; i < m; i++ {
 		row := o[i*ldo:][:width]
 		for j := 0; j < n; j++ {
@@ -193,6 +196,23 @@ func accumulatePV(o []float32, ldo int, p []float32, ldp int, v []float32, ldv, 
 			}
 		}
 	}
+}
+
+// pvTail mixes fewer than 16 columns as 16, the rest of them zero, where there is a fast way for those: the same chain for each column.
+func pvTail(o []float32, ldo int, p []float32, ldp int, v []float32, ldv, m, n, width int) bool {
+	var rows [TileRows * 16]float32
+	for j := range n {
+		copy(rows[j*16:], v[j*ldv:][:width])
+	}
+	for i := range m {
+		var row [16]float32
+		copy(row[:], o[i*ldo:][:width])
+		if pvFast(row[:], 16, p[i*ldp:], ldp, rows[:], 16, 1, n, 16) == 0 {
+			return false
+		}
+		copy(o[i*ldo:][:width], row[:])
+	}
+	return true
 }
 
 // weigh: s[i][j] = (add ? s[i][j] : 0) + x[i][j] * a[j][col + i*step] for m rows of a tile; s and x are [m, TileRows], a is in panels [TileRows/16][width][16].
