@@ -118,6 +118,8 @@ func TestPlanRefusals(t *testing.T) {
 		{func(p *Plan) { p.Shape.Layers, p.Designs = 2, []string{"tpa:share=cla2"} }, "tpa"},
 		{func(p *Plan) { p.Repeated = []string{"gqa"} }, "not among"},
 		{func(p *Plan) { p.Designs = []string{"mha:heads=0"} }, "heads=0"},
+		{func(p *Plan) { p.Designs = []string{"tucker:shared_kv=3"} }, "shared_kv"},
+		{func(p *Plan) { p.Designs = []string{"mha:heads=two"} }, "heads=two"},
 	} {
 		p := tinyPlan("x")
 		c.change(p)
@@ -125,6 +127,20 @@ func TestPlanRefusals(t *testing.T) {
 		var f *fault.Error
 		if !errors.As(err, &f) || !strings.Contains(err.Error(), c.words) {
 			t.Errorf("error %v does not say %q", err, c.words)
+		}
+	}
+}
+
+// A row's own dimensions and fields reach its configuration, whatever kind they are of.
+func TestRowFields(t *testing.T) {
+	p := tinyPlan("x")
+	for design, want := range map[string]string{"tucker:shared_kv=true,kv-rank=6": `"shared_kv": true`, "moas:attention_scheme=gqa": `"attention_scheme": "gqa"`, "tpa:v_rank=3": `"v_rank": 3`} {
+		sized, err := p.size(design)
+		if err != nil {
+			t.Fatal(design, err)
+		}
+		if !strings.Contains(string(sized.Config), want) {
+			t.Errorf("%s: no %s in %s", design, want, sized.Config)
 		}
 	}
 }
