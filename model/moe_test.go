@@ -49,31 +49,34 @@ func TestMixtureStepAgainstForward(t *testing.T) {
 	}
 }
 
-// A step of one token allocates no more for a mixture than for the dense model of the same attention.
-func TestMixtureAllocations(t *testing.T) {
-	allocations := func(row tiny) float64 {
-		m := row.open(t, 2, false)
-		pool := kernel.NewPool(1)
-		defer pool.Close()
-		e, err := NewEngine(m, Options{Pool: pool, Spec: mustSpec(t, "f16"), MaxRows: 600, Budget: 8 << 20}, nil)
-		if err != nil {
+// stepAllocations counts those of a step of one token.
+func stepAllocations(t *testing.T, row tiny) float64 {
+	t.Helper()
+	m := row.open(t, 2, false)
+	pool := kernel.NewPool(1)
+	defer pool.Close()
+	e, err := NewEngine(m, Options{Pool: pool, Spec: mustSpec(t, "f16"), MaxRows: 600, Budget: 8 << 20}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	seq := e.Store.NewSequence("")
+	feeds := []Feed{{Sequence: seq, Tokens: []int32{0}}}
+	step := func() {
+		feeds[0].Tokens[0] = (feeds[0].Tokens[0] + 1) % tinyVocab
+		if _, err := e.Step(feeds); err != nil {
 			t.Fatal(err)
 		}
-		defer e.Close()
-		seq := e.Store.NewSequence("")
-		feeds := []Feed{{Sequence: seq, Tokens: []int32{0}}}
-		step := func() {
-			feeds[0].Tokens[0] = (feeds[0].Tokens[0] + 1) % tinyVocab
-			if _, err := e.Step(feeds); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for range 100 {
-			step()
-		}
-		return testing.AllocsPerRun(50, step)
 	}
-	if got, most := allocations(tinyMixture()), allocations(denseOf("mla")); got > most {
+	for range 100 {
+		step()
+	}
+	return testing.AllocsPerRun(50, step)
+}
+
+// A step of one token allocates no more for a mixture than for the dense model of the same attention.
+func TestMixtureAllocations(t *testing.T) {
+	if got, most := stepAllocations(t, tinyMixture()), stepAllocations(t, denseOf("mla")); got > most {
 		t.Errorf("a step of a mixture allocates %g times, of the dense model %g times", got, most)
 	} else {
 		t.Logf("allocations a step: %g, dense %g", got, most)

@@ -87,3 +87,13 @@ func TestRouted(t *testing.T) {
 	}
 	agree(t, "routed", m, ids, want, 256, true)
 }
+
+// Several views of one lane cost a step no allocation.
+func TestMoASAllocations(t *testing.T) {
+	most := stepAllocations(t, denseOf("mha"))
+	for _, row := range []tiny{tinyMoAS(), tinyRouted(), tinyTucker("tucker", false), tinyTucker("tucker, shared", true)} {
+		if got := stepAllocations(t, row); got > most {
+			t.Errorf("%s: a step allocates %g times, of mha %g times", row.name, got, most)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -107,9 +108,8 @@ func (f *routeFlags) route(ctx context.Context) error {
 	}
 	chosen := moas.Choose(m.Config, means)
 	if f.schemes != "" {
-		chosen = strings.Split(f.schemes, ",")
-		for len(chosen) == 1 && len(m.Config.Layers) > 1 {
-			chosen = strings.Split(strings.Repeat(f.schemes+",", len(m.Config.Layers)-1)+f.schemes, ",")
+		if chosen = strings.Split(f.schemes, ","); len(chosen) == 1 {
+			chosen = slices.Repeat(chosen, len(m.Config.Layers))
 		}
 	}
 	if err := moas.Route(ctx, f.path, f.out, chosen); err != nil {
