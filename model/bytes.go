@@ -28,6 +28,9 @@ func WeightBytes(m *Model, opt Options) (int64, error) {
 		w, ok := m.topWeight("embed", ".weight")
 		n.weight("embed", w, ok, c.Vocab, c.Hidden)
 	}
+	if c.Rescaled {
+		n.vector(2 * c.Hidden)
+	}
 	n.norm(c, "norm", func(suffix string) (tensor.Weight, bool) { return m.topWeight("norm", suffix) })
 	for i := range c.Layers {
 		n.layer(m, i)
@@ -125,6 +128,9 @@ func (n *counter) layer(m *Model, i int) {
 		norm("attn_post_norm")
 		norm("mlp_post_norm")
 	}
+	if c.Rescaled {
+		n.vector(2 * 4 * c.Hidden)
+	}
 	matrix := func(name string, out, in int) {
 		w, ok := lw.Get(name)
 		n.weight(name, w, ok, out, in)
@@ -158,11 +164,21 @@ func (n *counter) layer(m *Model, i int) {
 func (n *counter) mixture(w layerWeights, f *config.MLP, hidden int) {
 	_, err := w.router(f, hidden)
 	n.add(0, err)
-	n.folded(f.Experts, hidden)
+	outs, in := routes(f, hidden)
+	n.folded(outs, in)
+	if f.Routing.Network > 0 {
+		n.folded(in, hidden)
+		n.folded(in, in)
+		n.folded(in, in)
+		n.vector(4 * in) // biases, the norm
+		if w.layer > 0 {
+			n.vector(in) // the scale of what is carried
+		}
+	}
 	if f.Routing.Bias {
 		_, err = w.routerBias(f)
 		n.add(0, err)
-		n.vector(f.Experts)
+		n.vector(outs)
 	}
 	gated := func(width int, get func(name string) (tensor.Weight, bool)) {
 		for _, name := range []string{"gate", "up", "down"} {
@@ -376,7 +392,7 @@ func ScratchBytes(c *config.Config, tokens, rows int) int64 {
 			mlp *= 2
 		}
 		if f.MoE() { // router logits, the rows of an expert and what it makes of them
-			mlp += int64(f.Experts) + 2*int64(c.Hidden)
+			mlp += int64(f.Experts) + 1 + 2*int64(c.Hidden) + 7*int64(f.Routing.Network)
 		}
 		if c.Parallel { // both halves at once
 			floats, mlp = floats+mlp+3*int64(c.Hidden), 0

@@ -37,13 +37,16 @@ type Engine struct {
 	embed  *tensor.Linear
 	head   *tensor.Linear
 	norm   normWeights
+	entry  *rescale // of embeddings; nil where there is none
 	blocks []block
 	step   attention.Step
 	pos    []int
 	ids    []int32
 	last   []int
-	rows   []int     // those of one expert
-	logits []float32 // of a step whose tokens go one by one
+	rows   []int // those of one expert
+
+	carried tensor.Buf // what the router of a layer hands on to the next one's
+	logits  []float32  // of a step whose tokens go one by one
 }
 
 type normWeights struct{ weight, bias *tensor.Vector }
@@ -52,6 +55,7 @@ type block struct {
 	attn                                         attention.Cached
 	view                                         kernel.Attention
 	attnNorm, attnPostNorm, mlpNorm, mlpPostNorm normWeights
+	attnJoin, mlpJoin                            *joint // nil where outputs are added as they are
 	gate, up, down                               *tensor.Linear
 	moe                                          *mixture // in place of the three
 }
@@ -94,7 +98,7 @@ func (e *Engine) WithCache(spec kvcache.Spec, budget int64) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Engine{Model: e.Model, opt: opt, ws: tensor.NewWorkspace(opt.Pool), embed: e.embed, head: e.head, norm: e.norm, blocks: slices.Clone(e.blocks)}
+	f := &Engine{Model: e.Model, opt: opt, ws: tensor.NewWorkspace(opt.Pool), embed: e.embed, head: e.head, norm: e.norm, entry: e.entry, blocks: slices.Clone(e.blocks)}
 	f.packer = &tensor.Packer{Pool: opt.Pool, Arith: opt.Arith, To: opt.Weights} // packs nothing
 	f.attach(store)
 	return f, nil
@@ -159,6 +163,11 @@ func (e *Engine) load(progress func(done, total int)) error {
 	m.release(head.Name)
 	if e.norm, err = e.normOf(func(s string) (tensor.Weight, bool) { return m.topWeight("norm", s) }, "norm"); err != nil {
 		return err
+	}
+	if c.Rescaled {
+		if e.entry, err = e.loadRescale(func(name string) (tensor.Weight, bool) { return m.topWeight("embed_"+name, "") }, "embed"); err != nil {
+			return err
+		}
 	}
 	designs, err := m.build(e.opt.MaxRows)
 	if err != nil {
@@ -229,6 +238,14 @@ func (e *Engine) loadBlock(i int, design attention.Design) (b block, err error) 
 	if b.attn, err = design.Bind(layerWeights{m.src, m.names, i, "attn."}, e.packer); err != nil {
 		return b, err
 	}
+	if c.Rescaled {
+		if b.attnJoin, err = e.loadJoint(lw, "attn"); err == nil {
+			b.mlpJoin, err = e.loadJoint(lw, "mlp")
+		}
+		if err != nil {
+			return b, err
+		}
+	}
 	f := &c.Layers[i].MLP
 	if f.MoE() {
 		b.moe, err = e.loadMoE(layerWeights{m.src, m.names, i, "moe."}, f)
@@ -298,6 +315,12 @@ func (e *Engine) Step(feeds []Feed) (tensor.Buf, error) {
 func (e *Engine) run(feeds []Feed) tensor.Buf {
 	c, ws := e.Model.Config, e.ws
 	x := ws.Embed(e.embed, e.ids, c.EmbedScale)
+	if e.entry != nil {
+		e.entry.apply(ws, x)
+	}
+	if n := c.Layers[0].MLP.Routing.Network; n > 0 {
+		e.carried = ws.New(x.Rows, n)
+	}
 	for i := range e.blocks {
 		e.block(i, x)
 	}
@@ -372,7 +395,7 @@ func (e *Engine) block(i int, x tensor.Buf) {
 	if c.SandwichNorms || c.PostNormOnly {
 		y = e.applyNorm(y, b.attnPostNorm)
 	}
-	ws.Add(x, y, c.ResidualScale)
+	e.join(b.attnJoin, x, y)
 	ws.Release(m)
 	h = x
 	if !c.PostNormOnly {
@@ -382,7 +405,7 @@ func (e *Engine) block(i int, x tensor.Buf) {
 	if c.SandwichNorms || c.PostNormOnly {
 		y = e.applyNorm(y, b.mlpPostNorm)
 	}
-	ws.Add(x, y, c.ResidualScale)
+	e.join(b.mlpJoin, x, y)
 	ws.Release(m)
 }
 

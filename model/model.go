@@ -182,6 +182,8 @@ func folderNames(c *config.Config) *names {
 		return hfNames.with(map[string]place{"attn.q_norm": at("self_attn.query_layernorm"), "attn.k_norm": at("self_attn.key_layernorm")})
 	case c.ModelType == "starcoder2":
 		return hfNames.with(map[string]place{"mlp.up": at("mlp.c_fc"), "mlp.down": at("mlp.c_proj")})
+	case c.ModelType == "zaya":
+		return zayaNames(&c.Layers[0].MLP)
 	case c.ModelType == "mixtral":
 		const block = "block_sparse_moe."
 		return hfNames.with(map[string]place{"moe.router": at(block + "gate"), "moe.gate": at(block + "experts.%d.w1"), "moe.up": at(block + "experts.%d.w3"), "moe.down": at(block + "experts.%d.w2")})
@@ -340,6 +342,13 @@ func (m *Model) ForwardAt(o tensor.Ops, ids []int32, pos []int, keep func(layer 
 	}
 	embed, _ := m.topWeight("embed", ".weight")
 	x := o.Scale(o.Embed(leaf(embed), ids), c.EmbedScale)
+	if c.Rescaled {
+		x = m.rescaled(o, x, func(name string) (tensor.Weight, bool) { return m.topWeight("embed_"+name, "") })
+	}
+	carried := c.Layers[0].MLP.Routing.Network // columns beside x that go on from router to router
+	if carried > 0 {
+		x = o.Concat(x, o.Leaf([]int{len(ids), carried}, make([]float32, len(ids)*carried)))
+	}
 	shared := newSharing(m, o, designs, ids, pos)
 	layerNorm := func(i int, x tensor.Tensor, name string) tensor.Tensor {
 		lw := layerWeights{m.src, m.names, i, ""}
@@ -359,22 +368,30 @@ func (m *Model) ForwardAt(o tensor.Ops, ids []int32, pos []int, keep func(layer 
 			}
 			return o.Scale(y, c.ResidualScale)
 		}
+		var before tensor.Tensor
+		if carried > 0 {
+			x, before = o.Cols(x, 0, c.Hidden), o.Cols(x, c.Hidden, c.Hidden+carried)
+		}
 		y := shared.attend(i, layerWeights{m.src, m.names, i, "attn."}, pre(x, "attn_norm"))
 		if keep != nil && shared.last {
 			keep(i, y)
 		}
-		h := o.Add(x, post(y, "attn_post_norm"))
+		h := m.join(o, i, "attn", x, post(y, "attn_post_norm"))
 		from := h
 		if c.Parallel {
 			from = x
 		}
 		var mlp tensor.Tensor
 		if f := &c.Layers[i].MLP; f.MoE() {
-			mlp = forwardMoE(o, layerWeights{m.src, m.names, i, "moe."}, f, pre(from, "mlp_norm"))
+			mlp, before = forwardMoE(o, layerWeights{m.src, m.names, i, "moe."}, f, pre(from, "mlp_norm"), before)
 		} else {
 			mlp = forwardMLP(o, layerWeights{m.src, m.names, i, "mlp."}, f, pre(from, "mlp_norm"))
 		}
-		return o.Add(h, post(mlp, "mlp_post_norm"))
+		y = m.join(o, i, "mlp", h, post(mlp, "mlp_post_norm"))
+		if carried > 0 {
+			y = o.Concat(y, before)
+		}
+		return y
 	}
 	run := func(x tensor.Tensor, from, to int) tensor.Tensor {
 		for i := from; i < to; i++ {
@@ -385,6 +402,9 @@ func (m *Model) ForwardAt(o tensor.Ops, ids []int32, pos []int, keep func(layer 
 	x = shared.run(x, run, func(i int, x tensor.Tensor) {
 		shared.rows(i, layerWeights{m.src, m.names, i, "attn."}, preNorm(i, x, "attn_norm"))
 	})
+	if carried > 0 {
+		x = o.Cols(x, 0, c.Hidden)
+	}
 	x = norm(x, func() (tensor.Weight, bool) { return m.topWeight("norm", ".weight") }, func() (tensor.Weight, bool) { return m.topWeight("norm", ".bias") })
 	head, _, _ := m.lmHead()
 	logits := o.Scale(o.MatMul(x, leaf(head)), c.LogitScale)

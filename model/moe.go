@@ -9,7 +9,7 @@ package model
 // the rows that chose it. A product's row does not depend on the rows beside it, and a token sums its experts in ascending order, whoever else is in the step: the same
 // bits in any batch. The router is kept in f32, however other matrices are quantised, so that quantising does not move the choice for its own account.
 //
-// Families without routing of their own kind (GPT-OSS, ZAYA) are refused by config.Runnable.
+// A router may be a network that hands its state on from layer to layer (ZAYA): see zaya.go. Families whose routing is not described (GPT-OSS) are refused by config.Runnable.
 
 import (
 	"fmt"
@@ -20,7 +20,7 @@ import (
 	"github.com/lowkeylm/lowkey/tensor"
 )
 
-// expert finds a matrix of expert e: a tensor of its own, where the name has a place for the number, or rows of one tensor [experts, out, in].
+// expert finds a matrix of expert e: a tensor of its own, where the name has a place for the number, or rows of one tensor [experts, out, in], or some of these rows.
 func (w layerWeights) expert(name string, e, experts int) (tensor.Weight, bool) {
 	p, ok := w.names.layer[w.prefix+name]
 	if !ok {
@@ -29,13 +29,17 @@ func (w layerWeights) expert(name string, e, experts int) (tensor.Weight, bool) 
 	if strings.Contains(p.name, "%d") {
 		return w.src.Tensor(fmt.Sprintf(w.names.prefix+p.name, w.layer, e) + ".weight")
 	}
-	t, ok := w.Get(name)
-	if !ok || len(t.Shape) != 3 || t.Shape[0] != experts {
+	t, ok := w.read(place{name: p.name}, ".weight")
+	if !ok || len(t.Shape) != 3 || t.Shape[0] != experts || p.every > 0 && t.Shape[1] != p.every {
 		return tensor.Weight{}, false
 	}
 	rows := t.Shape[1]
+	from, to := 0, rows
+	if p.every > 0 { // some rows of each expert's
+		from, to = p.from, p.to
+	}
 	t.Name = fmt.Sprintf("%s, expert %d", t.Name, e)
-	return t.Slice(e*rows, (e+1)*rows), true
+	return t.Slice(e*rows+from, e*rows+to), true
 }
 
 // routeOf is how a block chooses.
@@ -44,8 +48,8 @@ func routeOf(f *config.MLP) tensor.Route {
 	return tensor.Route{TopK: f.ExpertsPerToken, Sigmoid: r.Score == config.SigmoidScore, Groups: r.Groups, TopGroups: r.TopGroups, GroupTop: r.GroupTop, Norm: r.Norm, Scale: r.Scale}
 }
 
-// forwardMoE is the definition.
-func forwardMoE(o tensor.Ops, w layerWeights, f *config.MLP, x tensor.Tensor) tensor.Tensor {
+// forwardMoE is the definition. before is the state that the layer before handed on to this router, after what this one hands on; nil where routers have none.
+func forwardMoE(o tensor.Ops, w layerWeights, f *config.MLP, x, before tensor.Tensor) (y, after tensor.Tensor) {
 	gated := func(get func(name string) (tensor.Weight, bool)) tensor.Tensor {
 		matrix := func(name string) tensor.Tensor { t, _ := get(name); return o.Weight(t) }
 		gate, up := o.MatMul(x, matrix("gate")), o.MatMul(x, matrix("up"))
@@ -57,8 +61,11 @@ func forwardMoE(o tensor.Ops, w layerWeights, f *config.MLP, x tensor.Tensor) te
 		b, _ := w.Get("router_bias")
 		bias = o.Weight(b)
 	}
-	weights := o.Route(o.MatMul(x, o.Weight(router)), bias, routeOf(f))
-	var y tensor.Tensor
+	in := x
+	if f.Routing.Network > 0 {
+		in, after = forwardRouter(o, w, f, x, before)
+	}
+	weights := o.Route(o.MatMul(in, o.Weight(router)), bias, routeOf(f))
 	for e := range f.Experts {
 		part := gated(func(name string) (tensor.Weight, bool) { return w.expert(name, e, f.Experts) })
 		part = o.Outer(o.Cols(weights, e, e+1), part, 1, 1, 1) // each row times its weight
@@ -71,7 +78,19 @@ func forwardMoE(o tensor.Ops, w layerWeights, f *config.MLP, x tensor.Tensor) te
 	if f.SharedIntermediate > 0 {
 		y = o.Add(y, gated(func(name string) (tensor.Weight, bool) { return w.Get("shared_" + name) }))
 	}
-	return y
+	return y, after
+}
+
+// routes is the number of a router's logits, and the width of what they are made of.
+func routes(f *config.MLP, hidden int) (n, in int) {
+	n, in = f.Experts, hidden
+	if f.Routing.Skip {
+		n++
+	}
+	if f.Routing.Network > 0 {
+		in = f.Routing.Network
+	}
+	return n, in
 }
 
 // expertWeights are the packed matrices of one gated MLP.
@@ -79,6 +98,7 @@ type expertWeights struct{ gate, up, down *tensor.Linear }
 
 // mixture is the block of the cached step.
 type mixture struct {
+	network *routerNetwork // before router; nil where there is none
 	router  *tensor.Linear
 	bias    *tensor.Vector
 	experts []expertWeights
@@ -93,8 +113,14 @@ func (e *Engine) loadMoE(w layerWeights, f *config.MLP) (*mixture, error) {
 	if err != nil {
 		return nil, err
 	}
-	if b.router, err = e.packer.Floats(f.Experts, hidden, t.Float32s()); err != nil {
+	n, in := routes(f, hidden)
+	if b.router, err = e.packer.Floats(n, in, t.Float32s()); err != nil {
 		return nil, err
+	}
+	if f.Routing.Network > 0 {
+		if b.network, err = e.loadRouter(w, f); err != nil {
+			return nil, err
+		}
 	}
 	if f.Routing.Bias {
 		if t, err = w.routerBias(f); err != nil {
@@ -145,7 +171,8 @@ func (w layerWeights) router(f *config.MLP, hidden int) (tensor.Weight, error) {
 	if !ok {
 		return t, missingExpert("router")
 	}
-	return t, t.Check(f.Experts, hidden)
+	n, in := routes(f, hidden)
+	return t, t.Check(n, in)
 }
 
 func (w layerWeights) routerBias(f *config.MLP) (tensor.Weight, error) {
@@ -153,7 +180,8 @@ func (w layerWeights) routerBias(f *config.MLP) (tensor.Weight, error) {
 	if !ok {
 		return t, missingExpert("router_bias")
 	}
-	return t, t.Check(f.Experts)
+	n, _ := routes(f, 0)
+	return t, t.Check(n)
 }
 
 // moe runs a mixture on the rows of h.
@@ -161,7 +189,11 @@ func (e *Engine) moe(b *mixture, f *config.MLP, h tensor.Buf) tensor.Buf {
 	ws := e.ws
 	y := ws.New(h.Rows, h.Cols)
 	clear(y.Float32s())
-	weights := ws.MatMul(h, b.router)
+	in := h
+	if b.network != nil {
+		in = e.routed(b.network, h)
+	}
+	weights := ws.MatMul(in, b.router)
 	ws.Route(weights, b.bias, b.route)
 	for i := range b.experts {
 		if e.rows = weights.Chosen(e.rows[:0], i); len(e.rows) == 0 {

@@ -222,13 +222,17 @@ func (w layerWeights) Get(name string) (tensor.Weight, bool) {
 	if !ok {
 		return tensor.Weight{}, false
 	}
-	suffix := ".weight"
 	if bias {
-		suffix = ".bias"
+		return w.read(p, ".bias")
 	}
+	return w.read(p, ".weight")
+}
+
+// read finds what lies at a place: NAME.weight, or NAME itself.
+func (w layerWeights) read(p place, suffix string) (tensor.Weight, bool) {
 	full := fmt.Sprintf(w.names.prefix, w.layer) + p.name
 	t, ok := w.src.Tensor(full + suffix)
-	if !ok && !bias {
+	if !ok && suffix == ".weight" {
 		t, ok = w.src.Tensor(full)
 	}
 	if !ok {

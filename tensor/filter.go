@@ -41,3 +41,11 @@ func (w *Workspace) AddVector(x Buf, bias *Vector) {
 		kernel.Add(x.x[i*x.Cols:][:x.Cols], bias.x)
 	}
 }
+
+// MulVector multiplies every row in place.
+func (w *Workspace) MulVector(x Buf, scale *Vector) {
+	for i := range x.Rows {
+		row := x.x[i*x.Cols:][:x.Cols]
+		kernel.Product(row, row, scale.x, false)
+	}
+}

@@ -34,6 +34,7 @@ type Config struct {
 	Norm          Norm // every hidden-wide norm
 	SandwichNorms bool // a norm before and a second one after both blocks
 	PostNormOnly  bool // no norm before a block, one after it
+	Rescaled      bool // embeddings, block outputs and the residual they join have learned biases and scales (ZAYA)
 	Parallel      bool // attention and MLP both read the layer's input: x + attn(norm1 x) + mlp(norm2 x)
 
 	Layers []Layer
@@ -228,6 +229,10 @@ type Routing struct {
 	Bias      bool    // a learned correction joins the scores for the choice, not for the weights
 	Norm      bool    // the weights of the chosen are divided by their sum
 	Scale     float64 // factor on the weights
+	Skip      bool    // one more index may be chosen, which stands for no expert
+	// Network > 0: the logits come from a small network of this width, which adds, scaled, what the layer before made at its entrance (ZAYA); eps of its norm.
+	Network    int
+	NetworkEps float64
 }
 
 // MoE reports whether the block is a mixture of experts.
@@ -236,9 +241,9 @@ func (m *MLP) MoE() bool { return m.Experts > 0 }
 // families that run, by model_type, from a Hugging Face folder and from GGUF.
 var (
 	runsFolder = []string{"llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "deepseek_v2", "deepseek_v3", "minicpm3", "step3_text", "phi3", "granite", "smollm3", "olmo2", "youtu",
-		"hunyuan_v1_dense", "starcoder2", "gpt_neox", "mixtral", "qwen3_moe", "glm4_moe_lite",
+		"hunyuan_v1_dense", "starcoder2", "gpt_neox", "mixtral", "zaya", "qwen3_moe", "glm4_moe_lite",
 		"mlra_mha", "mlra_mqa", "mlra_gqa", "mlra_mla", "mlra_mfa", "mlra_tpa", "mlra_gla_2", "mlra_gla_4", "mlra_mlra_2", "mlra_mlra_4", "mlra_gta", "mlra_gta_odd", "t6_tpa", "t6_tpa_bf16rope", "t6_tpa_groupnorm", "t6_tpa_kvonly", "lckv-llama", "lowkey"}
-	runsMixtures = []string{"mixtral", "qwen3_moe", "deepseek_v2", "deepseek_v3", "glm4_moe_lite", "step3_text"}
+	runsMixtures = []string{"mixtral", "zaya", "qwen3_moe", "deepseek_v2", "deepseek_v3", "glm4_moe_lite", "step3_text"}
 	runsSharing  = []string{"lckv-llama", "lowkey"}
 	runsGGUF     = []string{"llama", "qwen2", "qwen3", "qwen3_moe", "gemma3_text", "deepseek_v2", "deepseek_v3"}
 	runsActs     = []string{SiLU, GELU, GELUTanh}

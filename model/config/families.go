@@ -308,7 +308,10 @@ func (p *parser) zaya() {
 	a := p.heads(0)
 	p.convolved(&a)
 	slides := p.slides(never)
-	p.layers(a, p.experts(MLP{Activation: p.activation("hidden_act", SiLU)}, "num_experts", "num_experts_per_tok", "moe_intermediate_size"))
+	m := p.experts(MLP{Activation: p.activation("hidden_act", SiLU)}, "num_experts", "num_experts_per_tok", "moe_intermediate_size")
+	m.Routing = Routing{Score: SoftmaxScore, Bias: true, Scale: 1, Skip: true, Network: p.size("router_hidden_size", 256, maxWidth), NetworkEps: p.c.Norm.Eps}
+	p.layers(a, m)
+	p.c.Rescaled = true
 	p.window("sliding_window", 0, slides)
 	rope := func(kind string) Rope { return p.rope(p.partial(a.HeadDim, 1, kind), kind) }
 	full, local := rope("hybrid"), rope("hybrid_sliding")
