@@ -17,7 +17,10 @@ func Layouts(c *config.Config) []kvcache.Layout {
 		}
 		if len(out[i].Streams) > 0 {
 			a := &c.Layers[i].Attention
-			out[i].Window, out[i].State, out[i].RowTokens = c.KeptWindow(i), a.RecurrentLen, a.RowTokens
+			out[i].Window, out[i].State = c.KeptWindow(i), a.RecurrentLen
+			if a.RowTokens > 1 {
+				out[i].RowTokens = a.RowTokens
+			}
 		}
 	}
 	return out
