@@ -32,7 +32,7 @@ func goldenModels(t *testing.T) []string {
 // The families and designs of the golden models that run refuses, each for the reason Runnable gives.
 var refusedKinds = map[string]bool{"gemma3n_text": true, "gpt_oss": true,
 	"fastmka_attention": true, "mka_full_attention": true,
-	"mtla_attention": true,
+	"mtla_attention":     true,
 	"zaya_cca_attention": true}
 
 // Every golden config is described, its kind runs or is refused as listed, and the widths it claims are those of the weights beside it.
