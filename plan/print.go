@@ -103,14 +103,21 @@ func (k *Cache) groups() [][]string {
 	var rows [][]string
 	var members [][]int
 	for i, l := range k.Layers {
-		window, streams := "all", strings.TrimSuffix(strings.ReplaceAll(strings.SplitN(strings.SplitN(l.Streams, " window", 2)[0], " state", 2)[0], ";", ", "), ", ")
+		window, streams := "all", l.Streams
+		for _, more := range []string{" window", " a row for", " state"} {
+			streams, _, _ = strings.Cut(streams, more)
+		}
+		streams = strings.TrimSuffix(strings.ReplaceAll(streams, ";", ", "), ", ")
+		if l.RowTokens > 1 {
+			streams += fmt.Sprintf(" (a row for %d tokens)", l.RowTokens)
+		}
 		if l.Window > 0 {
 			window = Number(int64(l.Window))
 		}
 		if streams == "" {
 			streams, window = "rows of another layer", "-"
 		}
-		row := []string{"", streams, Number(int64(l.PerToken)), window, Number(int64(l.Page)) + " B"}
+		row := []string{"", streams, number(float64(l.PerToken) / float64(max(1, l.RowTokens))), window, Number(int64(l.Page)) + " B"}
 		at := -1
 		for j := range rows {
 			if strings.Join(rows[j], "\t") == strings.Join(row, "\t") {
