@@ -10,7 +10,7 @@ import (
 	"github.com/lowkeylm/lowkey/model"
 )
 
-// What a cached row costs in EG-MLA, by hand: 2 layers, 4 heads of 12 + 4 and 10, a latent of 16, gates of 6. Rows are rebuilt once a step, gates once for each different token of a chunk; the matrices
+// What a cached row costs in EG-MLA, by hand: 2 layers, 4 heads of 12 + 4 and 10, a latent of 16, gates of 6. Rows are rebuilt once a step, gates once for each different token; the matrices
 // that do so, and the table, cost a new token nothing.
 func TestCostOfRebuilding(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "model")

@@ -119,21 +119,17 @@ func mhaWidths(a *config.Attention) int {
 	return a.HeadDim + a.ValueDim
 }
 
-// differentIDs is the share of the benchmark's text whose gates are made: each different token of a chunk, once.
+// differentIDs is the share of the benchmark's text whose gates must be made: each different token of it once.
 func differentIDs(m *lowkey.Model) (float64, error) {
 	if !slices.ContainsFunc(m.Engine.Model.Config.Layers, func(l config.Layer) bool { return l.Attention.Design == config.EGMLA }) {
 		return 0, nil
 	}
 	ids, _, err := tokensOf(m, "")
-	n := 0
-	for chunk := range slices.Chunk(ids, kernel.ChunkRows) {
-		seen := map[int32]bool{}
-		for _, id := range chunk {
-			seen[id] = true
-		}
-		n += len(seen)
+	seen := map[int32]bool{}
+	for _, id := range ids {
+		seen[id] = true
 	}
-	return float64(n) / float64(max(1, len(ids))), err
+	return float64(len(seen)) / float64(max(1, len(ids))), err
 }
 
 func tableBytes(t matrix) int64 {

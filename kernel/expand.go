@@ -6,11 +6,13 @@ package kernel
 //	y = LayerNorm((c Up) * (Table[id] Gate)) * Weight + Bias        [heads * (Key + Value)], head after head, its key and then its value
 //
 // c being the row that is kept and id the token behind it. One rebuilt tile serves all heads and all queries of a sequence's step, so a prompt pays it once a chunk; a token
-// alone pays all of it. Gates depend on the id alone: they are computed once for each different id of a chunk of ChunkRows rows (in text some 38 % of them). Scratch is one tile a thread, the
-// gates of a chunk, and the state of the queries.
+// alone pays all of it. Gates depend on the id alone, and in text some 38 % of the ids of ChunkRows rows are different, 20 % of those of 4096: the gates of the first ids are kept for the rest of
+// the sequence (KeptGates bytes of them), those of others for a chunk. Scratch is one tile a thread, these gates, and the state of the queries; it does not grow with the context.
 //
 // The grid, and with it the order of all sums, is that of attend.go; a row of y is a function of its own c and id. So here too nothing depends on batch, chunking or threads. As many
 // tiles as there are threads are rebuilt side by side, then every head folds them in, in order.
+
+import "math/bits"
 
 // Expansion says how a tile is rebuilt. Attention has one group a head then; its Keys are slices beside the rebuilt key (a query head is [those slices; rebuilt part]), and
 // its Values are empty. Will not do: windows.
@@ -27,15 +29,17 @@ type Expansion struct {
 // expander is the state of one call: sequence by sequence, chunk by chunk, some tiles at once.
 type expander struct {
 	span   *Span
-	row0   int // of the first tile
-	chunk  int // first row of the chunk
-	ids    [ChunkRows]int32
-	count  int                // different ids of the chunk
-	slot   [ChunkRows]int     // where a row's gates are
-	index  [2 * ChunkRows]int // by a hash of the id: 1 + slot
-	gates  []float32          // [count, heads*(Key+Value)]
-	tiles  [][]float32        // rebuilt, [TileRows, heads*(Key+Value)] each; as many as threads
-	work   []expanderScratch  // by worker
+	row0   int            // of the first tile
+	chunk  int            // first row of the chunk
+	slot   [ChunkRows]int // where a row's gates are
+	gates  []float32      // [kept + ChunkRows, heads*(Key+Value)]
+	kept   idTable        // ids whose gates stay for the sequence, from slot 0 on
+	passed idTable        // and those of a chunk alone, behind them
+	most   int            // kept ones at most
+	fresh  []int32        // ids whose gates are being computed, into slots from base on
+	base   int
+	tiles  [][]float32       // rebuilt, [TileRows, heads*(Key+Value)] each; as many as threads
+	work   []expanderScratch // by worker
 	gate   func(part, worker int)
 	expand func(part, worker int)
 	fold   func(part, worker int)
@@ -44,6 +48,40 @@ type expander struct {
 type expanderScratch struct {
 	x  []float32 // cached rows, or embeddings
 	in Input
+}
+
+// KeptGates is the memory for gates that stay for a whole sequence, in bytes.
+const KeptGates = 8 << 20
+
+// idTable numbers different ids in the order in which they come.
+type idTable struct {
+	ids   []int32
+	index []int32 // by a hash of the id: 1 + its number; twice as many as ids or more
+}
+
+func (t *idTable) reset(most int) {
+	if n := 1 << bits.Len(uint(2*most)); len(t.index) < n {
+		t.index, t.ids = make([]int32, n), make([]int32, 0, most)
+	}
+	clear(t.index)
+	t.ids = t.ids[:0]
+}
+
+// find gives an id's number, and where in index it stands or would stand.
+func (t *idTable) find(id int32) (number, at int, ok bool) {
+	mask := len(t.index) - 1
+	for at = int(uint32(id)*0x9e3779b1>>8) & mask; t.index[at] > 0; at = (at + 1) & mask {
+		if n := int(t.index[at]) - 1; t.ids[n] == id {
+			return n, at, true
+		}
+	}
+	return 0, at, false
+}
+
+func (t *idTable) add(id int32, at int) int {
+	t.ids = append(t.ids, id)
+	t.index[at] = int32(len(t.ids))
+	return len(t.ids) - 1
 }
 
 // id is the token behind a row.
@@ -79,11 +117,15 @@ func (t *Attender) runExpanded() {
 			t.parts[2*j+1].reset(t.items[j].n, a.ValueWidth())
 		}
 		x.span = s
+		x.most = min(KeptGates/(4*a.Expand.Gate.N), roundUp(s.Rows, ChunkRows))
+		x.kept.reset(x.most)
+		x.gates = grow(x.gates, (x.most+ChunkRows)*a.Expand.Gate.N)
 		for x.chunk = 0; x.chunk < s.Rows; x.chunk += ChunkRows {
 			end := min(x.chunk+ChunkRows, s.Rows)
-			x.different(end)
-			x.gates = grow(x.gates, x.count*a.Expand.Gate.N)
-			t.pool.Run((x.count+gateRows-1)/gateRows, x.gate)
+			before := len(x.kept.ids)
+			x.number(end)
+			t.makeGates(x.kept.ids[before:], before)
+			t.makeGates(x.passed.ids, x.most)
 			for x.row0 = x.chunk; x.row0 < end; x.row0 += TileRows * len(x.tiles) {
 				t.pool.Run(min(len(x.tiles), (end-x.row0+TileRows-1)/TileRows), x.expand)
 				t.pool.Run(len(t.items), x.fold)
@@ -98,36 +140,43 @@ func (t *Attender) runExpanded() {
 	}
 }
 
-// different lists the different ids of the rows from chunk to end.
-func (x *expander) different(end int) {
-	clear(x.index[:])
-	x.count = 0
+// number finds the slots of the rows from chunk to end.
+func (x *expander) number(end int) {
+	x.passed.reset(ChunkRows)
 	for r := x.chunk; r < end; r++ {
 		id := x.span.id(r)
-		h := int(uint32(id)*0x9e3779b1>>16) % len(x.index)
-		for x.index[h] > 0 && x.ids[x.index[h]-1] != id {
-			h = (h + 1) % len(x.index)
+		n, at, ok := x.kept.find(id)
+		switch {
+		case ok:
+		case len(x.kept.ids) < x.most:
+			n = x.kept.add(id, at)
+		default:
+			if n, at, ok = x.passed.find(id); !ok {
+				n = x.passed.add(id, at)
+			}
+			n += x.most
 		}
-		if x.index[h] == 0 {
-			x.ids[x.count] = id
-			x.count++
-			x.index[h] = x.count
-		}
-		x.slot[r-x.chunk] = x.index[h] - 1
+		x.slot[r-x.chunk] = n
 	}
 }
 
 const gateRows = 28 // ids whose gates are one part of work: two of the widest tiles of a product
 
+// makeGates computes the gates of ids into slots from base on.
+func (t *Attender) makeGates(ids []int32, base int) {
+	t.expander.fresh, t.expander.base = ids, base
+	t.pool.Run((len(ids)+gateRows-1)/gateRows, t.expander.gate)
+}
+
 func (t *Attender) runGate(i, worker int) {
 	e, x := t.a.Expand, &t.expander
 	from := i * gateRows
-	n, w := min(gateRows, x.count-from), &x.work[worker]
+	n, w := min(gateRows, len(x.fresh)-from), &x.work[worker]
 	w.x = grow(w.x, n*e.Table.K)
-	for j, id := range x.ids[from : from+n] {
+	for j, id := range x.fresh[from : from+n] {
 		e.Table.Row(w.x[j*e.Table.K:][:e.Table.K], int(id))
 	}
-	w.multiply(x.gates[from*e.Gate.N:], n, e.Gate)
+	w.multiply(x.gates[(x.base+from)*e.Gate.N:], n, e.Gate)
 }
 
 // runExpand rebuilds one tile.

@@ -409,7 +409,19 @@ func ScratchBytes(c *config.Config, tokens, rows int) int64 {
 	input += input / 2               // room that a growing slice leaves
 	angles := 4 * t * maxRope(c) * 4 // cosines and sines, two tables in a model, and their growth
 	threads := int64(runtime.GOMAXPROCS(0))
+	slabs += gateFloats(c)
 	return 4*(slabs+threads*attend+2*angles) + input
+}
+
+// gateFloats are EG-MLA's gates: those that stay for a sequence, and of a chunk's rows.
+func gateFloats(c *config.Config) (n int64) {
+	for i := range c.Layers {
+		if a := &c.Layers[i].Attention; a.Design == config.EGMLA {
+			wide := int64(a.Heads * (a.Nope + a.ValueDim))
+			n = max(n, kernel.KeptGates/4+2*kernel.ChunkRows*wide)
+		}
+	}
+	return n
 }
 
 // slabFloats is the least size of a workspace's slab.
