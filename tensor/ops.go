@@ -12,6 +12,8 @@
 // and the shapes. Files and requests must be checked before they come here.
 package tensor
 
+import "github.com/lowkeylm/lowkey/kernel"
+
 // Tensor is an opaque handle to an array made by one Ops; give it back only to that Ops.
 type Tensor interface {
 	// Shape is [rows, cols] or [n]. The caller must not change it.
@@ -86,6 +88,9 @@ type Ops interface {
 
 	// Delay is the row of the token before: x [T, n] -> y [T, n], y[t] = x[t-1], zeros for the first token of a sequence.
 	Delay(x Tensor) Tensor
+
+	// Stored is x [T, heads*width] as a cache of codec c gives it back, head by head; the gradient passes as if it were x (straight-through).
+	Stored(x Tensor, heads int, c kernel.Codec) Tensor
 
 	// CausalConv filters over tokens, within each of `groups` equal blocks of channels: x [T, groups*in], w [groups*out, in*taps], the newest token's tap last,
 	// -> [T, groups*out]. groups = channels is depthwise.

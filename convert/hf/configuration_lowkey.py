@@ -55,6 +55,8 @@ class LowkeyConfig(PreTrainedConfig):
     eos_token_id: int | list[int] | None = None
     pad_token_id: int | None = None
 
+    # which layer's cache each layer reads, "0_0_2_2": its own, or a lower layer's, for all designs from mha to mfa-kr but eg-mla
+    layer_map: str | None = None
     # mha gqa mqa sqa gta kha-linear kha-mlp kvlatent lrkv
     num_key_value_heads: int | None = None
     head_dim: int | None = None  # also mfa mfa-kr (the paper's C) and tpa
@@ -156,6 +158,11 @@ class LowkeyConfig(PreTrainedConfig):
             self.router_dim = self.router_dim or max(1, self.hidden_size // 4)
         else:
             raise ValueError(f"attention {self.attention!r}: known are mha gqa mqa sqa gta mla mtla mka mka-fast eg-mla gla mlra mfa mfa-kr tpa cca ccgqa tucker moas lrkv kha-linear kha-mlp kha-mla kvlatent")
+        self.layer_map = self.layer_map or None
+        if self.layer_map:
+            layers = self.layer_map.split("_")
+            if len(layers) != self.num_hidden_layers or not all(s.isdigit() and int(s) <= i and layers[int(s)] == s for i, s in enumerate(layers)):
+                raise ValueError(f"layer_map {self.layer_map!r}: one entry a layer, itself or a lower layer that is its own entry")
         self.sliding_window = self.sliding_window or None  # 0 means none, too
         super().__post_init__(**kwargs)
 

@@ -3,7 +3,9 @@
 Plain nn.Modules: the classes train under FSDP and torchrun, with gradient checkpointing, and serve generate() from transformers' own Cache. Each design says in two methods what it caches:
 `project` makes the queries and the two streams that a token leaves behind, `read` makes keys and values of cached streams. So the cache holds what lowkey's holds, and no expanded heads.
 
-It will not do mixtures of experts, nor fold up-projections into the queries as lowkey does when it decodes.
+A layer that reads another layer's cache (layer_map) has no modules that make one.
+
+It will not do layers that read a higher layer, mixtures of experts, nor fold up-projections into the queries as lowkey does when it decodes.
 """
 
 import math
@@ -127,6 +129,7 @@ class Attention(nn.Module):
     is_causal = True
     reads_ids = False  # whether project is given the tokens' ids too
     looks_back = False  # whether project is given the tokens' positions and the cache too
+    makes = ()  # modules that make what is cached: a layer that reads another layer's cache lacks them
 
     def __init__(self, config, layer_idx, key_heads, key_width, value_width):
         super().__init__()
@@ -135,6 +138,14 @@ class Attention(nn.Module):
         self.num_key_value_groups = self.heads // key_heads
         self.scaling = key_width**-0.5
         self.o_proj = nn.Linear(self.heads * value_width, config.hidden_size, bias=config.attention_bias)
+        self.source = source(config, layer_idx)  # the layer whose cache this one reads
+
+    def drop_makers(self):
+        """Leaves out what a layer without a cache of its own does not have."""
+        if self.source != self.layer_idx:
+            for name in self.makes:
+                if hasattr(self, name):
+                    delattr(self, name)
 
     @staticmethod
     def rotary_width(config):
@@ -146,6 +157,12 @@ class Attention(nn.Module):
 
     def project(self, x, turn):
         """x [batch, tokens, hidden] -> queries [batch, heads, tokens, key width], and two streams [batch, h, tokens, w] to be cached."""
+        return self.query(x, turn), *self.rows(x, turn)
+
+    def query(self, x, turn):
+        raise NotImplementedError
+
+    def rows(self, x, turn):
         raise NotImplementedError
 
     def read(self, first, second, turn):
@@ -160,11 +177,16 @@ class Attention(nn.Module):
         """The mask where a design hides more than causality does."""
         return mask
 
-    def forward(self, x, mask, turn, key_turn, past_key_values=None, token_ids=None, positions=None, **kwargs):
-        more = [token_ids] if self.reads_ids else [positions, past_key_values] if self.looks_back else []
-        query, first, second = self.project(x, turn, *more)
-        if past_key_values is not None:
-            first, second = past_key_values.update(first, second, self.layer_idx)
+    def forward(self, x, mask, turn, key_turn, past_key_values=None, token_ids=None, positions=None, made=None, **kwargs):
+        """made holds, by layer, what lower layers cached, this step's tokens included."""
+        if self.source != self.layer_idx:
+            query, (first, second) = self.query(x, turn), made[self.source]
+        else:
+            more = [token_ids] if self.reads_ids else [positions, past_key_values] if self.looks_back else []
+            query, first, second = self.project(x, turn, *more)
+            if past_key_values is not None:
+                first, second = past_key_values.update(first, second, self.layer_idx)
+            made[self.layer_idx] = first, second
         mask = self.mask(mask, first, second, positions)
         key, value = self.read(first, second, key_turn)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
@@ -172,8 +194,15 @@ class Attention(nn.Module):
         return self.o_proj(self.join(y, x).reshape(*x.shape[:2], -1))
 
 
+def source(config, layer_idx):
+    """The layer whose cache a layer reads: itself, or a lower one by layer_map."""
+    return int(config.layer_map.split("_")[layer_idx]) if config.layer_map else layer_idx
+
+
 class Grouped(Attention):
     """MHA, GQA, MQA, SQA: caches k after rotation, and v. With values of a width of their own and other frequencies, KV-Latent's dimensions."""
+
+    makes = ("k_proj", "v_proj", "k_norm")
 
     def __init__(self, config, layer_idx, key_heads=None):
         key_heads = key_heads or config.num_key_value_heads
@@ -187,16 +216,17 @@ class Grouped(Attention):
             self.q_norm = LowkeyRMSNorm(width, config.rms_norm_eps)
             self.k_norm = LowkeyRMSNorm(width, config.rms_norm_eps)
 
-    def project(self, x, turn):
-        q, k, v = self.split(self.q_proj(x), self.heads), self.split(self.k_proj(x), self.key_heads), self.split(self.v_proj(x), self.key_heads)
-        q, k, v = self.knock(q, k, v)
-        if self.config.qk_norm:
-            q, k = self.q_norm(q), self.k_norm(k)
-        return rotate(q, turn), rotate(k, turn), v
+    def query(self, x, turn):
+        q = self.knock("q", self.split(self.q_proj(x), self.heads))
+        return rotate(self.q_norm(q) if self.config.qk_norm else q, turn)
 
-    def knock(self, q, k, v):
-        """What stands between the projections and the norms."""
-        return q, k, v
+    def rows(self, x, turn):
+        k, v = self.knock("k", self.split(self.k_proj(x), self.key_heads)), self.knock("v", self.split(self.v_proj(x), self.key_heads))
+        return rotate(self.k_norm(k) if self.config.qk_norm else k, turn), v
+
+    def knock(self, name, y):
+        """What stands between the projections of q, k and v and the norms."""
+        return y
 
 
 class Square(nn.Module):
@@ -218,8 +248,8 @@ class KHALinear(Grouped):
         super().__init__(config, layer_idx)
         self.t_q, self.t_k, self.t_v = (Square(config.head_dim) for _ in range(3))
 
-    def knock(self, q, k, v):
-        return self.t_q(q), self.t_k(k), self.t_v(v)
+    def knock(self, name, y):
+        return getattr(self, f"t_{name}")(y)
 
 
 class KHAMLP(Grouped):
@@ -229,8 +259,8 @@ class KHAMLP(Grouped):
         super().__init__(config, layer_idx)
         self.v_up, self.v_gate, self.v_down = (Square(config.head_dim, zero) for zero in (False, True, False))
 
-    def knock(self, q, k, v):
-        return q, k, 2 * self.v_down(self.v_up(v) * self.v_gate(v).sigmoid())
+    def knock(self, name, y):
+        return 2 * self.v_down(self.v_up(y) * self.v_gate(y).sigmoid()) if name == "v" else y
 
 
 class LRKV(Attention):
@@ -277,6 +307,8 @@ class LRKV(Attention):
 class GTA(Attention):
     """Grouped-tied attention: one state a group is the value, and its first channels the unrotated part of the key; the rotated part is one for all. Caches the states as one row, and that part."""
 
+    makes = ("kv_proj", "k_rope_proj")
+
     def __init__(self, config, layer_idx):
         width, rope, bias, self.key_heads = config.head_dim, config.qk_rope_head_dim, config.attention_bias, config.num_key_value_heads
         super().__init__(config, layer_idx, self.key_heads, width, width)
@@ -289,9 +321,12 @@ class GTA(Attention):
     def rotary_width(config):
         return config.qk_rope_head_dim
 
-    def project(self, x, turn):
+    def query(self, x, turn):
         q, q_rope = self.split(self.q_proj(x), self.heads).split(self.widths, dim=-1)
-        return torch.cat((q, rotate(q_rope, turn)), dim=-1), self.kv_proj(x)[:, None], rotate(self.k_rope_proj(x)[:, None], turn)
+        return torch.cat((q, rotate(q_rope, turn)), dim=-1)
+
+    def rows(self, x, turn):
+        return self.kv_proj(x)[:, None], rotate(self.k_rope_proj(x)[:, None], turn)
 
     def read(self, tied, k_rope, turn):
         value = self.split(tied[:, 0], self.key_heads)
@@ -300,6 +335,8 @@ class GTA(Attention):
 
 class MLA(Attention):
     """Multi-head latent attention: caches the normed latent and one rotated key part for all heads."""
+
+    makes = ("kv_a_proj_with_mqa", "kv_a_layernorm")
 
     def __init__(self, config, layer_idx):
         nope, rope, value, rank = config.qk_nope_head_dim, config.qk_rope_head_dim, config.v_head_dim, config.kv_lora_rank
@@ -331,14 +368,16 @@ class MLA(Attention):
     def rotary_width(config):
         return config.qk_rope_head_dim
 
-    def project(self, x, turn):
-        nope, rope, _, rank = self.widths
+    def query(self, x, turn):
+        nope, rope, _, _ = self.widths
         q = self.q_b_proj(self.bottleneck(x)) if self.config.q_lora_rank else self.q_proj(x)
         q, q_rope = self.split(q, self.heads).split((nope, rope), dim=-1)
+        return torch.cat((q, rotate(q_rope, turn, self.config.rope_interleave)), dim=-1)
+
+    def rows(self, x, turn):
+        _, rope, _, rank = self.widths
         latent, k_rope = self.kv_a_proj_with_mqa(x).split((rank, rope), dim=-1)
-        pairs = self.config.rope_interleave
-        query = torch.cat((q, rotate(q_rope, turn, pairs)), dim=-1)
-        return query, self.latent(latent)[:, None], rotate(k_rope[:, None], turn, pairs)
+        return self.latent(latent)[:, None], rotate(k_rope[:, None], turn, self.config.rope_interleave)
 
     def read(self, latent, k_rope, turn):
         nope, _, value, _ = self.widths
@@ -525,9 +564,8 @@ class GLA(MLA):
 class MLRA(GLA):
     """Multi-head low-rank attention: the latents feed several branches, each a GLA of all heads with softmaxes of its own; their outputs are summed. Caches what GLA caches."""
 
-    def project(self, x, turn):
-        query, latent, k_rope = super().project(x, turn)
-        return query.repeat(1, self.config.num_branches, 1, 1), latent, k_rope
+    def query(self, x, turn):
+        return super().query(x, turn).repeat(1, self.config.num_branches, 1, 1)
 
     def join(self, y, x):
         return y.unflatten(2, (self.config.num_branches, self.heads)).sum(2) * self.config.attn_output_scale
@@ -537,6 +575,7 @@ class MFA(Attention):
     """Multi-matrix factorization attention: wide query heads from one bottleneck, one key and one value head; caches both, k after rotation."""
 
     names = ("q_a_proj", "q_a_layernorm", "q_b_proj")
+    makes = ("k_proj", "v_proj")
 
     def __init__(self, config, layer_idx):
         width, rank = config.head_dim, config.q_lora_rank
@@ -555,8 +594,8 @@ class MFA(Attention):
             x = getattr(self, name)(x)
         return rotate(self.split(x, self.heads), turn)
 
-    def project(self, x, turn):
-        return self.query(x, turn), rotate(self.k_proj(x)[:, None], turn), self.v_proj(x)[:, None]
+    def rows(self, x, turn):
+        return rotate(self.k_proj(x)[:, None], turn), self.v_proj(x)[:, None]
 
 
 class Factors(nn.Module):
@@ -577,9 +616,9 @@ class MFAKR(MFA):
         self.n = nn.Linear(config.head_dim, config.head_dim, bias=False)
         self.alpha = Factors(config.head_dim)
 
-    def project(self, x, turn):
+    def rows(self, x, turn):
         k = self.k_proj(x)[:, None]
-        return self.query(x, turn), k, k[..., :0]  # the second stream has no width: no bytes
+        return k, k[..., :0]  # the second stream has no width: no bytes
 
     def read(self, k, _, turn):
         return rotate(k, turn), k + self.alpha(self.n(k))
@@ -744,6 +783,8 @@ class MoAS(nn.Module):
 
     Will not do: the loss that keeps the router even, which lowkey's own training adds."""
 
+    reads_ids = looks_back = False
+
     def __init__(self, config, layer_idx):
         super().__init__()
         self.config, self.layer_idx = config, layer_idx
@@ -760,7 +801,7 @@ class MoAS(nn.Module):
     def rotary_width(config):
         return config.head_dim
 
-    def forward(self, x, mask, turn, key_turn, past_key_values=None, **kwargs):
+    def forward(self, x, mask, turn, key_turn, past_key_values=None, made=None, **kwargs):
         parts = [getattr(self, name) for name in self.schemes]
         queries, keys, values = zip(*(part.project(x, turn) for part in parts))
         keys, values = torch.cat(keys, dim=1), torch.cat(values, dim=1)
@@ -815,6 +856,8 @@ class LowkeyBlock(GradientCheckpointingLayer):
     def __init__(self, config, layer_idx):
         super().__init__()
         self.self_attn = design(config)(config, layer_idx)
+        if config.layer_map:
+            self.self_attn.drop_makers()
         self.mlp = LowkeyMLP(config)
         self.input_layernorm = LowkeyRMSNorm(config.hidden_size, config.rms_norm_eps)
         self.post_attention_layernorm = LowkeyRMSNorm(config.hidden_size, config.rms_norm_eps)
@@ -898,6 +941,7 @@ class LowkeyModel(LowkeyPreTrainedModel):
             kwargs["positions"] = position_ids
         key_turn = self.key_turn(turn, position_ids, past_key_values)
         seen = []
+        kwargs["made"] = {}
         for layer in self.layers:
             seen.append(x)
             x = layer(x, mask, turn, key_turn, past_key_values=past_key_values, **kwargs)

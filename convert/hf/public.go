@@ -14,9 +14,14 @@ import (
 
 // chooseForm decides how the model is written. fields are those of its own config.json.
 func chooseForm(want string, c *config.Config, fields map[string]any) (*form, error) {
+	if c.Sequential() {
+		return nil, fault.New(fault.Unsupported, "layer_map "+c.LayerMap(), "layers that read a higher layer", "the PyTorch form reads lower layers alone",
+			"use a map whose targets are at the bottom")
+	}
 	for i := range c.Layers {
 		l := c.Layers[i]
-		l.Attention.Scheme = c.Layers[0].Attention.Scheme // the one field of lowkey's own form that is a list
+		l.Attention.SharesWith = c.Layers[0].Attention.SharesWith // layer_map says it
+		l.Attention.Scheme = c.Layers[0].Attention.Scheme         // the one field of lowkey's own form that is a list
 		if !reflect.DeepEqual(l, c.Layers[0]) {
 			return nil, fault.New(fault.Unsupported, text("layer %d", i), "differs from layer 0", "exported models have layers of one kind", "")
 		}
@@ -56,6 +61,9 @@ func customForm(c *config.Config, fields map[string]any) *form {
 
 // publicForm finds a published architecture with the same mathematics, or says why there is none.
 func publicForm(c *config.Config, fields map[string]any) (*form, error) {
+	if c.Shared() {
+		return nil, unsupportedForm("of "+c.Layers[0].Attention.Design, "layer_map "+c.LayerMap(), "published architectures do not share rows between layers")
+	}
 	a, m := &c.Layers[0].Attention, &c.Layers[0].MLP
 	f := &form{kind: Public, fields: map[string]any{
 		"hidden_size": c.Hidden, "intermediate_size": m.Intermediate, "num_hidden_layers": len(c.Layers), "num_attention_heads": a.Heads, "vocab_size": c.Vocab,

@@ -92,6 +92,10 @@ def check(name, form, about):
         got["cached"] = difference(torch.cat(rows), want)
         got["numbers"] = cache_numbers(cache, len(IDS))
         assert got["numbers"] == about["cached"], (name, form, got["numbers"], about["cached"])
+        layer_map = getattr(model.config, "layer_map", None)
+        owners = len(set(layer_map.split("_"))) if layer_map else len(model.model.layers)
+        held = sum(layer.keys is not None and layer.keys.numel() + layer.values.numel() > 0 for layer in cache.layers)
+        assert held == owners, (name, form, "layers that hold a cache", held, owners)
 
         def generate(prompts, **kwargs):
             width = max(map(len, prompts))
