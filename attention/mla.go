@@ -25,12 +25,16 @@ import (
 // Legal only because neither rotation nor norm stands between c and Wuk, Wuv. After folding decode is n query heads over one row [c ; kr].
 // Norms of the latents have an eps of their own (1e-6 in the public code). QScale and KVScale rescale the normed latents (MLRA's code: sqrt(d/r)); 1 elsewhere.
 //
+// CLLA (arXiv 2410.15252) is MLA in which a layer reads the latent of the one below with up-projections of its own (sharing.go). CLLA-quant trains it as the cache stores it, in q4,
+// c = decode(encode(c)), with a gradient that goes straight through.
+//
 // Weights: q [n(d_n+d_R), d], or q_a [r_q, d], q_a_norm [r_q], q_b [n(d_n+d_R), r_q]; kv_a [r+d_R, d], kv_a_norm [r], kv_b [n(d_n+d_v), r], o [d, n d_v].
 type MLA struct {
 	Hidden, Heads               int
 	QRank, KVRank               int // r_q (0 = none), r
 	Nope, RopeDim, ValueDim     int // d_n, d_R, d_v
 	Scale, QScale, KVScale, Eps float64
+	Stored                      string // the type in which the latent is trained and stored, "q4" (CLLA-quant); "": the run's choice
 	Rope                        *tensor.Rope
 	Reads                       bool // the rows are another layer's: no kv_a, kv_a_norm here, but a kv_b of its own (CLLA, arXiv 2410.15252)
 }
@@ -42,7 +46,7 @@ func (a MLA) Layout() kvcache.Layout {
 		return noRows
 	}
 	return kvcache.Layout{Streams: []kvcache.Stream{
-		{Name: "latent", Heads: 1, Width: a.KVRank, Role: kvcache.Both, Rope: kvcache.None},
+		{Name: "latent", Heads: 1, Width: a.KVRank, Role: kvcache.Both, Rope: kvcache.None, Fixed: a.Stored},
 		{Name: "rope", Heads: 1, Width: a.RopeDim, Role: kvcache.Key, Rope: kvcache.After},
 	}}
 }
@@ -71,6 +75,9 @@ func (a MLA) Forward(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) tensor
 
 func (a MLA) Rows(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) []tensor.Tensor {
 	c, kr := a.down(o, w, x, pos, "kv_a_norm")
+	if codec, ok := kernel.CodecOf(a.Stored); ok { // what every query meets is what the cache gives back
+		c[0] = o.Stored(c[0], 1, codec)
+	}
 	return []tensor.Tensor{c[0], kr}
 }
 

@@ -37,6 +37,8 @@ type Stream struct {
 	// Weighs: numbers that weigh, head by head, the products of queries with another stream (a key) or the probabilities that mix it (a value), as TPA's factors over
 	// heads do. They are read a tile at a time, whichever role they have.
 	Weighs bool
+	// Fixed names the type that the weights were trained with ("q4"): the stream is stored so whatever the spec's default says, and another type is refused. "" leaves the choice to the run.
+	Fixed string
 }
 
 // Layout is what one token leaves behind in one layer. A layer that owns no cache has no streams.

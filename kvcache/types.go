@@ -99,9 +99,21 @@ func (s Spec) resolve(l Layout, used map[string]bool) ([]Type, error) {
 			types[i] = k
 			used["k"], used["v"] = true, true
 		}
-		if t, ok := s.byName[st.Name]; ok {
+		t, named := s.byName[st.Name]
+		if named {
 			types[i], used[st.Name] = t, true
 		}
+		if st.Fixed == "" {
+			continue
+		}
+		fixed, err := parseType(st.Fixed)
+		if err != nil {
+			return nil, err
+		}
+		if (named || hasK || hasV) && types[i] != fixed {
+			return nil, fault.New(fault.Unsupported, "--kv "+s.text, fmt.Sprintf("stream %q is stored as %s", st.Name, st.Fixed), "the model was trained so", "leave it out, and name the types of the others")
+		}
+		types[i] = fixed
 	}
 	return types, nil
 }

@@ -59,7 +59,7 @@ func grouped(c *config.Config, a *config.Attention, rope *tensor.Rope) attention
 
 func mla(c *config.Config, a *config.Attention, rope *tensor.Rope) attention.MLA {
 	return attention.MLA{Hidden: c.Hidden, Heads: a.Heads, QRank: a.QRank, KVRank: a.KVRank, Nope: a.Nope, RopeDim: a.RopeDim, ValueDim: a.ValueDim,
-		Scale: a.Scale, QScale: a.QScale, KVScale: a.KVScale, Eps: a.LatentNormEps, Rope: rope}
+		Scale: a.Scale, QScale: a.QScale, KVScale: a.KVScale, Eps: a.LatentNormEps, Stored: a.LatentType(), Rope: rope}
 }
 
 func gla(c *config.Config, a *config.Attention, rope *tensor.Rope) attention.GLA {

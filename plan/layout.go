@@ -28,7 +28,7 @@ func Layouts(c *config.Config) []kvcache.Layout {
 
 // stream says what attention does with the numbers, on which their types depend.
 func stream(s config.Stream) kvcache.Stream {
-	out := kvcache.Stream{Name: s.Name, Heads: s.Heads, Width: s.Width, Weighs: s.Weighs}
+	out := kvcache.Stream{Name: s.Name, Heads: s.Heads, Width: s.Width, Weighs: s.Weighs, Fixed: s.Fixed}
 	switch s.Use {
 	case config.Turned:
 		out.Role, out.Rope = kvcache.Key, kvcache.After

@@ -28,10 +28,10 @@ func TestCacheBytesOfPublishedModels(t *testing.T) {
 		first   []Stream
 		refused string // by Runnable
 	}{
-		{"llama-3.1-8b.json", 131072, []Stream{{"k", 8, 128, Turned, false}, {"v", 8, 128, Mixed, false}}, ""},
-		{"llama-2-7b.json", 524288, []Stream{{"k", 32, 128, Turned, false}, {"v", 32, 128, Mixed, false}}, ""},
-		{"deepseek-v3.json", 70272, []Stream{{"latent", 1, 512, Tied, false}, {"rope", 1, 64, Turned, false}}, "fp8"},
-		{"step-3.json", 62464, []Stream{{"k", 1, 256, Turned, false}, {"v", 1, 256, Mixed, false}}, ""},
+		{"llama-3.1-8b.json", 131072, []Stream{{"k", 8, 128, Turned, "", false}, {"v", 8, 128, Mixed, "", false}}, ""},
+		{"llama-2-7b.json", 524288, []Stream{{"k", 32, 128, Turned, "", false}, {"v", 32, 128, Mixed, "", false}}, ""},
+		{"deepseek-v3.json", 70272, []Stream{{"latent", 1, 512, Tied, "", false}, {"rope", 1, 64, Turned, "", false}}, "fp8"},
+		{"step-3.json", 62464, []Stream{{"k", 1, 256, Turned, "", false}, {"v", 1, 256, Mixed, "", false}}, ""},
 	}
 	for _, k := range cases {
 		t.Run(k.file, func(t *testing.T) {

@@ -120,6 +120,7 @@ type Attention struct {
 	QNorm         bool    // MFA: RMS norm over the query bottleneck, eps LatentNormEps
 	QScale        float64 // factor on the normed query bottleneck; 1 = none
 	KVScale       float64 // factor on each normed latent; 1 = none
+	LatentBits    int     // MLA: bits in which the latent is stored, and was trained (CLLA-quant): 4 or 8; 0 leaves it to the run
 	LatentNormEps float64 // eps of the norms of bottleneck and latents
 	KRank, VRank  int     // TPA, LRKV: ranks of k and of v
 	Latents       int     // number of latents (1 in MLA)

@@ -51,7 +51,8 @@ type Stream struct {
 	Name         string
 	Heads, Width int
 	Use          Use
-	Weighs       bool // weighs, head by head, the products with another stream (TPA's factors over heads)
+	Fixed        string // the type it is stored as, where the weights were trained so; "" leaves it to the run
+	Weighs       bool   // weighs, head by head, the products with another stream (TPA's factors over heads)
 }
 
 // Elements is the count of numbers in the stream.

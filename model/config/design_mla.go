@@ -3,6 +3,7 @@ package config
 // MLA, GLA and MLRA: a latent, or several, and one rotary key.
 //
 //	mla       kv_lora_rank, qk_nope_head_dim, qk_rope_head_dim, v_head_dim (hidden/heads), q_lora_rank none, rope_interleave false
+//	          latent_bits 0: the bits in which the latent is stored and was trained, 4 or 8 (CLLA-quant, arXiv 2410.15252; with layer_map CLLA)
 //	gla mlra  as mla, kv_lora_rank being all latents together; num_latents (gla 2, mlra 4); mlra: num_branches (num_latents), attn_output_scale (1/sqrt(num_branches));
 //	          q_scale and kv_scale 1: factors on the normed bottleneck and latents (MLRA's code: sqrt(hidden/width))
 
@@ -32,6 +33,9 @@ func readLatent(p *parser, d *Design) Attention {
 	}
 	a := p.mla(layout)
 	if d.Name == MLA {
+		if a.LatentBits = p.intIn("latent_bits", 0, 0, 8); a.LatentBits != 0 && a.LatentBits != 4 && a.LatentBits != 8 {
+			p.fail("latent_bits", fmt.Sprint(a.LatentBits), "must be 4 or 8, or 0")
+		}
 		return a
 	}
 	a.Design, a.Latents = d.Name, p.size("num_latents", map[string]int{GLA: 2, MLRA: 4}[d.Name], maxHeads)
@@ -48,6 +52,9 @@ func latentFields(a *Attention) map[string]any {
 	if a.QRank > 0 {
 		f["q_lora_rank"] = a.QRank
 	}
+	if a.Design == MLA {
+		f["latent_bits"] = a.LatentBits
+	}
 	if a.Design == GLA || a.Design == MLRA {
 		f["num_latents"], f["q_scale"], f["kv_scale"] = a.Latents, a.QScale, a.KVScale
 	}
@@ -57,8 +64,16 @@ func latentFields(a *Attention) map[string]any {
 	return f
 }
 
+// LatentType is the cache type that LatentBits names.
+func (a *Attention) LatentType() string {
+	if a.LatentBits == 0 {
+		return ""
+	}
+	return fmt.Sprintf("q%d", a.LatentBits)
+}
+
 func latentStreams(a *Attention) []Stream {
-	return []Stream{{Name: "latent", Heads: a.Latents, Width: a.KVRank / a.Latents, Use: Tied}, {Name: "rope", Heads: 1, Width: a.RopeDim, Use: Turned}}
+	return []Stream{{Name: "latent", Heads: a.Latents, Width: a.KVRank / a.Latents, Use: Tied, Fixed: a.LatentType()}, {Name: "rope", Heads: 1, Width: a.RopeDim, Use: Turned}}
 }
 
 func latentTensors(c *Config, a *Attention) []Tensor {
@@ -87,6 +102,9 @@ func latentText(a *Attention) string {
 	s := fmt.Sprintf("%s, %d heads over a latent of %d and a rotary key of %d", a.Design, a.Heads, a.KVRank, a.RopeDim)
 	if a.Latents > 1 {
 		s = fmt.Sprintf("%s, %d heads over %d latents of %d and a rotary key of %d", a.Design, a.Heads, a.Latents, a.KVRank/a.Latents, a.RopeDim)
+	}
+	if a.LatentBits > 0 {
+		s += ", the latent trained in " + a.LatentType()
 	}
 	if a.QRank > 0 {
 		s += fmt.Sprintf(", query rank %d", a.QRank)
