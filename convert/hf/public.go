@@ -14,6 +14,9 @@ import (
 
 // chooseForm decides how the model is written. fields are those of its own config.json.
 func chooseForm(want string, c *config.Config, fields map[string]any) (*form, error) {
+	if n := c.Layers[0].Attention.LatentBits; n > 0 {
+		return nil, fault.New(fault.Unsupported, text("latent_bits %d", n), "a latent that is trained as the cache stores it", "the PyTorch forms have no such quantiser", "run the model with lowkey")
+	}
 	if c.Sequential() {
 		return nil, fault.New(fault.Unsupported, "layer_map "+c.LayerMap(), "layers that read a higher layer", "the PyTorch form reads lower layers alone",
 			"use a map whose targets are at the bottom")
