@@ -47,7 +47,8 @@ func TestGradientsOfDesigns(t *testing.T) {
 			}
 			rng := rand.New(rand.NewPCG(1, 2))
 			for _, p := range params {
-				if !strings.Contains(p.name, "self_attn") {
+				rounded := row.config["latent_bits"] != nil && strings.Contains(p.name, "kv_a") // the loss is a staircase of these; training goes straight through (tensor.TestStored)
+				if !strings.Contains(p.name, "self_attn") || rounded {
 					continue
 				}
 				const h = 1e-5
