@@ -74,7 +74,11 @@ func checkMerged(t *testing.T, what string, q *Sequence) {
 
 // Random work over sequences whose lanes count rows differently: rows and open sums are always those of the tokens; a cut is refused inside a row; nothing is left at the end.
 func TestRandomWorkMerged(t *testing.T) {
-	for seed := range uint64(3) {
+	seeds := uint64(3)
+	if testing.Short() {
+		seeds = 1
+	}
+	for seed := range seeds {
 		s, err := New(Config{Layers: mergedLayers(), Spec: mustSpec(t, "f32"), Budget: []int64{8 << 20, 1 << 20, 768 << 10}[seed], MaxRows: 1500})
 		if err != nil {
 			t.Fatal(err)

@@ -89,7 +89,11 @@ func stateLayers(window int) []Layout {
 
 // Random work over sequences that share prefixes: the state is always the one its tokens make; a truncation succeeds only where it can know it; nothing is left at the end.
 func TestRandomWorkWithState(t *testing.T) {
-	for seed := range uint64(4) { // windows of none and 100, budgets that are roomy and tight
+	seeds := uint64(4)
+	if testing.Short() {
+		seeds = 2
+	}
+	for seed := range seeds { // windows of none and 100, budgets that are roomy and tight
 		s, err := New(Config{Layers: stateLayers([]int{0, 100}[seed/2]), Spec: mustSpec(t, "q8"), Budget: []int64{8 << 20, 512 << 10}[seed%2], MaxRows: 700})
 		if err != nil {
 			t.Fatal(err)
