@@ -43,6 +43,9 @@ func bytesFolders(t *testing.T) []string {
 
 // What WeightBytes and ScratchBytes say before loading holds for the engine that was loaded and has run its longest steps.
 func TestBytesBeforeLoading(t *testing.T) {
+	if testing.Short() {
+		t.Skip("bytes do not depend on the instruction level")
+	}
 	designs := map[string]int{}
 	for _, path := range bytesFolders(t) {
 		t.Run(filepath.Base(path), func(t *testing.T) {
@@ -157,6 +160,9 @@ func synthetic(t *testing.T, config string, tensors map[string][]int) *Model {
 
 // Wide layers of every design, MFA-KR with its folded output matrix among them: the golden models are too small to fill a slab.
 func TestBytesOfWideLayers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("bytes do not depend on the instruction level")
+	}
 	const d, f, v = 96, 2048, 8192
 	common := func(more map[string][]int) map[string][]int {
 		all := map[string][]int{"model.embed_tokens": {v, d}, "model.norm": {d}, "lm_head": {v, d}, "input_layernorm": {d}, "post_attention_layernorm": {d},
