@@ -66,11 +66,12 @@ type mfakrCached struct {
 }
 
 func (a MFAKR) Bind(w Weights, p *tensor.Packer) (Cached, error) {
-	if r := a.Rope; r.Sign < 0 || r.Factor != 0 && r.Factor != 1 || 2*len(r.InvFreq) != a.HeadDim || r.BF16 {
-		return nil, unsupported("mfa-kr", "rope", *a.Rope, "MFA-KR turns whole keys, forwards, without an attention factor or rounding")
+	rotation, err := onReading("mfa-kr", a.Rope, a.HeadDim, "MFA-KR turns whole keys, forwards, without an attention factor or rounding")
+	if err != nil {
+		return nil, err
 	}
 	b := &binder{w: w, p: p}
-	c := &mfakrCached{MFA: a.MFA, query: a.bindQuery(b), rotation: kernel.NewRotation(a.Rope.InvFreq, a.Rope.Pairs)}
+	c := &mfakrCached{MFA: a.MFA, query: a.bindQuery(b), rotation: rotation}
 	if !a.Reads {
 		c.k = b.linear("k", a.HeadDim, a.Hidden)
 	}
@@ -104,4 +105,12 @@ func (c *mfakrCached) Step(s *Step, x tensor.Buf) tensor.Buf {
 	s.MatMuls(p[:], x, c.query.qa, c.k)
 	s.Put(0, p[1])
 	return s.MatMul(s.Attend(c.query.step(s, c.MFA, p[0])), c.o)
+}
+
+// onReading is the rotation of rows of this width that are stored as they are and turned when they are read; what such rows cannot do is refused.
+func onReading(design string, r *tensor.Rope, width int, wayOut string) (*kernel.Rotation, error) {
+	if r.Sign < 0 || r.Factor != 0 && r.Factor != 1 || 2*len(r.InvFreq) != width || r.BF16 {
+		return nil, unsupported(design, "rope", *r, wayOut)
+	}
+	return kernel.NewRotation(r.InvFreq, r.Pairs), nil
 }

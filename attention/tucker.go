@@ -90,10 +90,10 @@ func (a Tucker) Bind(w Weights, p *tensor.Packer) (Cached, error) {
 	c := &tuckerCached{Tucker: a}
 	c.in = []*tensor.Linear{b.linear("q_a", a.QRank, a.Hidden), b.linear("k", a.KRank, a.Hidden)}
 	if a.SharedKV {
-		if r := a.Rope; r.Sign < 0 || r.Factor != 0 && r.Factor != 1 || 2*len(r.InvFreq) != a.KRank || r.BF16 {
-			return nil, unsupported("tucker", "rope", *a.Rope, "one row for keys and values turns whole, forwards, without an attention factor or rounding")
+		var err error
+		if c.rotation, err = onReading("tucker", a.Rope, a.KRank, "one row for keys and values turns whole, forwards, without an attention factor or rounding"); err != nil {
+			return nil, err
 		}
-		c.rotation = kernel.NewRotation(a.Rope.InvFreq, a.Rope.Pairs)
 	} else {
 		c.in = append(c.in, b.linear("v", a.VRank, a.Hidden))
 	}

@@ -198,14 +198,7 @@ func TestRandomWorkWithState(t *testing.T) {
 		if adopted == 0 || cut < 3 || refused == 0 || back == 0 || seed%2 == 1 && full == 0 {
 			t.Error("something never happened")
 		}
-		for _, q := range seqs {
-			q.Close()
-		}
-		s.ForgetPrefixes()
-		if u := s.Usage(); u.Pages != 0 || u.Held != 0 {
-			t.Errorf("seed %d: %d bytes in use after everything was closed, %d held", seed, u.Pages, u.Held)
-		}
-		s.Close()
+		closeAll(t, fmt.Sprintf("seed %d", seed), s, seqs)
 	}
 }
 

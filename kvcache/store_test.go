@@ -210,14 +210,7 @@ func TestRandomWork(t *testing.T) {
 		if adopted == 0 {
 			t.Error("no prefix was ever adopted")
 		}
-		for _, q := range seqs {
-			q.Close()
-		}
-		s.ForgetPrefixes()
-		if u := s.Usage(); u.Pages != 0 || u.Held != 0 {
-			t.Errorf("%s: %d bytes in use after everything was closed, %d held", kv, u.Pages, u.Held)
-		}
-		s.Close()
+		closeAll(t, kv, s, seqs)
 	}
 }
 
@@ -322,4 +315,17 @@ func TestSaveRestore(t *testing.T) {
 	if err := q.Save(filepath.Join(dir, "no", "such", "folder"), nil); err == nil {
 		t.Error("saved into a missing folder")
 	}
+}
+
+// closeAll ends random work: when everything is closed, nothing is left.
+func closeAll(t *testing.T, what string, s *Store, seqs []*Sequence) {
+	t.Helper()
+	for _, q := range seqs {
+		q.Close()
+	}
+	s.ForgetPrefixes()
+	if u := s.Usage(); u.Pages != 0 || u.Held != 0 {
+		t.Errorf("%s: %d bytes in use after everything was closed, %d held", what, u.Pages, u.Held)
+	}
+	s.Close()
 }

@@ -20,19 +20,7 @@ func TestGradientsOfDesigns(t *testing.T) {
 			}
 			tape := tensor.NewTape64()
 			defer tape.Close()
-			type param struct {
-				name       string
-				data, grad []float64
-			}
-			var params []param
-			for _, p := range m.Parameters() {
-				q := param{p.Name, make([]float64, len(p.Data)), make([]float64, len(p.Data))}
-				for i, v := range p.Data {
-					q.data[i] = float64(v)
-				}
-				tape.Param(p.Name, p.Bytes(), q.data, q.grad)
-				params = append(params, q)
-			}
+			params := record(tape, m)
 			loss := func(backward bool) float64 {
 				defer tape.Reset()
 				y := tape.CrossEntropy(m.Forward(tape, ids, nil), targets, -1, false)
@@ -77,4 +65,23 @@ func TestGradientsOfDesigns(t *testing.T) {
 			}
 		})
 	}
+}
+
+// recorded is a parameter as a tape in float64 sees it.
+type recorded struct {
+	name       string
+	data, grad []float64
+}
+
+// record gives the tape every parameter of a model in memory.
+func record(tape *tensor.Tape[float64], m *Model) (params []recorded) {
+	for _, p := range m.Parameters() {
+		q := recorded{p.Name, make([]float64, len(p.Data)), make([]float64, len(p.Data))}
+		for i, v := range p.Data {
+			q.data[i] = float64(v)
+		}
+		tape.Param(p.Name, p.Bytes(), q.data, q.grad)
+		params = append(params, q)
+	}
+	return params
 }

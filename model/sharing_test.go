@@ -106,19 +106,7 @@ func TestSharedGradients(t *testing.T) {
 		m := small(t, c[0], c[1])
 		m.passes = &[2]int{0, 3}
 		o := tensor.NewTape64()
-		type param struct {
-			name       string
-			data, grad []float64
-		}
-		var params []param
-		for _, p := range m.Parameters() {
-			q := param{p.Name, make([]float64, len(p.Data)), make([]float64, len(p.Data))}
-			for i, v := range p.Data {
-				q.data[i] = float64(v)
-			}
-			o.Param(p.Name, p.Bytes(), q.data, q.grad)
-			params = append(params, q)
-		}
+		params := record(o, m)
 		loss := func(backward bool) float64 {
 			o.Documents([]int{0, 5})
 			y := o.CrossEntropy(m.ForwardAt(o, ids, pos, nil), targets, -100, false)

@@ -26,11 +26,7 @@ func init() {
 			return f
 		},
 		read: func(p *parser, d *Design) Attention {
-			layout := Half
-			if p.bool("rope_interleave", false) {
-				layout = Pairs
-			}
-			a := p.mla(layout)
+			a := p.mla(p.pairs(false))
 			a.Design = EGMLA
 			a.GateDim = p.size("gate_embed_dim", a.KVRank, maxWidth)
 			if a.QKVBias {

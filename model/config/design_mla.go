@@ -27,11 +27,7 @@ func init() {
 }
 
 func readLatent(p *parser, d *Design) Attention {
-	layout := Half
-	if p.bool("rope_interleave", false) {
-		layout = Pairs
-	}
-	a := p.mla(layout)
+	a := p.mla(p.pairs(false))
 	if d.Name == MLA {
 		if a.LatentBits = p.intIn("latent_bits", 0, 0, 8); a.LatentBits != 0 && a.LatentBits != 4 && a.LatentBits != 8 {
 			p.fail("latent_bits", fmt.Sprint(a.LatentBits), "must be 4 or 8, or 0")

@@ -17,11 +17,7 @@ func init() {
 			return f
 		},
 		read: func(p *parser, d *Design) Attention {
-			layout := Half
-			if p.bool("rope_interleave", false) {
-				layout = Pairs
-			}
-			a := p.mla(layout)
+			a := p.mla(p.pairs(false))
 			a.Design, a.LatentNormEps = MTLA, p.eps("layer_norm_eps", 1e-5)
 			a.RowTokens = p.size("merge_tokens", 2, maxMerge)
 			a.MergeDim = p.size("merge_dim", max(1, a.KVRank/4), maxWidth)

@@ -35,12 +35,20 @@ func (p *parser) mla(layout RopeLayout) Attention {
 	return a
 }
 
+// pairs reads which channels RoPE turns together.
+func (p *parser) pairs(interleaved bool) RopeLayout {
+	if p.bool("rope_interleave", interleaved) {
+		return Pairs
+	}
+	return Half
+}
+
 // deepseek is DeepSeek-V2, V3 and GLM-4 MoE lite. Dense models carry the expert fields too: only a layer past first_k_dense_replace is a mixture.
 func (p *parser) deepseek() {
 	p.decoder(false)
 	layout := Pairs
-	if p.c.ModelType != "deepseek_v2" && !p.bool("rope_interleave", true) {
-		layout = Half
+	if p.c.ModelType != "deepseek_v2" {
+		layout = p.pairs(true)
 	}
 	a := p.mla(layout)
 	dense := MLP{Activation: p.activation("hidden_act", SiLU), Intermediate: p.need("intermediate_size", maxFFN), Bias: p.bool("mlp_bias", false)}
@@ -100,11 +108,7 @@ func (p *parser) deepseekRouting() Routing {
 // youtu is a dense DeepSeek-V3 with tied embeddings.
 func (p *parser) youtu() {
 	p.decoder(true)
-	layout := Pairs
-	if !p.bool("rope_interleave", true) {
-		layout = Half
-	}
-	p.layers(p.mla(layout), p.dense())
+	p.layers(p.mla(p.pairs(true)), p.dense())
 }
 
 // minicpm3 scales embeddings, block outputs and the final state. Published files leave the value width (hidden / heads) and tied embeddings (yes) out.
