@@ -175,23 +175,35 @@ func (n *counter) mixture(w layerWeights, f *config.MLP, hidden int) {
 			n.vector(in) // the scale of what is carried
 		}
 	}
+	if f.Bias {
+		_, err = w.routerBias("router.bias", f)
+		n.add(0, err)
+		n.vector(outs)
+	}
 	if f.Routing.Bias {
-		_, err = w.routerBias(f)
+		_, err = w.routerBias("router_bias", f)
 		n.add(0, err)
 		n.vector(outs)
 	}
 	gated := func(width int, get func(name string) (tensor.Weight, bool)) {
 		for _, name := range []string{"gate", "up", "down"} {
 			t, ok := get(name)
+			out, in := width, hidden
 			if name == "down" {
-				n.weight("moe."+name, t, ok, hidden, width)
-			} else {
-				n.weight("moe."+name, t, ok, width, hidden)
+				out, in = hidden, width
 			}
+			n.weight("moe."+name, t, ok, out, in)
+			if !f.Bias {
+				continue
+			}
+			if _, ok = get(name + ".bias"); !ok {
+				n.add(0, missingExpert(name+".bias"))
+			}
+			n.vector(out)
 		}
 	}
 	for e := range f.Experts {
-		gated(f.ExpertIntermediate, func(name string) (tensor.Weight, bool) { return w.expert(name, e, f.Experts) })
+		gated(f.ExpertIntermediate, func(name string) (tensor.Weight, bool) { return w.expertForm(name, e, f.Experts) })
 	}
 	if f.SharedIntermediate > 0 {
 		gated(f.SharedIntermediate, func(name string) (tensor.Weight, bool) { return w.Get("shared_" + name) })

@@ -2,6 +2,7 @@ package model
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -80,27 +81,34 @@ func TestBytesBeforeLoading(t *testing.T) {
 				if opt.Spec, err = kvcache.ParseSpec(kv); err != nil {
 					t.Fatal(err)
 				}
-				want, err := WeightBytes(m, opt)
-				if err != nil {
-					t.Fatal(err)
-				}
-				e, err := NewEngine(m, opt, nil)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if got := e.WeightBytes(); got != want {
-					t.Errorf("options %d: the engine holds %d bytes of weights, %d were announced", i, got, want)
-				}
-				steps(t, e, lengths)
-				if got, most := e.ScratchBytes(), ScratchBytes(m.Config, 256, LogitRows); got > most {
-					t.Errorf("options %d: the workspace holds %d bytes, at most %d were announced", i, got, most)
-				}
-				e.Close()
+				asAnnounced(t, fmt.Sprint("options ", i), m, opt, lengths)
 			}
 			designs[m.Config.Layers[0].Attention.Design]++
 		})
 	}
 	t.Logf("models by design: %v", designs)
+}
+
+// asAnnounced loads m, runs steps, and compares what the engine then holds with what was announced: its weights to the byte, its workspace at most. The engine lives until the test ends.
+func asAnnounced(t *testing.T, what string, m *Model, opt Options, lengths []int) (weights, scratch int64, e *Engine) {
+	t.Helper()
+	want, err := WeightBytes(m, opt)
+	if err != nil {
+		t.Fatal(what, err)
+	}
+	if e, err = NewEngine(m, opt, nil); err != nil {
+		t.Fatal(what, err)
+	}
+	t.Cleanup(e.Close)
+	if weights = e.WeightBytes(); weights != want {
+		t.Errorf("%s: the engine holds %d bytes of weights, %d were announced", what, weights, want)
+	}
+	steps(t, e, lengths)
+	most := ScratchBytes(m.Config, 256, LogitRows)
+	if scratch = e.ScratchBytes(); scratch > most {
+		t.Errorf("%s: the workspace holds %d bytes, at most %d were announced", what, scratch, most)
+	}
+	return weights, scratch, e
 }
 
 // steps feeds one sequence by steps of these lengths, then shares a step between 16.
@@ -219,30 +227,16 @@ func TestBytesOfWideLayers(t *testing.T) {
 			if opt.Spec, err = kvcache.ParseSpec(c.kv); err != nil {
 				t.Fatal(err)
 			}
-			want, err := WeightBytes(m, opt)
-			if err != nil {
-				t.Fatal(err)
+			_, scratch, e := asAnnounced(t, c.name, m, opt, []int{1, 256, 1, 100, 31})
+			if scratch <= 4*slabFloats {
+				t.Errorf("the workspace holds %d bytes, not more than one slab", scratch)
 			}
-			e, err := NewEngine(m, opt, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer e.Close()
-			if got := e.WeightBytes(); got != want {
-				t.Errorf("the engine holds %d bytes of weights, %d were announced", got, want)
-			}
-			steps(t, e, []int{1, 256, 1, 100, 31})
-			got, most := e.ScratchBytes(), ScratchBytes(m.Config, 256, LogitRows)
-			if got > most || got <= 4*slabFloats {
-				t.Errorf("the workspace holds %d bytes (more than one slab), at most %d were announced", got, most)
-			}
-			t.Logf("workspace %d bytes, announced %d", got, most)
 			seq := e.Store.NewSequence("")
 			defer seq.Close()
 			if _, err := e.Step([]Feed{{Sequence: seq, Tokens: make([]int32, 200), All: true}}); err != nil {
 				t.Fatal(err)
 			}
-			if got, most = e.ScratchBytes(), ScratchBytes(m.Config, 256, 200); got > most || got < 4*200*v {
+			if got, most := e.ScratchBytes(), ScratchBytes(m.Config, 256, 200); got > most || got < 4*200*v {
 				t.Errorf("with all logits of 200 tokens the workspace holds %d bytes, at most %d were announced", got, most)
 			}
 		})
@@ -258,20 +252,8 @@ func TestBytesOfBiases(t *testing.T) {
 		m := synthetic(t, config, tensors)
 		pool := kernel.NewPool(1)
 		defer pool.Close()
-		opt := Options{Pool: pool, MaxRows: 64, Budget: 1 << 20}
-		want, err := WeightBytes(m, opt)
-		if err != nil {
-			t.Fatal(err)
-		}
-		e, err := NewEngine(m, opt, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer e.Close()
-		if got := e.WeightBytes(); got != want {
-			t.Errorf("the engine holds %d bytes of weights, %d were announced", got, want)
-		}
-		return want
+		held, _, _ := asAnnounced(t, "biases", m, Options{Pool: pool, MaxRows: 64, Budget: 1 << 20}, []int{1, 32})
+		return held
 	}
 	without := bytes()
 	for name, rows := range map[string]int{"self_attn.q_proj": 64, "self_attn.v_proj": 32, "mlp.up_proj": 64, "mlp.down_proj": 32} {

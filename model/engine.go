@@ -287,7 +287,9 @@ func (m *Model) release(name string) { m.src.Release(name) }
 
 func (m *Model) releaseLayer(i int) {
 	for _, p := range m.names.layer {
-		m.src.Release(fmt.Sprintf(m.names.prefix, i) + p.name + ".weight")
+		for _, suffix := range []string{".weight", "", "_blocks", "_scales"} { // the last three of experts in one tensor
+			m.src.Release(fmt.Sprintf(m.names.prefix, i) + p.name + suffix)
+		}
 	}
 }
 

@@ -33,7 +33,7 @@ func goldenDir(t *testing.T) string {
 
 // kinds that this version refuses, by model_type or attention design; a golden model of another kind must run.
 var refusedKinds = map[string]bool{
-	"gpt_oss": true, "gemma3n_text": true,
+	"gemma3n_text":      true,
 	"cross-layer cache": true, "module": true,
 }
 

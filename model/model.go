@@ -184,6 +184,10 @@ func folderNames(c *config.Config) *names {
 		return hfNames.with(map[string]place{"mlp.up": at("mlp.c_fc"), "mlp.down": at("mlp.c_proj")})
 	case c.ModelType == "zaya":
 		return zayaNames(&c.Layers[0].MLP)
+	case c.ModelType == "gpt_oss":
+		const experts = "mlp.experts."
+		return hfNames.with(map[string]place{"moe.router": at("mlp.router"), "moe.gate": {name: experts + "gate_up_proj", step: 2}, "moe.up": {name: experts + "gate_up_proj", from: 1, step: 2},
+			"moe.down": {name: experts + "down_proj", step: 1}})
 	case c.ModelType == "mixtral":
 		const block = "block_sparse_moe."
 		return hfNames.with(map[string]place{"moe.router": at(block + "gate"), "moe.gate": at(block + "experts.%d.w1"), "moe.up": at(block + "experts.%d.w3"), "moe.down": at(block + "experts.%d.w2")})
@@ -427,29 +431,4 @@ func forwardMLP(o tensor.Ops, w layerWeights, f *config.MLP, x tensor.Tensor) te
 		return linear("down", act(o, f, linear("up", x)))
 	}
 	return linear("down", gatedBy(o, f, linear("gate", x), linear("up", x)))
-}
-
-func act(o tensor.Ops, f *config.MLP, x tensor.Tensor) tensor.Tensor {
-	if activation(f) == tensor.SiLU {
-		return o.SiLU(x)
-	}
-	return o.GELU(x, activation(f) == tensor.GELUTanh)
-}
-
-// gatedBy is act(gate) * up.
-func gatedBy(o tensor.Ops, f *config.MLP, gate, up tensor.Tensor) tensor.Tensor {
-	if activation(f) == tensor.SiLU {
-		return o.SwiGLU(gate, up)
-	}
-	return o.Mul(act(o, f, gate), up)
-}
-
-func activation(f *config.MLP) tensor.Activation {
-	switch f.Activation {
-	case "gelu_tanh":
-		return tensor.GELUTanh
-	case "gelu":
-		return tensor.GELU
-	}
-	return tensor.SiLU
 }

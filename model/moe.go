@@ -3,44 +3,21 @@ package model
 // Mixtures of experts: a feed-forward block of many gated MLPs, of which a router chooses a few for each token (see tensor.Route).
 //
 //	s = W_r x,  w = Route(s, b)
-//	y = sum over e of w_e down_e(act(gate_e x) * up_e x)  +  the shared expert's MLP of x, unscaled
+//	y = sum over e of w_e down_e(act(gate_e x) * up_e x)  +  the shared expert's MLP of x, unscaled        gates: see gate.go
 //
 // The definition runs every expert on every token and lets w, zero for experts not chosen, drop the rest: an expert for each column of w. The cached step runs an expert on
 // the rows that chose it. A product's row does not depend on the rows beside it, and a token sums its experts in ascending order, whoever else is in the step: the same
 // bits in any batch. The router is kept in f32, however other matrices are quantised, so that quantising does not move the choice for its own account.
 //
-// A router may be a network that hands its state on from layer to layer (ZAYA): see zaya.go. Families whose routing is not described (GPT-OSS) are refused by config.Runnable.
+// Router and experts may all have biases (GPT-OSS). A router may be a network that hands its state on from layer to layer (ZAYA): see zaya.go. Where files keep experts: experts.go.
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/lowkeylm/lowkey/fault"
 	"github.com/lowkeylm/lowkey/model/config"
 	"github.com/lowkeylm/lowkey/tensor"
 )
-
-// expert finds a matrix of expert e: a tensor of its own, where the name has a place for the number, or rows of one tensor [experts, out, in], or some of these rows.
-func (w layerWeights) expert(name string, e, experts int) (tensor.Weight, bool) {
-	p, ok := w.names.layer[w.prefix+name]
-	if !ok {
-		return tensor.Weight{}, false
-	}
-	if strings.Contains(p.name, "%d") {
-		return w.src.Tensor(fmt.Sprintf(w.names.prefix+p.name, w.layer, e) + ".weight")
-	}
-	t, ok := w.read(place{name: p.name}, ".weight")
-	if !ok || len(t.Shape) != 3 || t.Shape[0] != experts || p.every > 0 && t.Shape[1] != p.every {
-		return tensor.Weight{}, false
-	}
-	rows := t.Shape[1]
-	from, to := 0, rows
-	if p.every > 0 { // some rows of each expert's
-		from, to = p.from, p.to
-	}
-	t.Name = fmt.Sprintf("%s, expert %d", t.Name, e)
-	return t.Slice(e*rows+from, e*rows+to), true
-}
 
 // routeOf is how a block chooses.
 func routeOf(f *config.MLP) tensor.Route {
@@ -51,9 +28,16 @@ func routeOf(f *config.MLP) tensor.Route {
 // forwardMoE is the definition. before is the state that the layer before handed on to this router, after what this one hands on; nil where routers have none.
 func forwardMoE(o tensor.Ops, w layerWeights, f *config.MLP, x, before tensor.Tensor) (y, after tensor.Tensor) {
 	gated := func(get func(name string) (tensor.Weight, bool)) tensor.Tensor {
-		matrix := func(name string) tensor.Tensor { t, _ := get(name); return o.Weight(t) }
-		gate, up := o.MatMul(x, matrix("gate")), o.MatMul(x, matrix("up"))
-		return o.MatMul(gatedBy(o, f, gate, up), matrix("down"))
+		linear := func(name string, x tensor.Tensor) tensor.Tensor {
+			t, _ := get(name)
+			y := o.MatMul(x, o.Weight(t))
+			if f.Bias {
+				t, _ = get(name + ".bias")
+				y = o.AddBias(y, o.Weight(t))
+			}
+			return y
+		}
+		return linear("down", gatedBy(o, f, linear("gate", x), linear("up", x)))
 	}
 	router, _ := w.Get("router")
 	var bias tensor.Tensor
@@ -65,7 +49,12 @@ func forwardMoE(o tensor.Ops, w layerWeights, f *config.MLP, x, before tensor.Te
 	if f.Routing.Network > 0 {
 		in, after = forwardRouter(o, w, f, x, before)
 	}
-	weights := o.Route(o.MatMul(in, o.Weight(router)), bias, routeOf(f))
+	logits := o.MatMul(in, o.Weight(router))
+	if f.Bias {
+		b, _ := w.Get("router.bias")
+		logits = o.AddBias(logits, o.Weight(b))
+	}
+	weights := o.Route(logits, bias, routeOf(f))
 	for e := range f.Experts {
 		part := gated(func(name string) (tensor.Weight, bool) { return w.expert(name, e, f.Experts) })
 		part = o.Outer(o.Cols(weights, e, e+1), part, 1, 1, 1) // each row times its weight
@@ -100,7 +89,8 @@ type expertWeights struct{ gate, up, down *tensor.Linear }
 type mixture struct {
 	network *routerNetwork // before router; nil where there is none
 	router  *tensor.Linear
-	bias    *tensor.Vector
+	logits  *tensor.Vector // the router's bias, nil where it has none
+	bias    *tensor.Vector // that of the choice, likewise
 	experts []expertWeights
 	shared  expertWeights // nil matrices where there is none
 	route   tensor.Route
@@ -122,8 +112,14 @@ func (e *Engine) loadMoE(w layerWeights, f *config.MLP) (*mixture, error) {
 			return nil, err
 		}
 	}
+	if f.Bias {
+		if t, err = w.routerBias("router.bias", f); err != nil {
+			return nil, err
+		}
+		b.logits = e.packer.Vector(t)
+	}
 	if f.Routing.Bias {
-		if t, err = w.routerBias(f); err != nil {
+		if t, err = w.routerBias("router_bias", f); err != nil {
 			return nil, err
 		}
 		b.bias = e.packer.Vector(t)
@@ -141,8 +137,17 @@ func (e *Engine) loadMoE(w layerWeights, f *config.MLP) (*mixture, error) {
 			if err = t.Check(out, in); err != nil {
 				return nil
 			}
+			var bias *tensor.Weight
+			if f.Bias {
+				v, ok := get(name + ".bias")
+				if !ok {
+					err = missingExpert(name + ".bias")
+					return nil
+				}
+				bias = &v
+			}
 			var l *tensor.Linear
-			l, err = e.packer.Linear(t, nil)
+			l, err = e.packer.Linear(t, bias)
 			e.Model.release(t.Name)
 			return l
 		}
@@ -175,10 +180,11 @@ func (w layerWeights) router(f *config.MLP, hidden int) (tensor.Weight, error) {
 	return t, t.Check(n, in)
 }
 
-func (w layerWeights) routerBias(f *config.MLP) (tensor.Weight, error) {
-	t, ok := w.Get("router_bias")
+// routerBias is a vector of a number for each of the router's logits.
+func (w layerWeights) routerBias(name string, f *config.MLP) (tensor.Weight, error) {
+	t, ok := w.Get(name)
 	if !ok {
-		return t, missingExpert("router_bias")
+		return t, missingExpert(name)
 	}
 	n, _ := routes(f, 0)
 	return t, t.Check(n)
@@ -194,6 +200,9 @@ func (e *Engine) moe(b *mixture, f *config.MLP, h tensor.Buf) tensor.Buf {
 		in = e.routed(b.network, h)
 	}
 	weights := ws.MatMul(in, b.router)
+	if b.logits != nil {
+		ws.AddVector(weights, b.logits)
+	}
 	ws.Route(weights, b.bias, b.route)
 	for i := range b.experts {
 		if e.rows = weights.Chosen(e.rows[:0], i); len(e.rows) == 0 {
@@ -213,10 +222,4 @@ func (e *Engine) moe(b *mixture, f *config.MLP, h tensor.Buf) tensor.Buf {
 		ws.Release(m)
 	}
 	return y
-}
-
-func (e *Engine) gated(x *expertWeights, f *config.MLP, h tensor.Buf) tensor.Buf {
-	var p [2]tensor.Buf
-	e.ws.MatMuls(p[:], h, x.gate, x.up)
-	return e.ws.MatMul(e.ws.Gated(p[0], p[1], activation(f)), x.down)
 }

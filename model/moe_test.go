@@ -98,24 +98,9 @@ func TestBytesOfWideMixture(t *testing.T) {
 	for _, to := range []*kernel.Format{nil, &quantised} {
 		pool := kernel.NewPool(2)
 		opt := Options{Pool: pool, Arith: kernel.ArithInt8, Weights: to, Spec: mustSpec(t, "f16"), MaxRows: 600, Budget: 64 << 20}
-		want, err := WeightBytes(m, opt)
-		if err != nil {
-			t.Fatal(err)
+		if _, scratch, _ := asAnnounced(t, "a wide mixture", m, opt, []int{1, 256, 1, 100, 31}); scratch <= 4*slabFloats {
+			t.Errorf("the workspace holds %d bytes, not more than one slab", scratch)
 		}
-		e, err := NewEngine(m, opt, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := e.WeightBytes(); got != want {
-			t.Errorf("the engine holds %d bytes of weights, %d were announced", got, want)
-		}
-		steps(t, e, []int{1, 256, 1, 100, 31})
-		got, most := e.ScratchBytes(), ScratchBytes(m.Config, 256, LogitRows)
-		if got > most || got <= 4*slabFloats {
-			t.Errorf("the workspace holds %d bytes (more than one slab), at most %d were announced", got, most)
-		}
-		t.Logf("weights %d, workspace %d bytes, announced %d", want, got, most)
-		e.Close()
 		pool.Close()
 	}
 }

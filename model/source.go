@@ -136,6 +136,7 @@ type place struct {
 	name            string // %d in it stands for an expert's number
 	from, to, every int
 	of              int // > 0: block `from` of so many in a tensor [of, in, out]
+	step            int // > 0: of a tensor [experts, in, out], each expert's columns `from`, `from` + step and so on
 }
 
 // cut takes a place's rows out of what the file keeps as one; false where it has fewer.

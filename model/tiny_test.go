@@ -176,6 +176,17 @@ func tinies() []tiny {
 // open writes the model and opens it.
 func (m tiny) open(t testing.TB, layers int, bf16 bool) *Model {
 	t.Helper()
+	out, err := Open(m.write(t, layers, bf16))
+	if err != nil {
+		t.Fatal(m.name, err)
+	}
+	t.Cleanup(out.Close)
+	return out
+}
+
+// write makes the model's folder.
+func (m tiny) write(t testing.TB, layers int, bf16 bool) string {
+	t.Helper()
 	config := fields{"model_type": "lowkey", "hidden_size": tinyHidden, "intermediate_size": tinyWide, "num_hidden_layers": layers, "num_attention_heads": tinyHeads, "vocab_size": tinyVocab,
 		"max_position_embeddings": 1 << 17}.with(m.config)
 	shares := len(m.share) == layers
@@ -201,12 +212,7 @@ func (m tiny) open(t testing.TB, layers int, bf16 bool) *Model {
 		}
 	}
 	dir, _ := writeTiny(t, config, tensors, bf16)
-	out, err := Open(dir)
-	if err != nil {
-		t.Fatal(m.name, err)
-	}
-	t.Cleanup(out.Close)
-	return out
+	return dir
 }
 
 func mustSpec(t testing.TB, text string) kvcache.Spec {

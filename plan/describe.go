@@ -104,6 +104,9 @@ func mlpText(m *config.MLP) string {
 		if m.SharedIntermediate > 0 {
 			s += fmt.Sprintf(", shared %s", Number(int64(m.SharedIntermediate)))
 		}
+		if m.GateLimit > 0 {
+			s += fmt.Sprintf(", gates clamped at %g", m.GateLimit)
+		}
 		return s
 	case m.Kind == config.Plain:
 		return fmt.Sprintf("%s %s", m.Activation, Number(int64(m.Intermediate)))

@@ -80,6 +80,12 @@ type Ops interface {
 	GELU(x Tensor, tanh bool) Tensor
 	// Softcap is c tanh(x/c); c > 0.
 	Softcap(x Tensor, c float64) Tensor
+	// Clamp is x within [low, high]; either may be infinite.
+	Clamp(x Tensor, low, high float64) Tensor
+	// Excess is max(0, x - m - c s) with a row's mean m and standard deviation s, c = deviations; Match gives each row of x the root mean square of that row of like, and takes
+	// its own to be at least the root of floor. x [T, n].
+	Excess(x Tensor, deviations float64) Tensor
+	Match(x, like Tensor, floor float64) Tensor
 	// Softmax of every row.
 	Softmax(x Tensor) Tensor
 

@@ -100,6 +100,10 @@ func TestByHand(t *testing.T) {
 			{"SiLU", o.SiLU(o.Cols(x, 0, 2)), []int{2, 2}, []float64{sig(1), 2 * sig(2), -sig(-1), 0}},
 			{"Sigmoid", o.Sigmoid(o.Cols(x, 0, 2)), []int{2, 2}, []float64{sig(1), sig(2), sig(-1), .5}},
 			{"Softcap", o.Softcap(o.Cols(x, 0, 2), 2), []int{2, 2}, []float64{2 * math.Tanh(.5), 2 * math.Tanh(1), -2 * math.Tanh(.5), 0}},
+			{"Clamp", o.Clamp(x, -1, 2), []int{2, 4}, []float64{1, 2, 2, 2, -1, 0, 2, -1}},
+			{"Clamp, above", o.Clamp(x, -Unbounded, 2), []int{2, 4}, []float64{1, 2, 2, 2, -1, 0, 2, -3}},
+			{"Excess", o.Excess(x, 0.2), []int{2, 4}, []float64{0, 0, .5 - math.Sqrt(1.25)/5, 1.5 - math.Sqrt(1.25)/5, 0, .5 - math.Sqrt(3.25)/5, 2.5 - math.Sqrt(3.25)/5, 0}},
+			{"Match", o.Match(x, o.Leaf([]int{2, 4}, f32s(2, 0, 0, 0, 0, 0, 3, -4)), 9), []int{2, 4}, []float64{1 / 3., 2 / 3., 1, 4 / 3., -2.5 / 3, 0, 5 / 3., -2.5}},
 			// The normal distribution's table: Phi(1) = 0.841344746, Phi(2) = 0.977249868.
 			{"Softmax", o.Softmax(o.Cols(x, 0, 2)), []int{2, 2}, []float64{sig(-1), sig(1), sig(-1), sig(1)}},
 			{"CausalConv, depthwise", o.CausalConv(o.Cols(x, 2, 4), o.Leaf([]int{2, 3}, f32s(5, 10, 1, 7, -1, 2)), 2), []int{2, 2},
@@ -425,6 +429,10 @@ func panics(t *testing.T, o Ops) {
 		{"Route|[2 6]|TopGroups:1", func() { o.Route(x, nil, Route{TopK: 4, Groups: 2, TopGroups: 1, GroupTop: 1, Scale: 1}) }},
 		{"Softmax|[5]", func() { o.Softmax(v) }},
 		{"Softcap|c = 0", func() { o.Softcap(x, 0) }},
+		{"Clamp|low 1, high 1", func() { o.Clamp(x, 1, 1) }},
+		{"Excess|[5]", func() { o.Excess(v, 1) }},
+		{"Match|[2 6]|[3 4]", func() { o.Match(x, y, 1) }},
+		{"Match|floor 0", func() { o.Match(x, x, 0) }},
 		{"SiLU|<nil>", func() { o.SiLU(nil) }},
 		{"SiLU|float64", func() { o.SiLU(NewEager64().Leaf([]int{1}, f32s(1))) }},
 	} {

@@ -79,6 +79,8 @@ func (c *Config) check(name string) error {
 		if r := m.Routing; m.MoE() && r.Groups > 1 && (m.Experts%r.Groups != 0 || r.TopGroups > r.Groups || m.ExpertsPerToken > m.Experts/r.Groups*r.TopGroups) {
 			bad(at+"expert groups", fmt.Sprintf("%d of %d", r.TopGroups, r.Groups), fmt.Sprintf("must divide %d experts and hold the %d of a token", m.Experts, m.ExpertsPerToken))
 		}
+		finite(at+"gate limit", m.GateLimit)
+		finite(at+"gate factor", m.GateAlpha)
 		finite(at+"routing scale", m.Routing.Scale)
 		finite(at+"softmax scale", a.Scale)
 		finite(at+"softcap", a.Softcap)

@@ -206,8 +206,11 @@ const (
 type MLP struct {
 	Kind         MLPKind
 	Activation   string
-	Intermediate int // width of a dense block; 0 in a mixture
-	Bias         bool
+	Intermediate int  // width of a dense block; 0 in a mixture
+	Bias         bool // on all matrices, in a mixture the router's too
+
+	GateLimit, GateAlpha float64 // limit > 0: in place of act(g) u the gate is (u' + 1) g' sigmoid(alpha g'), g' and u' clamped (GPT-OSS)
+	Sparsity             float64 // > 0: so large a share of the gate's input would be cut to zero, were it normally distributed (Gemma 3n)
 
 	Experts, ExpertsPerToken int
 	ExpertIntermediate       int // width of one expert
@@ -242,9 +245,9 @@ func (m *MLP) MoE() bool { return m.Experts > 0 }
 // families that run, by model_type, from a Hugging Face folder and from GGUF.
 var (
 	runsFolder = []string{"llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "deepseek_v2", "deepseek_v3", "minicpm3", "step3_text", "phi3", "granite", "smollm3", "olmo2", "youtu",
-		"hunyuan_v1_dense", "starcoder2", "gpt_neox", "mixtral", "zaya", "qwen3_moe", "glm4_moe_lite",
+		"hunyuan_v1_dense", "starcoder2", "gpt_neox", "mixtral", "zaya", "qwen3_moe", "glm4_moe_lite", "gpt_oss",
 		"mlra_mha", "mlra_mqa", "mlra_gqa", "mlra_mla", "mlra_mfa", "mlra_tpa", "mlra_gla_2", "mlra_gla_4", "mlra_mlra_2", "mlra_mlra_4", "mlra_gta", "mlra_gta_odd", "t6_tpa", "t6_tpa_bf16rope", "t6_tpa_groupnorm", "t6_tpa_kvonly", "lckv-llama", "lowkey"}
-	runsMixtures = []string{"mixtral", "zaya", "qwen3_moe", "deepseek_v2", "deepseek_v3", "glm4_moe_lite", "step3_text"}
+	runsMixtures = []string{"mixtral", "zaya", "qwen3_moe", "deepseek_v2", "deepseek_v3", "glm4_moe_lite", "step3_text", "gpt_oss"}
 	runsSharing  = []string{"lckv-llama", "lowkey"}
 	runsGGUF     = []string{"llama", "qwen2", "qwen3", "qwen3_moe", "gemma3_text", "deepseek_v2", "deepseek_v3"}
 	runsActs     = []string{SiLU, GELU, GELUTanh}
@@ -278,12 +281,12 @@ func (c *Config) Runnable() error {
 			return unsupportedRope(a.Rope.Kind)
 		case !contains(runsActs, m.Activation):
 			return no("activation", m.Activation, "activations that run: "+list(runsActs), "use inspect or plan")
-		case m.MoE() && (m.Routing.Score == "" || m.Kind != Gated || m.Bias):
+		case m.MoE() && (m.Routing.Score == "" || m.Kind != Gated):
 			return no("mixture of experts", fmt.Sprintf("%s has %d experts", at, m.Experts), "mixtures that run: "+list(runsMixtures), "use inspect or plan")
 		}
 	}
-	if c.Quantization != "" {
-		return no("quantization_config", c.Quantization, "folders with f32, f16 or bf16 weights run", "use the unquantised folder or a GGUF file of this model")
+	if c.Quantization != "" && !(c.Quantization == "mxfp4" && c.ModelType == "gpt_oss") {
+		return no("quantization_config", c.Quantization, "folders with f32, f16 or bf16 weights run, and GPT-OSS in mxfp4", "use the unquantised folder or a GGUF file of this model")
 	}
 	runs, from := runsFolder, ""
 	if c.GGUF {

@@ -298,7 +298,10 @@ func (p *parser) gptOSS() {
 	a := p.heads(64)
 	bias := p.bool("attention_bias", true)
 	a.QKVBias, a.OutBias, a.Sinks = bias, bias, true
-	p.layers(a, p.experts(MLP{Activation: p.activation("hidden_act", SiLU), Bias: true}, "num_local_experts", "num_experts_per_tok", "intermediate_size"))
+	m := p.experts(MLP{Activation: p.activation("hidden_act", SiLU), Bias: true}, "num_local_experts", "num_experts_per_tok", "intermediate_size")
+	m.GateAlpha, m.GateLimit = p.positive("swiglu_alpha", 1.702), p.positive("swiglu_limit", 7)
+	m.Routing = Routing{Score: SoftmaxScore, Norm: true, Scale: 1} // a softmax over the chosen alone is that over all, divided by their sum
+	p.layers(a, m)
 	p.window("sliding_window", 128, p.slides(func(i int) bool { return i%2 == 0 }))
 }
 

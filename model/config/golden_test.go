@@ -30,7 +30,7 @@ func goldenModels(t *testing.T) []string {
 }
 
 // The families and designs of the golden models that run refuses, each for the reason Runnable gives.
-var refusedKinds = map[string]bool{"gemma3n_text": true, "gpt_oss": true,
+var refusedKinds = map[string]bool{"gemma3n_text": true,
 	"fastmka_attention": true, "mka_full_attention": true,
 	"mtla_attention":     true,
 	"zaya_cca_attention": true}
