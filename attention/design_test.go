@@ -159,7 +159,7 @@ func cases() []testCase {
 	out := []testCase{
 		gqa("mha", mha, 2*6*32), gqa("gqa", base, 2*2*32), gqa("mqa", mqa, 2*32), gqa("gqa sliding", sliding, 2*2*32),
 		gqa("gqa odd widths, cap, sinks", odd, 2*14+2*10), gqa("gqa qk-norm", norm, 2*2*32),
-		mla("mla", 24), mla("mla without query rank", 0), {"mfa", 40, m, mw, 2 * 32}, {"mfa-kr", 40, MFAKR{kr}, kw, 32},
+		mla("mla", 24), mla("mla without query rank", 0), {"mfa", 40, m, mw, 2 * 32}, {"mfa-kr", 40, MFAKR{MFA: kr}, kw, 32},
 		latents("gla-2", 24, 2, 0, 2), latents("gla-4", 0, 4, 0, 1), latents("mlra-2", 0, 4, 2, 2), latents("mlra-4", 24, 4, 4, 4),
 		gta("gta", 32, 32), gta("gta, unequal parts", 24, 8), gta("gta, odd width", 7, 6),
 		lrkv("lrkv", 12, ropeOf(32, false), nil), lrkv("lrkv, turned latents", 32, ropeOf(32, true), ropeOf(32, false)), lrkv("lrkv, odd rank, part of a head turned", 7, ropeOf(16, false), nil),

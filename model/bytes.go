@@ -284,7 +284,11 @@ func (n *counter) attention(d attention.Design, matrix, table func(name string, 
 		matrix("o", a.Hidden, a.Heads*a.HeadDim)
 	case attention.MFAKR:
 		query(a.MFA)
-		n.folded(a.Hidden, a.Heads*a.HeadDim) // o with the value's matrix in it
+		if a.Back != nil {
+			matrix("o", a.Hidden, a.Heads*a.HeadDim)
+		} else {
+			n.folded(a.Hidden, a.Heads*a.HeadDim) // o with the value's matrix in it
+		}
 	case attention.TPA:
 		factors := func(x string, rank int) {
 			matrix("a_"+x, a.Heads*rank, a.Hidden)

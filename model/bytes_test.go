@@ -193,6 +193,8 @@ func TestBytesOfWideLayers(t *testing.T) {
 			map[string][]int{"q_a_proj": {64, d}, "q_a_layernorm": {64}, "q_b_proj": {2048, 64}, "k_proj": {128, d}, "v_proj": {128, d}, "o_proj": {d, 2048}}},
 		{"mfa-kr", head + `"attention":"mfa-kr","head_dim":128,"q_lora_rank":64}`, "q8",
 			map[string][]int{"q_a_proj": {64, d}, "q_a_layernorm": {64}, "q_b_proj": {2048, 64}, "k_proj": {128, d}, "o_proj": {d, 2048}, "alpha!": {128}, "n!": {128, 128}}},
+		{"mfa-kr, relative values", head + `"attention":"mfa-kr","head_dim":128,"q_lora_rank":64,"values":"relative"}`, "q8h",
+			map[string][]int{"q_a_proj": {64, d}, "q_a_layernorm": {64}, "q_b_proj": {2048, 64}, "k_proj": {128, d}, "o_proj": {d, 2048}}},
 		{"tpa", head + `"attention":"tpa","head_dim":128,"q_rank":6,"k_rank":2,"v_rank":3}`, "k=q8h,v=q8h,k_a=q8,v_a=q8",
 			map[string][]int{"a_q_proj": {16 * 6, d}, "b_q_proj": {6 * 128, d}, "a_k_proj": {16 * 2, d}, "b_k_proj": {2 * 128, d}, "a_v_proj": {16 * 3, d}, "b_v_proj": {3 * 128, d}, "o_proj": {d, 2048}}},
 		{"gla", head + `"attention":"gla","kv_lora_rank":192,"qk_nope_head_dim":64,"qk_rope_head_dim":32,"v_head_dim":64}`, "q8h",

@@ -29,7 +29,11 @@ var builders = map[string]builder{
 		return mfa(c, a, rope)
 	},
 	config.MFAKR: func(c *config.Config, a *config.Attention, rope *tensor.Rope) attention.Design {
-		return attention.MFAKR{MFA: mfa(c, a, rope)}
+		d := attention.MFAKR{MFA: mfa(c, a, rope)}
+		if a.RelativeValues {
+			d.Back = rope.Back()
+		}
+		return d
 	},
 	config.TPA: func(c *config.Config, a *config.Attention, rope *tensor.Rope) attention.Design {
 		return attention.TPA{Hidden: c.Hidden, Heads: a.Heads, HeadDim: a.HeadDim, QRank: a.QRank, KRank: a.KRank, VRank: a.VRank, Scale: a.Scale, Rope: rope,

@@ -40,6 +40,8 @@ func stream(s config.Stream) kvcache.Stream {
 		out.Role, out.Rope = kvcache.Both, kvcache.None
 	case config.TiedBefore:
 		out.Role, out.Rope = kvcache.Both, kvcache.Before
+	case config.TiedTurned:
+		out.Role, out.Rope = kvcache.Both, kvcache.After
 	}
 	return out
 }

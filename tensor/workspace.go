@@ -332,6 +332,22 @@ type Rope struct {
 	Every   int     // > 1: what turns is the number of the block of so many tokens that a position lies in (MTLA)
 
 	parts map[int]*Rope
+	back  *Rope
+}
+
+// Back is the rotation that undoes r, its factor included. It is made once, so that layers share its angles. Not safe for concurrent use. Tables rounded to bfloat16 it undoes to their rounding.
+func (r *Rope) Back() *Rope {
+	if r.back == nil {
+		b := &Rope{InvFreq: r.InvFreq, Factor: 1, Pairs: r.Pairs, Sign: -1, BF16: r.BF16, Every: r.Every}
+		if r.Factor != 0 {
+			b.Factor = 1 / r.Factor
+		}
+		if r.Sign < 0 {
+			b.Sign = 1
+		}
+		r.back = b
+	}
+	return r.back
 }
 
 // Part is the same rotation of n channels, n even and at most those of r: n/2 of its frequencies, evenly spaced. Each part is made once, so that layers share its angles. Not safe for concurrent use.

@@ -1,6 +1,6 @@
 package train
 
-// MFA and MFA-KR: C is an eighth of the hidden width, an eighth of MHA's cache (a sixteenth for MFA-KR). Heads cost parameters and no cache, so the budget goes to them, as in the paper.
+// MFA and MFA-KR: C is an eighth of the hidden width, an eighth of MHA's cache (a sixteenth for MFA-KR). Heads cost parameters and no cache, so the budget goes to them, as in the paper. mfa-kr:values=relative has no alpha and n, and the same cache.
 
 func init() {
 	for _, design := range []string{"mfa", "mfa-kr"} {

@@ -26,7 +26,7 @@ class LowkeyConfig(PreTrainedConfig):
     gla           as mla, from num_latents latents, each for a block of heads          kv_lora_rank + qk_rope_head_dim
     mlra          as gla, in num_branches attentions whose outputs are summed          kv_lora_rank + qk_rope_head_dim
     mfa           one k and one v of head_dim, queries through a bottleneck            2 * head_dim
-    mfa-kr        one k before rotation, from which v is made                          head_dim
+    mfa-kr        one k, from which v is made                                          head_dim
     tpa           factors over heads and over channels, of k and of v                  (k_rank + v_rank) * (num_attention_heads + head_dim)
     cca ccgqa     k and v of num_key_value_heads heads, and what filters look back on  2 * num_key_value_heads * head_dim
     tucker        one latent key after rotation and one latent value                   k_rank + v_rank; k_rank with shared_kv
@@ -84,6 +84,7 @@ class LowkeyConfig(PreTrainedConfig):
     kv_scale: float = 1.0
     rope_interleave: bool = False
     q_norm: bool = True
+    values: str = "paper"  # mfa-kr: of the key before rotation, or "relative": the key after it, with mixes turned back
     # tpa; q_rank 0 means dense queries
     q_rank: int | None = None  # 6; also tucker
     k_rank: int | None = None  # 2; also tucker
@@ -133,6 +134,8 @@ class LowkeyConfig(PreTrainedConfig):
         elif self.attention in ("mfa", "mfa-kr"):
             if not self.head_dim:
                 raise ValueError(f"attention {self.attention} needs head_dim")
+            if self.values not in ("paper", "relative"):
+                raise ValueError(f"values {self.values!r}: must be paper or relative")
             self.num_key_value_heads = 1
             self.q_lora_rank = self.q_lora_rank or self.head_dim
         elif self.attention == "tpa":

@@ -113,6 +113,13 @@ def rotate(x, turn, pairs=False):
     return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1).to(x.dtype)
 
 
+def inverse(turn):
+    """The rotation that undoes another one, its factor included."""
+    cos, sin = turn
+    square = cos * cos + sin * sin
+    return cos / square, -sin / square
+
+
 def eager_attention(module, query, key, value, mask, scaling, dropout=0.0, **kwargs):
     groups = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
@@ -169,8 +176,8 @@ class Attention(nn.Module):
         """Two streams -> keys and values; turn is the rotation at the streams' positions."""
         return first, second
 
-    def join(self, y, x):
-        """Outputs [batch, tokens, heads, value width] before the output matrix."""
+    def join(self, y, x, turn):
+        """Outputs [batch, tokens, heads, value width] before the output matrix; turn is the rotation at the tokens' positions."""
         return y
 
     def mask(self, mask, first, second, positions):
@@ -191,7 +198,7 @@ class Attention(nn.Module):
         key, value = self.read(first, second, key_turn)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
         y, _ = attend(self, query, key, value, mask, scaling=self.scaling, dropout=0.0, **kwargs)
-        return self.o_proj(self.join(y, x).reshape(*x.shape[:2], -1))
+        return self.o_proj(self.join(y, x, turn).reshape(*x.shape[:2], -1))
 
 
 def source(config, layer_idx):
@@ -515,7 +522,7 @@ class MKA(FastMKA):
         keys = torch.cat([rotate(self.split(self.k_proj(m), self.key_heads), turn) for m in levels], dim=1)
         return query.repeat(1, len(levels), 1, 1), keys, torch.cat([self.split(self.v_proj(m), self.key_heads) for m in levels], dim=1)
 
-    def join(self, y, x):
+    def join(self, y, x, turn):
         weights = self.router(self.q_proj(x)).softmax(-1)
         return (y.unflatten(2, (-1, self.heads)) * weights[..., None, None]).sum(2)
 
@@ -567,7 +574,7 @@ class MLRA(GLA):
     def query(self, x, turn):
         return super().query(x, turn).repeat(1, self.config.num_branches, 1, 1)
 
-    def join(self, y, x):
+    def join(self, y, x, turn):
         return y.unflatten(2, (self.config.num_branches, self.heads)).sum(2) * self.config.attn_output_scale
 
 
@@ -610,18 +617,24 @@ class Factors(nn.Module):
 
 
 class MFAKR(MFA):
-    """MFA with key reuse: v = k + alpha * (N k) from the key before rotation, which is all that is cached; keys are turned when they are read."""
+    """MFA with key reuse: v = k + alpha * (N k) from the key before rotation, which is all that is cached; keys are turned when they are read. With relative values the key after rotation is the value, and
+    all that is cached; the mixes of values are turned back."""
 
     def values(self, config):
-        self.n = nn.Linear(config.head_dim, config.head_dim, bias=False)
-        self.alpha = Factors(config.head_dim)
+        self.relative = config.values == "relative"
+        if not self.relative:
+            self.n = nn.Linear(config.head_dim, config.head_dim, bias=False)
+            self.alpha = Factors(config.head_dim)
 
     def rows(self, x, turn):
         k = self.k_proj(x)[:, None]
-        return k, k[..., :0]  # the second stream has no width: no bytes
+        return rotate(k, turn) if self.relative else k, k[..., :0]  # the second stream has no width: no bytes
 
     def read(self, k, _, turn):
-        return rotate(k, turn), k + self.alpha(self.n(k))
+        return (k, k) if self.relative else (rotate(k, turn), k + self.alpha(self.n(k)))
+
+    def join(self, y, x, turn):
+        return rotate(y.transpose(1, 2), inverse(turn)).transpose(1, 2) if self.relative else y
 
 
 class TPA(Attention):
@@ -774,7 +787,7 @@ class Tucker(Attention):
     def read(self, k, v, turn):
         return (rotate(k, turn), k) if self.config.shared_kv else (k, v)
 
-    def join(self, y, x):
+    def join(self, y, x, turn):
         return self.o_core((self.o_heads.weight @ y).flatten(-2))
 
 
@@ -908,7 +921,7 @@ class LowkeyModel(LowkeyPreTrainedModel):
     def key_turn(self, turn, position_ids, cache):
         """The rotation at the positions of all keys that the new tokens see. Only designs that cache keys before rotation read it."""
         tokens = position_ids.shape[1]
-        if cache is None or not (self.config.attention == "mfa-kr" or self.config.shared_kv):
+        if cache is None or not (self.config.attention == "mfa-kr" and self.config.values == "paper" or self.config.shared_kv):
             return turn
         past = cache.get_seq_length()
         length, offset = cache.get_mask_sizes(tokens, 0)

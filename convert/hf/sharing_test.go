@@ -16,6 +16,7 @@ func init() {
 		tiny{"mlra-cla", `"attention": "mlra", "num_branches": 2, "kv_lora_rank": 20, "qk_nope_head_dim": 6, "qk_rope_head_dim": 4, "v_head_dim": 5, "layer_map": "0_0"`, "", 20 + 4},
 		tiny{"mfa-cla", `"attention": "mfa", "head_dim": 12, "q_lora_rank": 16, "tie_word_embeddings": true, "layer_map": "0_0"`, "", 2 * 12},
 		tiny{"mfa-kr-cla", `"attention": "mfa-kr", "head_dim": 12, "q_lora_rank": 16, "layer_map": "0_0"`, "", 12},
+		tiny{"mfa-kr-relative-cla", `"attention": "mfa-kr", "head_dim": 12, "q_lora_rank": 16, "values": "relative", "layer_map": "0_0"`, "", 12},
 	)
 }
 

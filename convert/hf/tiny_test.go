@@ -54,6 +54,8 @@ var tinies = []tiny{
 	{"mfa", `"attention": "mfa", "head_dim": 12, "q_lora_rank": 16, "tie_word_embeddings": true`, "Step3TextForCausalLM", 2 * 12},
 	{"mfa-plain", `"attention": "mfa", "head_dim": 12, "q_norm": false`, "", 2 * 12},
 	{"mfa-kr", `"attention": "mfa-kr", "head_dim": 12, "q_lora_rank": 16`, "", 12},
+	{"mfa-kr-relative", `"attention": "mfa-kr", "head_dim": 12, "q_lora_rank": 16, "values": "relative",
+		"rope_parameters": {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 64}`, "", 12},
 	{"tpa", `"attention": "tpa", "head_dim": 10, "q_rank": 3, "k_rank": 2, "v_rank": 1`, "", (2 + 1) * (4 + 10)},
 	{"tucker", `"attention": "tucker", "head_rank": 3, "q_rank": 14, "k_rank": 10, "v_rank": 8, "out_head_rank": 2, "out_rank": 16`, "", 10 + 8},
 	{"tucker-shared", `"attention": "tucker", "k_rank": 12, "shared_kv": true, "attention_bias": true`, "", 12},

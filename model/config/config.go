@@ -72,7 +72,7 @@ const (
 	GLA    = "gla"      // MLA with Latents latents, each for a block of the heads
 	MLRA   = "mlra"     // MLA with Latents latents and Branches attentions whose outputs are summed, times OutScale
 	MFA    = "mfa"      // MQA with a query bottleneck of QRank
-	MFAKR  = "mfa-kr"   // MFA whose values are made from the keys: caches the key before RoPE
+	MFAKR  = "mfa-kr"   // MFA whose values are made from the keys, which are all it caches
 	TPA    = "tpa"      // q, k, v are sums of QRank, KRank, VRank outer products of a factor over heads and one over channels (q dense where QRank is 0)
 	GTA    = "gta"      // one tied state a kv head is the value, and its first part the unrotated part of the key
 	Tucker = "tucker"   // a core and factors for the heads' products of query and key matrices, and for those of value and output
@@ -131,6 +131,7 @@ type Attention struct {
 	HeadRank, OutHeadRank int    // Tucker: ranks over heads, before and behind the softmax
 	OutRank               int    // Tucker: rank of the output
 	SharedKV              bool   // Tucker: the key before RoPE is the value
+	RelativeValues        bool   // MFA-KR: the rotated key is the value, and mixes are turned back
 	RouterDim             int    // MoAS, MKA: width of the router
 	Scheme                string // MoAS: the one attention of this layer, "" where all are mixed
 

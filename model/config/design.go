@@ -44,6 +44,7 @@ const (
 	Mixed                 // a value
 	Tied                  // key and value are the same bytes
 	TiedBefore            // the same, and the key is rotated on reading
+	TiedTurned            // the same, stored rotated
 )
 
 // Stream is one named part of what a token leaves behind: Heads rows of Width numbers.

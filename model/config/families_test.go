@@ -161,6 +161,7 @@ func TestNative(t *testing.T) {
 		{`"attention":"mqa"`, MQA, 1, 2 * 2 * 8},
 		{`"attention":"mfa","head_dim":16,"q_lora_rank":20`, MFA, 1, 2 * 32},
 		{`"attention":"mfa-kr","head_dim":16`, MFAKR, 1, 2 * 16},
+		{`"attention":"mfa-kr","head_dim":16,"values":"relative"`, MFAKR, 1, 2 * 16},
 		{`"attention":"tpa","head_dim":16`, TPA, 6, 2 * (2 + 2) * (6 + 16)},
 		{`"attention":"tpa","head_dim":10,"q_rank":0,"k_rank":3,"v_rank":1`, TPA, 6, 2 * (3 + 1) * (6 + 10)},
 		{`"attention":"sqa","head_dim":6,"num_key_value_heads":3`, SQA, 3, 2 * 2 * 3 * 6},
@@ -211,7 +212,7 @@ func TestNative(t *testing.T) {
 			t.Errorf("%s: %v", fields, err)
 		}
 	}
-	for fields, want := range map[string]string{`"attention":"tpa"`: "head_dim", `"attention":"tpa","head_dim":16,"k_rank":0`: "k_rank", `"attention":"tpa2"`: "tpa2", `"attention":"gta","qk_rope_head_dim":8`: "qk_rope_head_dim", `"attention":"gta","qk_rope_head_dim":3`: "qk_rope_head_dim",
+	for fields, want := range map[string]string{`"attention":"tpa"`: "head_dim", `"attention":"tpa","head_dim":16,"k_rank":0`: "k_rank", `"attention":"tpa2"`: "tpa2", `"attention":"mfa-kr","head_dim":16,"values":"new"`: "must be paper or relative", `"attention":"gta","qk_rope_head_dim":8`: "qk_rope_head_dim", `"attention":"gta","qk_rope_head_dim":3`: "qk_rope_head_dim",
 		`"attention":"gta","num_key_value_heads":4`: "4", `"attention":"sqa","head_dim":8`: "fewer than the 6 heads", `"attention":"sqa","head_dim":4,"num_key_value_heads":4`: "4"} {
 		if _, err := Parse([]byte(base+fields+"}"), "own"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", fields, err)
