@@ -128,15 +128,21 @@ func start(s *Settings) (*model.Model, error) {
 	return m, m.InMemory()
 }
 
+// kind says whether a weight decays, and whether it is a hidden matrix, which Muon takes. A table of embeddings (the tokens', EG-MLA's gates) is read row by row, and a filter's taps (CCA) act
+// along time, on each channel or head for itself: neither is a map between two spaces, which is what Muon's orthogonal steps are for.
+func kind(p *model.Parameter) (decays, hidden bool) {
+	has := func(part string) bool { return strings.Contains(p.Name, part) }
+	decays = len(p.Shape) == 2 && !has("embed")
+	return decays, decays && !has("lm_head") && !has(".conv")
+}
+
 // addParams gives every weight its gradient and says which decay and which are hidden matrices.
 func (t *Trainer) addParams() {
 	for _, p := range t.Model.Parameters() {
 		grad := make([]float32, len(p.Data))
 		t.tape.Param(p.Name, p.Bytes(), p.Data, grad)
-		matrix := len(p.Shape) == 2
-		embedding := strings.Contains(p.Name, "embed_tokens")
-		hidden := matrix && !embedding && !strings.Contains(p.Name, "lm_head")
-		t.params = append(t.params, &optim.Param{Name: p.Name, Shape: p.Shape, Data: p.Data, Grad: grad, Decay: matrix && !embedding, Matrix: hidden})
+		decays, hidden := kind(p)
+		t.params = append(t.params, &optim.Param{Name: p.Name, Shape: p.Shape, Data: p.Data, Grad: grad, Decay: decays, Matrix: hidden})
 	}
 	s := t.Settings
 	adam := optim.AdamConfig{Beta1: s.Beta1, Beta2: s.Beta2, Eps: optim.DefaultAdam.Eps, Decay: s.Decay}

@@ -28,7 +28,6 @@ type designRow struct {
 	Paper    string  `json:"paper"`
 	Elements float64 `json:"elements"` // a token leaves in a layer at the example's size
 	OfMHA    float64 `json:"of_mha"`
-	Trains   bool    `json:"trains"`
 
 	model *model.Model
 }
@@ -86,7 +85,7 @@ func newDesignRow(name string) (*designRow, error) {
 		return nil, err
 	}
 	c := r.model.Config
-	r.Trains, r.Elements = true, c.CacheElementsPerToken()
+	r.Elements = c.CacheElementsPerToken()
 	r.OfMHA = r.Elements / float64(2*example.Hidden)
 	return r, nil
 }

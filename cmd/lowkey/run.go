@@ -20,6 +20,7 @@ import (
 type runFlags struct {
 	modelFlags
 	system, file, session string
+	bank                  string
 	raw                   bool
 	generation            lowkey.Generation
 	temperature           float64
@@ -35,7 +36,8 @@ func runCommand() *cobra.Command {
   lowkey run -m SmolLM2-135M-Instruct.Q4_1.gguf "Why is the sky blue?"
   lowkey run -m model.gguf --kv k=q8,v=q4 --ctx 8192
   cat notes.txt | lowkey run -m model.gguf "Summarise this:"
-  lowkey run -m model.gguf --session talk.kv "And then?"`,
+  lowkey run -m model.gguf --session talk.kv "And then?"
+  lowkey run -m runs/mka/model --memory-bank retrieved.safetensors "func reverse("`,
 		RunE: func(c *cobra.Command, args []string) error { return f.run(c.Context(), args) },
 	}
 	f.add(c)
@@ -46,6 +48,7 @@ func runCommand() *cobra.Command {
 	p.StringVar(&f.system, "system", "", "system message")
 	p.StringVarP(&f.file, "file", "f", "", "read the prompt (or more of it) from a file")
 	p.StringVar(&f.session, "session", "", "continue from, and save to, this file")
+	p.StringVar(&f.bank, "memory-bank", "", "retrieved vectors for models with a third memory level (mka, mka-fast): a .safetensors file with a tensor layers.N [vectors, hidden] for each such layer")
 	p.BoolVar(&f.raw, "raw", false, "complete the text as it is, without the chat template")
 	p.IntVarP(&f.generation.MaxTokens, "max-tokens", "n", 0, "most tokens of an answer (default: until the model ends or the context is full)")
 	p.StringArrayVar(&f.generation.Stop, "stop", nil, "text that ends the answer (may be given several times)")
@@ -151,15 +154,22 @@ func (f *runFlags) prompt(args []string) (text string, given bool, err error) {
 }
 
 // open starts a session, from the file where there is one.
-func (f *runFlags) open(m *lowkey.Model) (*lowkey.Session, error) {
+func (f *runFlags) open(m *lowkey.Model) (_ *lowkey.Session, err error) {
+	var bank *lowkey.Memory
+	if f.bank != "" {
+		if bank, err = m.ReadMemory(f.bank); err != nil {
+			return nil, err
+		}
+	}
 	if f.session != "" {
 		if _, err := os.Stat(f.session); err == nil {
-			s, notice, err := m.RestoreSession(f.session, "")
+			s, notice, err := m.RestoreWithMemory(f.session, "", bank)
 			if notice != "" {
 				fmt.Fprintln(os.Stderr, notice)
 			}
 			return s, err
 		}
 	}
-	return m.NewSession(""), nil
+	s := m.NewSession("")
+	return s, s.GiveMemory(bank)
 }

@@ -25,14 +25,20 @@ func NewChecker() *Checker {
 	return &Checker{fset: fset, imports: importer.ForCompiler(fset, "source", nil), original: map[string]bool{}}
 }
 
-// Body reports whether the function with this body has no type errors inside it; tried is false where its package has errors as it stands, as with files for other systems.
-func (c *Checker) Body(f Function, body string) (ok, tried bool) {
+// Stands reports whether the function's file has no errors in its package as it stands. Files for other systems may have some, and files that import what is not there: the share that stands is the
+// most that completed bodies could reach.
+func (c *Checker) Stands(f Function) bool {
 	known, seen := c.original[f.Path]
 	if !seen {
 		known = c.errors(f.Path, nil, 0, 1<<30) == 0
 		c.original[f.Path] = known
 	}
-	if !known {
+	return known
+}
+
+// Body reports whether the function with this body has no type errors inside it; tried is false where the file does not stand as it is.
+func (c *Checker) Body(f Function, body string) (ok, tried bool) {
+	if !c.Stands(f) {
 		return false, false
 	}
 	from := len(f.Before) - 1
@@ -64,7 +70,7 @@ func (c *Checker) errors(path string, contents []byte, from, to int) (count int)
 			return 1
 		}
 		if n == base {
-			name = c.fset.Position(f.Pos()).Filename
+			name = c.fset.PositionFor(f.Pos(), false).Filename
 		}
 		files = append(files, f)
 	}
@@ -74,7 +80,7 @@ func (c *Checker) errors(path string, contents []byte, from, to int) (count int)
 			count++
 			return
 		}
-		if at := c.fset.Position(e.Pos); at.Filename == name && at.Offset >= from && at.Offset < to && !unusedImport(e) {
+		if at := c.fset.PositionFor(e.Pos, false); at.Filename == name && at.Offset >= from && at.Offset < to && !unusedImport(e) {
 			count++
 		}
 	}}

@@ -21,7 +21,8 @@ type Function struct {
 	Path   string // of the file
 	Name   string
 	Before string // the file's text up to and including the body's opening brace
-	After  string // the file's text after the body's closing brace
+	Body   string // the original body, up to and including its closing brace
+	After  string // the file's text after it
 	Header string // from the func keyword to the opening brace
 }
 
@@ -51,8 +52,8 @@ func Find(files []string, read func(path string) (string, error), n int) ([]Func
 			at := func(p token.Pos) int { return fset.Position(p).Offset }
 			h := fnv.New64a()
 			h.Write([]byte(filepath.ToSlash(path) + " " + fn.Name.Name))
-			own = append(own, candidate{h.Sum64(), Function{Path: path, Name: fn.Name.Name, Before: text[:at(fn.Body.Lbrace)+1], After: text[at(fn.Body.Rbrace)+1:],
-				Header: text[at(fn.Pos()) : at(fn.Body.Lbrace)+1]}})
+			own = append(own, candidate{h.Sum64(), Function{Path: path, Name: fn.Name.Name, Before: text[:at(fn.Body.Lbrace)+1], Body: text[at(fn.Body.Lbrace)+1 : at(fn.Body.Rbrace)+1],
+				After: text[at(fn.Body.Rbrace)+1:], Header: text[at(fn.Pos()) : at(fn.Body.Lbrace)+1]}})
 		}
 		slices.SortFunc(own, func(a, b candidate) int { return compare(a.key, b.key) })
 		all = append(all, own[:min(2, len(own))]...) // two a file, lest a large one decide
@@ -87,7 +88,7 @@ type Score struct {
 	Long      int `json:"balanced_long"`    // of those, with at least LongBody tokens in the body
 	Parsed    int `json:"parsed"`           // of Long: go/parser accepts the function
 	Checked   int `json:"checked"`          // of Long: go/types finds no error in the body, in its package
-	Tried     int `json:"checked_of"`       // of Long: functions whose package could be checked with the original body
+	Tried     int `json:"checked_of"`       // of Long: functions whose original body checks
 	Verbatim  int `json:"same_as_original"` // of Balanced: equal to the original but for spaces
 }
 
@@ -114,6 +115,9 @@ func Run(ctx context.Context, functions []Function, c Completer, check *Checker,
 		}
 		body := text[:end]
 		s.Balanced++
+		if slices.Equal(strings.Fields(body), strings.Fields(f.Body)) {
+			s.Verbatim++
+		}
 		if tokens < LongBody {
 			continue
 		}
