@@ -18,10 +18,10 @@ import (
 // One token leaves c and kr behind: r + d_R elements a layer, as MLA, but r may be a quarter of MLA's: the table knows what the latent need not say. The id costs 4 bytes a token, once for
 // all layers, and the sequence has it anyway. The table is V d_e parameters a layer.
 //
-// No fold: gate and norm stand between c and its up-projection. Every step rebuilds kv of every cached row from c and the id, a tile of 64 rows at a time (kernel.Expansion): 2 N r operations a
-// row and 2 N d_e for each different id of the context (in text some 20 % of 4096), N = n (d_n + d_v), where MHA takes 2 n (d_n + d_R + d_v). At the paper's sizes (12 heads, 64 + 64 and 64,
-// r = 64, d_e = 256) that is 43 times MHA's arithmetic for c and some 38 for the gates. A prompt pays it once a chunk, a token alone in full. Keeping the gates of a whole vocabulary would save the
-// second part for V N numbers a layer; that is not done.
+// No fold: gate and norm stand between c and its up-projection. Every step rebuilds (c Wuk,uv) * (e Wue) of every cached row from c and the id, a tile of 64 rows at a time (kernel.Expansion, which
+// leaves the norm to the queries and outputs): 2 N r operations a row, N = n (d_n + d_v), where MHA takes 2 n (d_n + d_R + d_v). At the paper's sizes (12 heads, 64 + 64 and 64, r = 64) that is 43
+// times MHA's arithmetic; a prompt pays it once a chunk, a token alone in full. The gates, 2 N d_e for each different id, would cost as much again in every step (d_e = 256, in text some 20 % of 4096
+// ids are different), so each layer keeps those of the ids that it met, 8 MiB at most.
 //
 // MLA's RMSNorm of c stays. Its division by the size of c is undone by the LayerNorm, and its weight could be part of Wuk,uv; what it does is keep the stored row in a range that codecs like.
 //

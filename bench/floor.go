@@ -27,7 +27,7 @@ type cost struct {
 	head    work  // of a row of logits
 	layers  []layerCost
 	mha     float64 // operations of a token on a row of all layers, were they MHA
-	rebuilt work    // that all layers do for each cached row once a step, however many queries see it (EG-MLA)
+	rebuilt work    // that all layers do for each cached row once a step, however many queries see it (EG-MLA, whose gates are kept)
 }
 
 // layerCost is the attention of one layer: what one cached row costs a query token.
@@ -57,8 +57,8 @@ func newCost(m *lowkey.Model, machine *Machine) (*cost, error) {
 		switch {
 		case t.role == rebuiltMatrix:
 			c.rebuilt = c.rebuilt.plus(w, 1)
-		case t.role == gateMatrix:
-			c.rebuilt = c.rebuilt.plus(w, gated)
+		case t.role == gateMatrix: // gates are kept: a token that came before costs nothing
+			c.body = c.body.plus(w, gated)
 		case t.role == tableMatrix: // a row for each different token is read: nothing, beside the rest
 			c.weights -= tableBytes(t)
 		case t.role == headMatrix || t.role == tiedMatrix:
@@ -119,7 +119,7 @@ func mhaWidths(a *config.Attention) int {
 	return a.HeadDim + a.ValueDim
 }
 
-// differentIDs is the share of the benchmark's text whose gates must be made: each different token of it once.
+// differentIDs is the share of the benchmark's tokens whose gates must be made: those that are seen for the first time.
 func differentIDs(m *lowkey.Model) (float64, error) {
 	if !slices.ContainsFunc(m.Engine.Model.Config.Layers, func(l config.Layer) bool { return l.Attention.Design == config.EGMLA }) {
 		return 0, nil

@@ -59,6 +59,11 @@ func rotateAVX2(a *float32, b *float32, step int, panel int, c0 *float32, s0 *fl
 //go:noescape
 func weighAVX2(s *float32, x *float32, a *float32, step int, panel int, m int, add int)
 
+// gateRowsAVX2 multiplies n > 0 numbers, a multiple of 16, of each of rows > 0 rows y, ldy bytes apart, by those of slice gates[row] from byte at on, and adds each product and its square to sums[row], two times 16 lanes.
+//
+//go:noescape
+func gateRowsAVX2(y *float32, ldy int, rows int, n int, gates *[]float32, at int, sums *float32)
+
 // scoreF32AVX512 scores m query rows (ldq floats apart) against a tile of 64 keys in panels [4][width][16]; width > 0.
 //
 //go:noescape
@@ -108,3 +113,8 @@ func rotateAVX512(a *float32, b *float32, step int, panel int, c0 *float32, s0 *
 //
 //go:noescape
 func weighAVX512(s *float32, x *float32, a *float32, step int, panel int, m int, add int)
+
+// gateRowsAVX512 multiplies n > 0 numbers, a multiple of 16, of each of rows > 0 rows y, ldy bytes apart, by those of slice gates[row] from byte at on, and adds each product and its square to sums[row], two times 16 lanes.
+//
+//go:noescape
+func gateRowsAVX512(y *float32, ldy int, rows int, n int, gates *[]float32, at int, sums *float32)

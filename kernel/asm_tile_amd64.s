@@ -5177,6 +5177,63 @@ done286:
 	VZEROUPPER
 	RET
 
+// func gateRowsAVX2(y *float32, ldy int, rows int, n int, gates *[]float32, at int, sums *float32)
+// Requires: AVX, FMA3
+TEXT ·gateRowsAVX2(SB), NOSPLIT, $0-56
+	MOVQ y+0(FP), AX
+	MOVQ ldy+8(FP), CX
+	MOVQ rows+16(FP), DX
+	MOVQ gates+32(FP), BX
+	MOVQ at+40(FP), SI
+	MOVQ sums+48(FP), DI
+	CMPQ DX, $+1
+	JLT  done290
+
+loop289:
+	MOVQ    (BX), R8
+	ADDQ    SI, R8
+	MOVQ    AX, R9
+	VMOVUPS (DI), Y0
+	VMOVUPS 64(DI), Y1
+	VMOVUPS 32(DI), Y2
+	VMOVUPS 96(DI), Y3
+	MOVQ    n+24(FP), R10
+	CMPQ    R10, $+16
+	JLT     done292
+
+loop291:
+	VMOVUPS     (R9), Y4
+	VMULPS      (R8), Y4, Y4
+	VMOVUPS     Y4, (R9)
+	VADDPS      Y4, Y0, Y0
+	VFMADD231PS Y4, Y4, Y1
+	VMOVUPS     32(R9), Y4
+	VMULPS      32(R8), Y4, Y4
+	VMOVUPS     Y4, 32(R9)
+	VADDPS      Y4, Y2, Y2
+	VFMADD231PS Y4, Y4, Y3
+	ADDQ        $+64, R9
+	ADDQ        $+64, R8
+	SUBQ        $+16, R10
+	CMPQ        R10, $+16
+	JGE         loop291
+
+done292:
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y1, 64(DI)
+	VMOVUPS Y2, 32(DI)
+	VMOVUPS Y3, 96(DI)
+	ADDQ    CX, AX
+	ADDQ    $+128, DI
+	ADDQ    $+24, BX
+	SUBQ    $+1, DX
+	CMPQ    DX, $+1
+	JGE     loop289
+
+done290:
+	VZEROUPPER
+	RET
+
 // func scoreF32AVX512(s *float32, q *float32, ldq int, k *byte, width int, m int, add int)
 // Requires: AVX, AVX512DQ, AVX512F
 TEXT ·scoreF32AVX512(SB), NOSPLIT, $0-56
@@ -10799,5 +10856,53 @@ next312:
 	JGE  loop309
 
 done310:
+	VZEROUPPER
+	RET
+
+// func gateRowsAVX512(y *float32, ldy int, rows int, n int, gates *[]float32, at int, sums *float32)
+// Requires: AVX, AVX512F
+TEXT ·gateRowsAVX512(SB), NOSPLIT, $0-56
+	MOVQ y+0(FP), AX
+	MOVQ ldy+8(FP), CX
+	MOVQ rows+16(FP), DX
+	MOVQ gates+32(FP), BX
+	MOVQ at+40(FP), SI
+	MOVQ sums+48(FP), DI
+	CMPQ DX, $+1
+	JLT  done314
+
+loop313:
+	MOVQ    (BX), R8
+	ADDQ    SI, R8
+	MOVQ    AX, R9
+	VMOVUPS (DI), Z0
+	VMOVUPS 64(DI), Z1
+	MOVQ    n+24(FP), R10
+	CMPQ    R10, $+16
+	JLT     done316
+
+loop315:
+	VMOVUPS     (R9), Z2
+	VMULPS      (R8), Z2, Z2
+	VMOVUPS     Z2, (R9)
+	VADDPS      Z2, Z0, Z0
+	VFMADD231PS Z2, Z2, Z1
+	ADDQ        $+64, R9
+	ADDQ        $+64, R8
+	SUBQ        $+16, R10
+	CMPQ        R10, $+16
+	JGE         loop315
+
+done316:
+	VMOVUPS Z0, (DI)
+	VMOVUPS Z1, 64(DI)
+	ADDQ    CX, AX
+	ADDQ    $+128, DI
+	ADDQ    $+24, BX
+	SUBQ    $+1, DX
+	CMPQ    DX, $+1
+	JGE     loop313
+
+done314:
 	VZEROUPPER
 	RET

@@ -181,6 +181,7 @@ type tileScratch struct {
 	raw    []float32 // [TileRows, plane width]: the last expanded plane
 	panel  []float32 // [TileRows/16][width][16]: keys ready to score
 	weight []float32 // [TileRows/16][heads*rank][16]: factors ready to weigh
+	norm   []float32 // what the norm of rebuilt rows leaves for queries
 	part   partial
 	total  partial
 	rawKey int // which plane and head of the tile raw holds; -1 none

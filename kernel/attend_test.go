@@ -329,6 +329,40 @@ func TestAttend(t *testing.T) {
 	})
 }
 
+// Which gates a layer kept changes no bit: none yet, all, those of a memo that is too small, of one that has begun anew.
+func TestKeptGates(t *testing.T) {
+	for _, c := range attendCases() {
+		e := c.a.Expand
+		if e == nil {
+			continue
+		}
+		s := c.fill(3)
+		q := randVec(testRand(4), s.N*c.a.Groups*c.a.KeyWidth(), 1)
+		at := NewAttender(nil)
+		run := func() []float32 {
+			out := make([]float32, s.N*c.a.Groups*c.a.ValueWidth())
+			at.Run(&c.a, out, q, []Span{s})
+			return out
+		}
+		want := run()
+		sameBits(t, c.name+", all kept", run(), want)
+		e.kept = gateMemo{most: 7}
+		turns := 0
+		for range 12 {
+			sameBits(t, c.name+", seven kept", run(), want)
+			if len(e.kept.ids.ids) != 7 {
+				t.Errorf("%s: %d ids kept", c.name, len(e.kept.ids.ids))
+			}
+			if e.kept.vain > memoPatience*7 {
+				turns++
+			}
+		}
+		if turns == 0 {
+			t.Errorf("%s: a memo that is too small never begins anew", c.name)
+		}
+	}
+}
+
 // A step allocates nothing once its scratch has grown.
 func TestAttendNoAllocation(t *testing.T) {
 	for i, c := range attendCases() {

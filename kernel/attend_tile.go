@@ -232,6 +232,22 @@ func weigh(s, x, panel []float32, col, step, width, m int, add bool) {
 	}
 }
 
+// gateRows: row j of y (distance ldy) times gates[j][at : at+n]. sums [len(gates), 2, 16] collects each row's products and their squares, column i in lane i mod 16.
+func gateRows(y []float32, ldy, n int, gates [][]float32, at int, sums []float32) {
+	if gateRowsFast(y, ldy, n, gates, at, sums) {
+		return
+	}
+	for j, gate := range gates {
+		row, gate, sum, square := y[j*ldy:][:n], gate[at:][:n], sums[32*j:][:16], sums[32*j+16:][:16]
+		for i, g := range gate {
+			v := row[i] * g
+			row[i] = v
+			sum[i%16] += v
+			square[i%16] += float32(v * v)
+		}
+	}
+}
+
 // mergeRow: a = a fa + b fb.
 func mergeRow(a, b []float32, fa, fb float32) {
 	if mergeRowFast(a, b, fa, fb) {

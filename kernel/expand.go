@@ -3,19 +3,30 @@ package kernel
 // Attention whose keys and values stand behind something that does not fold into the query: they are rebuilt from the cached rows, one tile of TileRows rows after the other, at every
 // step. What is rebuilt here is EG-MLA's
 //
-//	y = LayerNorm((c Up) * (Table[id] Gate)) * Weight + Bias        [heads * (Key + Value)], head after head, its key and then its value
+//	u = (c Up) * (Table[id] Gate)                                    [heads * (Key+Value)], head after head, its key and then its value
+//	y = (u - mean(u)) inv * Weight + Bias                            inv = 1 / sqrt(var(u) + eps): LayerNorm over all of a row
 //
 // c being the row that is kept and id the token behind it. One rebuilt tile serves all heads and all queries of a sequence's step, so a prompt pays it once a chunk; a token
-// alone pays all of it. Gates depend on the id alone, and in text some 38 % of the ids of ChunkRows rows are different, 20 % of those of 4096: the gates of the first ids are kept for the rest of
-// the sequence (KeptGates bytes of them), those of others for a chunk. Scratch is one tile a thread, these gates, and the state of the queries; it does not grow with the context.
+// alone pays all of it. Gates depend on the id alone, and in text some 20 % of the ids of 4096 rows are different: a layer keeps those of the ids that it met, KeptGates bytes of them, for all
+// steps and sequences to come, and makes those of other ids once a chunk. Scratch is one tile a thread, a chunk's gates and the state of the queries; it does not grow with the context.
 //
-// The grid, and with it the order of all sums, is that of attend.go; a row of y is a function of its own c and id. So here too nothing depends on batch, chunking or threads. As many
-// tiles as there are threads are rebuilt side by side, then every head folds them in, in order.
+// Only u is rebuilt. The norm needs all heads of a row, so it would cost more passes over a tile; instead its parts go where few numbers are:
+//
+//	q . y = inv (q*Weight) . u - inv mean sum(q*Weight) + q . Bias
+//	sum_t p_t y_t = (sum_t (p_t inv_t) u_t - sum_t p_t inv_t mean_t) * Weight + Bias
+//
+// var(u) is the mean of squares less the square of the mean: exact enough while a mean is not hundreds of deviations from zero, which products with gates of either sign are not.
+//
+// The grid, and with it the order of all sums, is that of attend.go; a row of u, its mean and inv are functions of its own c and id. So here too nothing depends on batch, chunking or threads. As
+// many tiles as there are threads are rebuilt side by side, block after block of columns, each gated while it is in the first cache; then every head folds them in, in order.
 
-import "math/bits"
+import (
+	"math"
+	"math/bits"
+)
 
 // Expansion says how a tile is rebuilt. Attention has one group a head then; its Keys are slices beside the rebuilt key (a query head is [those slices; rebuilt part]), and
-// its Values are empty. Will not do: windows.
+// its Values are empty. Will not do: windows, sinks. Not safe for concurrent use: it remembers gates.
 type Expansion struct {
 	Plane        int       // whose one head is c
 	Up, Gate     *Matrix   // [heads*(Key+Value), width of c], [heads*(Key+Value), width of the table]
@@ -24,34 +35,41 @@ type Expansion struct {
 	Eps          float32
 	Key, Value   int // rebuilt widths of a head
 	Turn         int // > 0: c is stored turned by Hadamard matrices, blocks of so many columns
+
+	kept gateMemo
 }
 
-// expander is the state of one call: sequence by sequence, chunk by chunk, some tiles at once.
-type expander struct {
-	span   *Span
-	row0   int            // of the first tile
-	chunk  int            // first row of the chunk
-	slot   [ChunkRows]int // where a row's gates are
-	gates  []float32      // [kept + ChunkRows, heads*(Key+Value)]
-	kept   idTable        // ids whose gates stay for the sequence, from slot 0 on
-	passed idTable        // and those of a chunk alone, behind them
-	most   int            // kept ones at most
-	fresh  []int32        // ids whose gates are being computed, into slots from base on
-	base   int
-	tiles  [][]float32       // rebuilt, [TileRows, heads*(Key+Value)] each; as many as threads
-	work   []expanderScratch // by worker
-	gate   func(part, worker int)
-	expand func(part, worker int)
-	fold   func(part, worker int)
-}
-
-type expanderScratch struct {
-	x  []float32 // cached rows, or embeddings
-	in Input
-}
-
-// KeptGates is the memory for gates that stay for a whole sequence, in bytes.
+// KeptGates is the memory for the gates that a layer keeps, in bytes.
 const KeptGates = 8 << 20
+
+// gateMemo are the gates of the first ids that a layer meets. Once it is full, those of other ids are made anew in every chunk that needs them; when these are memoPatience times as many as it
+// holds, other text has come, and it begins anew.
+type gateMemo struct {
+	ids   idTable
+	most  int
+	gates []float32 // [most, heads*(Key+Value)]
+	vain  int       // gates made and not kept
+}
+
+const memoPatience = 8
+
+// KeptIDs is how many ids' gates a layer keeps at most, for tables of so many ids and gates of so many numbers.
+func KeptIDs(ids, width int) int { return min(ids, KeptGates/(4*width)) }
+
+// begin readies the memo for a sequence's step.
+func (m *gateMemo) begin(e *Expansion) {
+	if m.gates == nil {
+		if m.most == 0 {
+			m.most = KeptIDs(e.Table.N, e.Gate.N)
+		}
+		m.gates = make([]float32, m.most*e.Gate.N)
+		m.ids.reset(m.most)
+	}
+	if m.vain > memoPatience*m.most {
+		m.ids.reset(m.most)
+		m.vain = 0
+	}
+}
 
 // idTable numbers different ids in the order in which they come.
 type idTable struct {
@@ -92,14 +110,65 @@ func (s *Span) id(row int) int32 {
 	return s.New[row-len(s.Tokens)]
 }
 
+// expander is the state of one call: sequence by sequence, chunk by chunk, some tiles at once.
+type expander struct {
+	span   *Span
+	row0   int                  // of the first tile
+	chunk  int                  // first row of the chunk
+	gate   [ChunkRows][]float32 // of the chunk's rows
+	passed idTable              // the chunk's ids that are not kept
+	spare  []float32            // and their gates
+	fresh  []int32              // ids whose gates are being made
+	into   []float32
+	tiles  []rebuilt         // as many as threads
+	work   []expanderScratch // by worker
+	ones   []float32         // as many as a head is wide
+	make   func(part, worker int)
+	expand func(part, worker int)
+	fold   func(part, worker int)
+}
+
+// rebuilt is a tile of u.
+type rebuilt struct {
+	u         []float32 // block after block of columns, [TileRows, columns of a block] each
+	sums      []float32 // [TileRows, 2, 16]
+	inv, lean []float32 // [TileRows] each: inv and inv*mean; zero past the last row
+	mean      []float32
+}
+
+type expanderScratch struct {
+	x  []float32 // cached rows, or embeddings
+	in Input
+}
+
+// blockHeads is how many heads' columns are multiplied and gated together: they fill whole panels, four or more.
+func (e *Expansion) blockHeads(heads int) int {
+	for n := 1; n < heads; n *= 2 {
+		if n*(e.Key+e.Value)%(widePanels*PanelRows) == 0 {
+			return n
+		}
+	}
+	return heads
+}
+
+// head finds the key of a head in a tile: its first number, and the distance of rows. Its value follows the key.
+func (e *Expansion) head(t *rebuilt, h, heads int) ([]float32, int) {
+	n, wide := e.blockHeads(heads), e.Key+e.Value
+	return t.u[(h/n*n*TileRows+h%n)*wide:], n * wide
+}
+
 // runExpanded attends, sequence by sequence.
 func (t *Attender) runExpanded() {
 	a, x := t.a, &t.expander
+	e := a.Expand
 	if x.fold == nil {
-		x.gate, x.expand, x.fold = t.runGate, t.runExpand, t.runFold
+		x.make, x.expand, x.fold = t.runGate, t.runExpand, t.runFold
 	}
 	for len(x.tiles) < t.pool.Threads() {
-		x.tiles, x.work = append(x.tiles, nil), append(x.work, expanderScratch{})
+		x.tiles, x.work = append(x.tiles, rebuilt{}), append(x.work, expanderScratch{})
+	}
+	for len(x.ones) < max(e.Key, e.Value) {
+		x.ones = append(x.ones, 1)
 	}
 	for i := range t.spans {
 		s := &t.spans[i]
@@ -117,15 +186,10 @@ func (t *Attender) runExpanded() {
 			t.parts[2*j+1].reset(t.items[j].n, a.ValueWidth())
 		}
 		x.span = s
-		x.most = min(KeptGates/(4*a.Expand.Gate.N), roundUp(s.Rows, ChunkRows))
-		x.kept.reset(x.most)
-		x.gates = grow(x.gates, (x.most+ChunkRows)*a.Expand.Gate.N)
+		e.kept.begin(e)
 		for x.chunk = 0; x.chunk < s.Rows; x.chunk += ChunkRows {
 			end := min(x.chunk+ChunkRows, s.Rows)
-			before := len(x.kept.ids)
-			x.number(end)
-			t.makeGates(x.kept.ids[before:], before)
-			t.makeGates(x.passed.ids, x.most)
+			t.findGates(end)
 			for x.row0 = x.chunk; x.row0 < end; x.row0 += TileRows * len(x.tiles) {
 				t.pool.Run(min(len(x.tiles), (end-x.row0+TileRows-1)/TileRows), x.expand)
 				t.pool.Run(len(t.items), x.fold)
@@ -133,57 +197,104 @@ func (t *Attender) runExpanded() {
 		}
 		x.span = nil
 		for j := range t.items {
-			part, total := &t.parts[2*j], &t.parts[2*j+1]
+			it, part, total := &t.items[j], &t.parts[2*j], &t.parts[2*j+1]
 			total.merge(part, a.ValueWidth())
-			t.finish(&t.items[j], total)
+			t.finish(it, total)
+			t.finishNorm(it, total)
 		}
 	}
 }
 
-// number finds the slots of the rows from chunk to end.
-func (x *expander) number(end int) {
+// finishNorm is the weight and the bias of the values' norm.
+func (t *Attender) finishNorm(it *attendItem, p *partial) {
+	e, vw, at := t.a.Expand, t.a.ValueWidth(), it.group*(t.a.Expand.Key+t.a.Expand.Value)+t.a.Expand.Key
+	for i := range it.n {
+		if p.sum[i] == 0 { // it sees nothing
+			continue
+		}
+		row := t.out[((t.spans[it.span].Q0+it.from+i)*t.a.Groups+it.group)*vw:][:e.Value]
+		MulInto(row, e.Weight[at:])
+		if e.Bias != nil {
+			Add(row, e.Bias[at:])
+		}
+	}
+}
+
+// findGates finds or makes the gates of the rows from chunk to end.
+func (t *Attender) findGates(end int) {
+	x, e := &t.expander, t.a.Expand
+	m, wide := &e.kept, e.Gate.N
+	var slot [ChunkRows]int // number in the memo, or behind it of those that pass
 	x.passed.reset(ChunkRows)
+	before := len(m.ids.ids)
 	for r := x.chunk; r < end; r++ {
 		id := x.span.id(r)
-		n, at, ok := x.kept.find(id)
+		n, at, ok := m.ids.find(id)
 		switch {
 		case ok:
-		case len(x.kept.ids) < x.most:
-			n = x.kept.add(id, at)
+		case len(m.ids.ids) < m.most:
+			n = m.ids.add(id, at)
 		default:
 			if n, at, ok = x.passed.find(id); !ok {
 				n = x.passed.add(id, at)
 			}
-			n += x.most
+			n += m.most
 		}
-		x.slot[r-x.chunk] = n
+		slot[r-x.chunk] = n
+	}
+	m.vain += len(x.passed.ids)
+	x.spare = grow(x.spare, len(x.passed.ids)*wide)
+	t.makeGates(m.gates[before*wide:], m.ids.ids[before:])
+	t.makeGates(x.spare, x.passed.ids)
+	for j, n := range slot[:end-x.chunk] {
+		if n < m.most {
+			x.gate[j] = m.gates[n*wide:][:wide]
+		} else {
+			x.gate[j] = x.spare[(n-m.most)*wide:][:wide]
+		}
 	}
 }
 
-const gateRows = 28 // ids whose gates are one part of work: two of the widest tiles of a product
+const gateParts = 28 // ids whose gates are one part of work: two of the widest tiles of a product
 
-// makeGates computes the gates of ids into slots from base on.
-func (t *Attender) makeGates(ids []int32, base int) {
-	t.expander.fresh, t.expander.base = ids, base
-	t.pool.Run((len(ids)+gateRows-1)/gateRows, t.expander.gate)
+// makeGates computes the gates of ids, one after the other.
+func (t *Attender) makeGates(into []float32, ids []int32) {
+	t.expander.fresh, t.expander.into = ids, into
+	t.pool.Run((len(ids)+gateParts-1)/gateParts, t.expander.make)
 }
 
 func (t *Attender) runGate(i, worker int) {
 	e, x := t.a.Expand, &t.expander
-	from := i * gateRows
-	n, w := min(gateRows, len(x.fresh)-from), &x.work[worker]
+	from := i * gateParts
+	n, w := min(gateParts, len(x.fresh)-from), &x.work[worker]
 	w.x = grow(w.x, n*e.Table.K)
 	for j, id := range x.fresh[from : from+n] {
 		e.Table.Row(w.x[j*e.Table.K:][:e.Table.K], int(id))
 	}
-	w.multiply(x.gates[(x.base+from)*e.Gate.N:], n, e.Gate)
+	w.set(n, e.Gate)
+	const cacheBytes = 1 << 18
+	group, panels := max(widePanels, cacheBytes/e.Gate.panel&^(widePanels-1)), e.Gate.panels()
+	for from, y := 0, x.into[from*e.Gate.N:]; from < panels; from += group { // panels stay in the second cache while the rows pass
+		e.Gate.mul(y, e.Gate.N, &w.in, from, min(from+group, panels), 0, n, 0)
+	}
+}
+
+// set makes x [m, K] the operand of products with w on the caller's thread.
+func (s *expanderScratch) set(m int, w *Matrix) {
+	s.in.Set(nil, s.x, m, w.K)
+	if w.format.Quantised() {
+		s.in.needInt8(nil)
+	}
+	if s.in.edge == nil {
+		s.in.edge = make([]edgeTile, 1)
+	}
 }
 
 // runExpand rebuilds one tile.
 func (t *Attender) runExpand(i, worker int) {
 	a, x := t.a, &t.expander
-	e, w, s := a.Expand, &x.work[worker], x.span
-	p, wide, r := &a.Planes[e.Plane], e.Up.N, x.row0+i*TileRows
+	e, w, s, tile := a.Expand, &x.work[worker], x.span, &x.tiles[i]
+	p, r := &a.Planes[e.Plane], x.row0+i*TileRows
 	n := min(TileRows, s.Rows-r)
 	w.x = grow(w.x, n*p.Width)
 	expandRows(p.Codec, w.x, p.Head(s.page(r, p), 0)[r%p.PageRows*RowBytes(p.Codec, p.Width):], n, p.Width)
@@ -192,29 +303,39 @@ func (t *Attender) runExpand(i, worker int) {
 			Hadamard(w.x[at:][:e.Turn])
 		}
 	}
-	x.tiles[i] = grow(x.tiles[i], TileRows*wide)
-	y := x.tiles[i]
-	w.multiply(y, n, e.Up)
-	for j := range n {
-		row := y[j*wide:][:wide]
-		MulInto(row, x.gates[x.slot[r+j-x.chunk]*wide:][:wide])
-		LayerNorm(row, row, e.Weight, e.Bias, e.Eps)
+	w.set(n, e.Up)
+	cols := e.blockHeads(a.Groups) * (e.Key + e.Value)
+	tile.begin((e.Up.N + cols - 1) / cols * cols)
+	for from := 0; from < e.Up.N; from += cols {
+		to := min(from+cols, e.Up.N)
+		e.Up.mul(tile.u[from*TileRows-from:], cols, &w.in, from/PanelRows, (to+PanelRows-1)/PanelRows, 0, n, 0) // which writes from column `from` on
+		gateRows(tile.u[from*TileRows:], cols, to-from, x.gate[r-x.chunk:][:n], from, tile.sums)
 	}
+	tile.norm(n, e)
 }
 
-// multiply is y [m, N] = x [m, K] Wᵀ on the caller's thread: panels of W stay in the nearer caches while the rows pass.
-func (s *expanderScratch) multiply(y []float32, m int, w *Matrix) {
-	const cacheBytes = 1 << 18
-	s.in.Set(nil, s.x, m, w.K)
-	if w.format.Quantised() {
-		s.in.needInt8(nil)
+// begin readies a tile of so many columns.
+func (t *rebuilt) begin(cols int) {
+	t.u = grow(t.u, TileRows*cols)
+	if t.sums == nil {
+		t.sums = make([]float32, TileRows*2*16)
+		t.inv, t.lean, t.mean = make([]float32, TileRows), make([]float32, TileRows), make([]float32, TileRows)
 	}
-	if s.in.edge == nil {
-		s.in.edge = make([]edgeTile, 1)
-	}
-	group, panels := max(4, cacheBytes/w.panel&^3), w.panels() // the widest kernels take 4 panels at once
-	for from := 0; from < panels; from += group {
-		w.mul(y, w.N, &s.in, from, min(from+group, panels), 0, m, 0)
+	clear(t.sums)
+}
+
+// norm finds each row's mean and deviation from its sums.
+func (t *rebuilt) norm(n int, e *Expansion) {
+	for j := range TileRows {
+		t.inv[j], t.mean[j], t.lean[j] = 0, 0, 0
+		if j >= n {
+			continue
+		}
+		lanes, count := t.sums[32*j:][:32], float64(e.Up.N)
+		mean := float64(foldLanes((*[16]float32)(lanes))) / count
+		variance := max(0, float64(foldLanes((*[16]float32)(lanes[16:])))/count-mean*mean)
+		inv := 1 / math.Sqrt(variance+float64(e.Eps))
+		t.inv[j], t.mean[j], t.lean[j] = float32(inv), float32(mean), float32(inv*mean)
 	}
 }
 
@@ -228,10 +349,20 @@ func (t *Attender) runFold(i, worker int) {
 		return
 	}
 	w.load(t, it)
-	w.panel = grow(w.panel, TileRows*e.Key)
+	slices, weight := kw-e.Key, it.group*(e.Key+e.Value)
+	w.norm = grow(w.norm, 2*it.n)
+	sums, biases := w.norm[:it.n], w.norm[it.n:] // of a query times the norm's weight, and with its bias
+	for i := range it.n {
+		q := w.q[i*kw+slices:][:e.Key]
+		if biases[i] = 0; e.Bias != nil {
+			biases[i] = Dot(q, e.Bias[weight:])
+		}
+		MulInto(q, e.Weight[weight:])
+		sums[i] = Dot(q, x.ones)
+	}
 	part, total := &t.parts[2*i], &t.parts[2*i+1]
-	for j, tile := range x.tiles {
-		r := x.row0 + j*TileRows
+	for j := range x.tiles {
+		tile, r := &x.tiles[j], x.row0+j*TileRows
 		if r >= min(end, x.chunk+ChunkRows) {
 			return
 		}
@@ -239,22 +370,39 @@ func (t *Attender) runFold(i, worker int) {
 			total.merge(part, vw)
 			part.reset(it.n, vw)
 		}
-		n, at := min(TileRows, end-r), 0
-		w.rawKey = -1
-		for i, k := range a.Keys {
-			w.score(a, s, it, k, at, r, n, i > 0)
-			at += k.To - k.From
-		}
-		rows, ld := tile[it.group*(e.Key+e.Value):], e.Up.N
+		n := min(TileRows, end-r)
+		rows, ld := e.head(tile, it.group, a.Groups)
 		w.panel = grow(w.panel, TileRows*e.Key)
 		toPanels(w.panel, rows, ld, n, e.Key)
-		scoreF32(w.s, w.q[at:], kw, w.panel, it.n, e.Key, at > 0)
+		scoreF32(w.s, w.q[slices:], kw, w.panel, it.n, e.Key, false)
+		for i := range it.n {
+			row := w.s[i*TileRows:][:TileRows]
+			MulInto(row, tile.inv)
+			AddScaled(row, tile.lean, -sums[i])
+			if e.Bias != nil {
+				for j := range row {
+					row[j] += biases[i]
+				}
+			}
+		}
+		at := 0
+		w.rawKey = -1
+		for _, k := range a.Keys {
+			w.score(a, s, it, k, at, r, n, true)
+			at += k.To - k.From
+		}
 		if a.Softcap > 0 {
 			softcapTile(w.s[:it.n*TileRows], a.Softcap)
 		}
 		w.mask(a, it, q0, r, n)
 		softmaxTile(w.s, it.n, part.max, part.sum, w.alpha)
 		scaleRows(part.o, vw, w.alpha, it.n)
+		for i := range it.n {
+			MulInto(w.s[i*TileRows:][:TileRows], tile.inv)
+		}
 		accumulatePV(part.o, vw, w.s, TileRows, rows[e.Key:], ld, it.n, n, e.Value)
+		for i := range it.n {
+			AddScaled(part.o[i*vw:][:e.Value], x.ones, -Dot(tile.mean, w.s[i*TileRows:][:TileRows]))
+		}
 	}
 }

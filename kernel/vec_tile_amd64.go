@@ -173,6 +173,23 @@ func weighFast(s, x, panel []float32, col, step, width, m int, add bool) bool {
 	return true
 }
 
+func gateRowsFast(y []float32, ldy, n int, gates [][]float32, at int, sums []float32) bool {
+	if vecLevel == vecPlain || len(gates) == 0 || n == 0 || n%16 != 0 {
+		return false
+	}
+	rows := len(gates)
+	_, _ = y[(rows-1)*ldy+n-1], sums[2*16*rows-1]
+	for _, g := range gates {
+		_ = g[at+n-1]
+	}
+	if vecLevel == vecAVX512 {
+		gateRowsAVX512(&y[0], 4*ldy, rows, n, &gates[0], 4*at, &sums[0])
+	} else {
+		gateRowsAVX2(&y[0], 4*ldy, rows, n, &gates[0], 4*at, &sums[0])
+	}
+	return true
+}
+
 // pvRowsFast mixes values as they lie in a page, size bytes from row to row, if the codec and the width allow.
 func pvRowsFast(c Codec, o []float32, ldo int, p []float32, ldp int, v []byte, size, m, n, width int) bool {
 	if vecLevel == vecPlain || c > CodecBF16 || width == 0 || width%16 != 0 || m == 0 || n == 0 {

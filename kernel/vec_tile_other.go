@@ -12,9 +12,10 @@ func toPanelsFast(_, _ []float32, _, _, _ int) int                              
 func scoreInt8Fast(_ Codec, _ []float32, _ []int8, _ []float32, _ []int32, _ []byte, _, _ int) bool {
 	return false
 }
-func expandPanelsFast(_ Codec, _ []float32, _ []byte, _ int) bool       { return false }
-func rotateFast(_ []float32, _, _, _, _ int, _, _, _, _ []float32) bool { return false }
-func weighFast(_, _, _ []float32, _, _, _, _ int, _ bool) bool          { return false }
+func expandPanelsFast(_ Codec, _ []float32, _ []byte, _ int) bool                { return false }
+func rotateFast(_ []float32, _, _, _, _ int, _, _, _, _ []float32) bool          { return false }
+func weighFast(_, _, _ []float32, _, _, _, _ int, _ bool) bool                   { return false }
+func gateRowsFast(_ []float32, _, _ int, _ [][]float32, _ int, _ []float32) bool { return false }
 func pvRowsFast(_ Codec, _ []float32, _ int, _ []float32, _ int, _ []byte, _, _, _, _ int) bool {
 	return false
 }

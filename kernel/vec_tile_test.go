@@ -86,6 +86,49 @@ func TestWeigh(t *testing.T) {
 	})
 }
 
+func TestGateRows(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		r := testRand(28)
+		for _, c := range []struct{ n, rows, at int }{{16, 1, 0}, {22, 3, 5}, {64, 5, 64}, {128, 64, 256}} {
+			ldy := c.n + 3
+			start, before := randVec(r, c.rows*ldy, 1), randVec(r, 32*c.rows, 1)
+			gates := make([][]float32, c.rows)
+			for j := range gates {
+				gates[j] = randVec(r, c.at+c.n, 1)
+			}
+			got, check := guarded(t, start)
+			sums, checkSums := guarded(t, before)
+			gateRows(got, ldy, c.n, gates, c.at, sums)
+			check()
+			checkSums()
+			for j := range c.rows {
+				var want [2][16]float64
+				for i := range 16 {
+					want[0][i], want[1][i] = float64(before[32*j+i]), float64(before[32*j+16+i])
+				}
+				for i := range ldy {
+					y := start[j*ldy+i]
+					if i < c.n {
+						y *= gates[j][c.at+i]
+						want[0][i%16] += float64(y)
+						want[1][i%16] += float64(y) * float64(y)
+					}
+					if got[j*ldy+i] != y {
+						t.Fatalf("%+v: row %d, column %d is %v, want %v", c, j, i, got[j*ldy+i], y)
+					}
+				}
+				for i := range 16 {
+					for k := range 2 {
+						if d := math.Abs(float64(sums[32*j+16*k+i]) - want[k][i]); d > 1e-5 {
+							t.Fatalf("%+v: row %d, sum %d of lane %d is off by %v", c, j, k, i, d)
+						}
+					}
+				}
+			}
+		}
+	})
+}
+
 func TestAccumulatePV(t *testing.T) {
 	eachLevel(t, func(t *testing.T) {
 		r := testRand(22)

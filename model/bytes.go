@@ -429,15 +429,17 @@ func ScratchBytes(c *config.Config, tokens, rows int) int64 {
 	return 4*(slabs+threads*attend+2*angles) + input
 }
 
-// gateFloats are EG-MLA's gates: those that stay for a sequence, and of a chunk's rows.
+// gateFloats are EG-MLA's gates: those that each layer keeps, with their ids' table, and those of a chunk's rows.
 func gateFloats(c *config.Config) (n int64) {
+	chunk := int64(0)
 	for i := range c.Layers {
 		if a := &c.Layers[i].Attention; a.Design == config.EGMLA {
 			wide := int64(a.Heads * (a.Nope + a.ValueDim))
-			n = max(n, kernel.KeptGates/4+2*kernel.ChunkRows*wide)
+			n += int64(kernel.KeptIDs(c.Vocab, int(wide))) * (wide + 5)
+			chunk = max(chunk, 2*kernel.ChunkRows*wide)
 		}
 	}
-	return n
+	return n + chunk
 }
 
 // slabFloats is the least size of a workspace's slab.
@@ -518,8 +520,8 @@ func attendFloats(a *config.Attention, q, out int64) int64 {
 	if a.Design == config.TPA { // weighed scores, and the factors as they are read and in panels
 		floats += rows*kernel.TileRows + 2*kernel.TileRows*int64(a.Heads*max(a.KRank, a.VRank))
 	}
-	if a.Design == config.EGMLA { // a tile: cached rows, embeddings, rebuilt rows, gates, and the int8 copy of an input
-		floats += kernel.TileRows * (2*int64(a.KVRank) + 2*int64(a.GateDim) + 2*int64(a.Heads*(a.Nope+a.ValueDim)))
+	if a.Design == config.EGMLA { // a tile: cached rows, embeddings, rebuilt rows and their sums, and the int8 copy of an input
+		floats += kernel.TileRows * (2*int64(a.KVRank) + 2*int64(a.GateDim) + 2*int64(a.Heads*(a.Nope+a.ValueDim)) + 40)
 	}
 	return floats
 }

@@ -32,6 +32,7 @@ func genTile(c *build.Context) {
 		genToPanels(v)
 		genRotate(v)
 		genWeigh(v)
+		genGate(v)
 	})
 }
 
@@ -473,6 +474,48 @@ func genWeigh(v isa) {
 		v.ADDQ(step, a)
 		v.ADDQ(operand.I32(sRow), s)
 		v.ADDQ(operand.I32(sRow), x)
+	})
+	v.end()
+}
+
+// genGate: rows times rows found by pointer, and their sums.
+func genGate(v isa) {
+	v.begin("gateRows", "(y *float32, ldy, rows, n int, gates *[]float32, at int, sums *float32)",
+		"gateRows"+v.suffix()+" multiplies n > 0 numbers, a multiple of 16, of each of rows > 0 rows y, ldy bytes apart, by those of slice gates[row] from byte at on, and adds each product and its square to sums[row], two times 16 lanes.")
+	y, ldy, rows := v.ptr("y"), v.ptr("ldy"), v.ptr("rows")
+	gates, at, sums := v.ptr("gates"), v.ptr("at"), v.ptr("sums")
+	parts := 64 / v.bytes()
+	v.loop(rows, 1, func() {
+		g, to := v.GP64(), v.GP64()
+		v.MOVQ(mem(gates, 0), g)
+		v.ADDQ(at, g)
+		v.MOVQ(y, to)
+		sum, square := make([]reg.VecVirtual, parts), make([]reg.VecVirtual, parts)
+		for i := range parts {
+			sum[i], square[i] = v.r(), v.r()
+			v.VMOVUPS(mem(sums, i*v.bytes()), sum[i])
+			v.VMOVUPS(mem(sums, 64+i*v.bytes()), square[i])
+		}
+		n := v.ptr("n")
+		v.loop(n, 16, func() {
+			for i := range parts {
+				t := v.r()
+				v.VMOVUPS(mem(to, i*v.bytes()), t)
+				v.VMULPS(mem(g, i*v.bytes()), t, t)
+				v.VMOVUPS(t, mem(to, i*v.bytes()))
+				v.VADDPS(t, sum[i], sum[i])
+				v.VFMADD231PS(t, t, square[i])
+			}
+			v.ADDQ(operand.I32(64), to)
+			v.ADDQ(operand.I32(64), g)
+		})
+		for i := range parts {
+			v.VMOVUPS(sum[i], mem(sums, i*v.bytes()))
+			v.VMOVUPS(square[i], mem(sums, 64+i*v.bytes()))
+		}
+		v.ADDQ(ldy, y)
+		v.ADDQ(operand.I32(128), sums)
+		v.ADDQ(operand.I32(24), gates)
 	})
 	v.end()
 }
