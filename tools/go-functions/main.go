@@ -98,6 +98,7 @@ func run(ctx context.Context) error {
 			stands++
 		}
 	}
+	fmt.Fprintf(os.Stderr, "of %d original bodies %d type-check\n", len(functions), stands)
 	lines := fmt.Sprintf("%d functions of the validation side of %s, %s, at most %d tokens each, greedy. Ceiling: %s of the original bodies type-check on this system.\n\n",
 		len(functions), corpus.Name, runtime.Version(), gofuncs.MostTokens, share(stands, len(functions)))
 	lines += fmt.Sprintf("| model | braces balanced | of those, body of %d tokens or more | of these, parsed | type-checked, of those whose original body does | as the original |\n|---|---|---|---|---|---|\n", gofuncs.LongBody)
