@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -23,20 +24,13 @@ var samples = map[string]string{
 	"code":     "func (t *Table) put(key uint64, value int32) error {\n\tif t.n >= len(t.slots)*3/4 {\n\t\tif err := t.grow(2 * len(t.slots)); err != nil {\n\t\t\treturn fmt.Errorf(\"put %d: %w\", key, err)\n\t\t}\n\t}\n\tfor i := hash(key) & t.mask; ; i = (i + 1) & t.mask {\n\t\tswitch t.slots[i].key {\n\t\tcase 0, key: // free, or ours\n\t\t\tt.slots[i] = slot{key: key, value: value}\n\t\t\treturn nil\n\t\t}\n\t}\n}\n\n// next_power rounds up: 5 -> 8, 1000 -> 1024.\nstatic inline size_t next_power(size_t x) {\n    return x <= 1 ? 1 : 1ULL << (64 - __builtin_clzll(x - 1));\n}\n",
 }
 
-// textOf makes about size bytes of a script: words of its sample in random order and of random grouping, seeded.
-func textOf(script string, size int) string {
-	rng := rand.New(rand.NewPCG(1, 2))
+// textOf makes about size bytes of a script: words of its sample in random order and of random grouping.
+func textOf(script string, size int, seed uint64) string {
+	rng := rand.New(rand.NewPCG(seed, 2))
 	s := samples[script]
 	var units []string
-	if script == "new words" { // hardly a word comes twice: no help from the cache
-		var b strings.Builder
-		for b.Len() < size {
-			for range 1 + rng.IntN(4) {
-				b.WriteString(syllables[rng.IntN(len(syllables))])
-			}
-			b.WriteByte(' ')
-		}
-		return b.String()
+	if kind, ok := strings.CutPrefix(script, "new "); ok {
+		return newText(rng, kind, size)
 	}
 	if script == "chinese" || script == "japanese" {
 		runes := []rune(s)
@@ -55,28 +49,79 @@ func textOf(script string, size int) string {
 	return b.String()
 }
 
+// newText makes text in which hardly a word comes twice, so that what was cut before is of no help.
+func newText(rng *rand.Rand, kind string, size int) string {
+	var b strings.Builder
+	pick := func(from []string, least, most int) {
+		for range least + rng.IntN(most-least+1) {
+			b.WriteString(from[rng.IntN(len(from))])
+		}
+	}
+	for b.Len() < size {
+		of := kind
+		if kind == "mixed" {
+			of = []string{"words", "russian", "chinese", "code", "arabic"}[rng.IntN(5)]
+		}
+		switch of {
+		case "words":
+			pick(syllables, 1, 4)
+			b.WriteByte(' ')
+		case "russian":
+			pick(slogi, 1, 4)
+			b.WriteByte(' ')
+		case "arabic":
+			for range 3 + rng.IntN(6) {
+				b.WriteRune(rune(0x627 + rng.IntN(36)))
+			}
+			b.WriteByte(' ')
+		case "chinese": // any of some 7,000 characters
+			for range 4 + rng.IntN(12) {
+				b.WriteRune(rune(0x4e00 + rng.IntN(7000)))
+			}
+			b.WriteString([]string{"，", "。", "、"}[rng.IntN(3)])
+		case "code":
+			for range 1 + rng.IntN(3) {
+				pick(syllables, 1, 3)
+				b.WriteString([]string{"_", ".", "", "("}[rng.IntN(4)])
+				if rng.IntN(4) == 0 {
+					b.WriteString(strconv.FormatUint(rng.Uint64()>>rng.IntN(60), 16-6*rng.IntN(2)))
+				}
+			}
+			b.WriteString([]string{" := ", ");\n\t", ", ", " {\n\t\t", "] += "}[rng.IntN(5)])
+		}
+	}
+	return b.String()
+}
+
+var slogi = strings.Fields("а бел вор гра дно ел жи за ист йка кор лин мо на ост пере рыб сто тур у фин хол цен чай шут щё ы эх юр я ние ский ство ать ова ённ ов")
+
 var syllables = strings.Fields("an bel cor du en fis gra hol in jar kem lin mor nas ol per qua rin sta tur um vel wor xen yit zo ble ther ing tion sha crou pleat und est phy ght ake ose ite")
 
 var scripts = []string{"english", "russian", "chinese", "japanese", "arabic", "code"}
+
+var newScripts = []string{"new words", "new russian", "new arabic", "new chinese", "new code", "new mixed"}
 
 // processorTime is the time the process has used, where the system tells.
 var processorTime = func() time.Duration { return 0 }
 
 func benchmarkEncode(b *testing.B, tok *Tokenizer) {
-	for _, script := range append([]string{"new words"}, scripts...) {
-		text := textOf(script, 1<<20)
+	for _, script := range append(newScripts, scripts...) {
 		b.Run(script, func(b *testing.B) {
-			b.SetBytes(int64(len(text)))
-			var ids []int32
+			var texts [8]string // in turn: what one call has kept is of little help to the next
+			for i := range texts {
+				texts[i] = textOf(script, 1<<20, uint64(i))[:1<<20]
+			}
+			b.SetBytes(1 << 20)
+			ids := make([]int32, 0, 1<<20)
 			before := processorTime()
 			rounds := 0
 			for b.Loop() {
-				ids = tok.AppendEncode(ids[:0], text, EncodeOptions{})
+				ids = tok.AppendEncode(ids[:0], texts[rounds%len(texts)], EncodeOptions{})
 				rounds++
 			}
-			b.ReportMetric(float64(len(text))/float64(len(ids)), "bytes/token")
+			b.ReportMetric(float64(1<<20)/float64(len(ids)), "bytes/token")
 			if spent := processorTime() - before; spent > 0 {
-				b.ReportMetric(float64(len(text))*float64(rounds)/spent.Seconds()/1e6, "MB/cpu-s")
+				b.ReportMetric(float64(1<<20)*float64(rounds)/spent.Seconds()/1e6, "MB/cpu-s")
 			}
 		})
 	}

@@ -196,10 +196,11 @@ func (m *mergeModel) fillSymbols() {
 			m.ascii[c] = m.symbol(string([]byte{byte(c)}))
 		}
 		m.asciiPairs = make([]rankedPair, 1<<14)
+		s := &symbols{memo: make([]pairSlot, 1<<memoBits)}
 		for i := range m.asciiPairs {
 			a, b := byte(i>>7), byte(i&127)
 			p := &m.asciiPairs[i]
-			p.rank, p.result = m.pair(m.ascii[a], m.ascii[b], string([]byte{a, b}))
+			p.rank, p.result = m.pair(s, m.ascii[a], m.ascii[b], string([]byte{a, b}))
 		}
 		return
 	}

@@ -52,7 +52,10 @@ type symbols struct {
 	merged     []int32  // what that pair becomes
 	prev, next []int32
 	heap       []uint64
+	memo       []pairSlot // what scored gave, by a hash of the two symbols: their text need not be looked up again. A newer pair takes the place of an older one
 }
+
+const memoBits = 14
 
 func (m *mergeModel) encode(sc *scratch, out []int32, text string) []int32 {
 	if m.byteLevel {
@@ -142,7 +145,7 @@ func (m *mergeModel) mergeWord(s *symbols, out []int32, word string, whole bool)
 		}
 	}
 	m.start(s, word)
-	if len(s.id) <= 96 {
+	if len(s.id) <= maxShort {
 		m.mergeShort(s, word)
 	} else {
 		m.mergeLong(s, word)
@@ -152,6 +155,9 @@ func (m *mergeModel) mergeWord(s *symbols, out []int32, word string, whole bool)
 
 // start fills the arrays with the symbols of a word: its bytes or its characters.
 func (m *mergeModel) start(s *symbols, word string) {
+	if m.byScore && s.memo == nil {
+		s.memo = make([]pairSlot, 1<<memoBits)
+	}
 	s.start, s.id = s.start[:0], s.id[:0]
 	if m.byteLevel {
 		for i := range len(word) {
@@ -194,7 +200,7 @@ func (m *mergeModel) start(s *symbols, word string) {
 				s.rank[i], s.merged[i] = p.rank, p.result
 				continue
 			}
-			s.rank[i], s.merged[i] = m.pair(s.id[i], s.id[i+1], word[s.start[i]:s.start[i+2]])
+			s.rank[i], s.merged[i] = m.pair(s, s.id[i], s.id[i+1], word[s.start[i]:s.start[i+2]])
 		}
 	}
 	if n > 0 {
@@ -214,46 +220,84 @@ func (m *mergeModel) symbol(text string) int32 {
 }
 
 // pair gives the rank and the result of merging two neighbours whose texts together are text.
-func (m *mergeModel) pair(left, right int32, text string) (uint32, int32) {
-	if m.byScore {
-		if id, ok := m.voc.id(text); ok {
-			return m.ranks[id], id
+func (m *mergeModel) pair(s *symbols, left, right int32, text string) (uint32, int32) {
+	if !m.byScore {
+		if left < 0 || right < 0 {
+			return noRank, noToken
 		}
-		return noRank, noToken
+		return m.pairs.get(left, right)
 	}
 	if left < 0 || right < 0 {
-		return noRank, noToken
+		return m.scored(text)
 	}
-	return m.pairs.get(left, right)
+	key := pairKey(left, right)
+	slot := &s.memo[key*0x9e3779b97f4a7c15>>(64-memoBits)]
+	if slot.key != key {
+		rank, result := m.scored(text)
+		*slot = pairSlot{key, uint64(rank)<<32 | uint64(uint32(result))}
+		return rank, result
+	}
+	return uint32(slot.value >> 32), int32(uint32(slot.value))
 }
 
-// mergeShort scans for the best pair each time and closes the gap: quadratic, but fastest for words.
+// scored is pair where a pair merges if its text is a token.
+func (m *mergeModel) scored(text string) (uint32, int32) {
+	if id, ok := m.voc.id(text); ok {
+		return m.ranks[id], id
+	}
+	return noRank, noToken
+}
+
+// maxShort is up to how many symbols mergeShort is faster than mergeLong.
+const maxShort = 96
+
+// mergeShort scans for the best pair each time: quadratic, but fastest for words. A key is rank<<32 | position, so that the least one is the leftmost of the best; symbols that were merged away stay
+// where they are, with a key that is never least.
 func (m *mergeModel) mergeShort(s *symbols, word string) {
-	for n := len(s.id); n > 1; n-- {
-		best, at := uint32(noRank), 0
-		for i, r := range s.rank[:n-1] {
-			if r < best {
-				best, at = r, i
-			}
+	const never = noRank<<32 | noRank
+	n := len(s.id)
+	keys, prev, next := s.heap[:0], s.prev[:0], s.next[:0]
+	for i, r := range s.rank[:n] {
+		keys, prev, next = append(keys, uint64(r)<<32|uint64(i)), append(prev, int32(i-1)), append(next, int32(i+1))
+	}
+	for len(keys)%4 != 0 {
+		keys = append(keys, never)
+	}
+	s.heap, s.prev, s.next = keys, prev, next
+	for {
+		a, b := uint64(never), uint64(never)
+		for k := keys; len(k) >= 4; k = k[4:] {
+			a, b = min(a, k[0], k[2]), min(b, k[1], k[3])
 		}
-		if best == noRank {
+		a = min(a, b)
+		if a>>32 == noRank {
 			break
 		}
-		s.id[at] = s.merged[at]
-		copy(s.id[at+1:], s.id[at+2:n])
-		copy(s.start[at+1:], s.start[at+2:n+1])
-		copy(s.rank[at+1:], s.rank[at+2:n])
-		copy(s.merged[at+1:], s.merged[at+2:n])
-		s.id, s.start, s.rank, s.merged = s.id[:n-1], s.start[:n], s.rank[:n-1], s.merged[:n-1]
-		if at > 0 {
-			s.rank[at-1], s.merged[at-1] = m.pair(s.id[at-1], s.id[at], word[s.start[at-1]:s.start[at+1]])
+		i := int(uint32(a))
+		gone := next[i]
+		after := int(next[gone])
+		keys[gone] = never
+		next[i] = int32(after)
+		s.id[i] = s.merged[i]
+		rank := uint32(noRank)
+		if after < n {
+			prev[after] = int32(i)
+			rank, s.merged[i] = m.pair(s, s.id[i], s.id[after], word[s.start[i]:s.start[next[after]]])
 		}
-		if at+1 < n-1 {
-			s.rank[at], s.merged[at] = m.pair(s.id[at], s.id[at+1], word[s.start[at]:s.start[at+2]])
-		} else {
-			s.rank[at] = noRank
+		keys[i] = uint64(rank)<<32 | uint64(i)
+		if i > 0 {
+			p := int(prev[i])
+			rank, s.merged[p] = m.pair(s, s.id[p], s.id[i], word[s.start[p]:s.start[after]])
+			keys[p] = uint64(rank)<<32 | uint64(p)
 		}
 	}
+	count := 0
+	for i := 0; i < n; i = int(next[i]) {
+		s.id[count], s.start[count] = s.id[i], s.start[i]
+		count++
+	}
+	s.start[count] = int32(len(word))
+	s.id, s.start = s.id[:count], s.start[:count+1]
 }
 
 // mergeLong keeps the pairs in a heap and the symbols in a linked list: n log n for any text.
@@ -282,7 +326,7 @@ func (m *mergeModel) mergeLong(s *symbols, word string) {
 		if k := s.next[j]; int(k) < n {
 			end = s.start[k]
 		}
-		s.rank[i], s.merged[i] = m.pair(s.id[i], s.id[j], word[s.start[i]:end])
+		s.rank[i], s.merged[i] = m.pair(s, s.id[i], s.id[j], word[s.start[i]:end])
 		if s.rank[i] != noRank {
 			s.heap = heapPush(s.heap, uint64(s.rank[i])<<32|uint64(i))
 		}

@@ -38,6 +38,10 @@ func (p *planeBits) add(q *planeBits) {
 // next gives the first match at or after i; to is -1 and from the length of s if there is none.
 func (p *pattern) next(s string, i int) (from, to int) {
 	for i < len(s) {
+		if b := s[i]; b < utf8.RuneSelf && p.first[b>>6&1]>>(b&63)&1 == 0 {
+			i++
+			continue
+		}
 		r, n := decode(s, i)
 		if p.first.has(r) {
 			for k := range p.alts {
@@ -274,7 +278,12 @@ func (q *repeat) compile(next matcher) matcher {
 	return func(s string, i int) int {
 		floor, j, count := i, i, 0
 		for count < high {
-			n := c.step(s, j)
+			n := 0
+			if j < len(s) && s[j] < utf8.RuneSelf {
+				n = int(c.plane[s[j]>>6&1] >> (s[j] & 63) & 1)
+			} else {
+				n = c.step(s, j)
+			}
 			if n == 0 {
 				break
 			}

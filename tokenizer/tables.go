@@ -10,27 +10,29 @@ import (
 // merge is one merge; its rank is its place in the list.
 type merge struct{ left, right, result int32 }
 
-// mergeTable finds a merge by its two symbols. A slot holds the place in the list plus one, and 8 bits of the hash above.
+// mergeTable finds a merge by its two symbols. A slot holds the place in the list plus one, and 8 bits of the hash above. Most pairs that are looked up do not merge: eight bits of a filter for each merge,
+// of which one is set, are small enough for a near cache, and say so for seven of eight.
 type mergeTable struct {
 	merges []merge
 	slots  []uint32
+	filter []uint64
 	shift  uint
 }
 
 func newMergeTable(merges []merge) mergeTable {
 	width := bits.Len(uint(max(len(merges), 4)*2 - 1))
-	t := mergeTable{merges: merges, slots: make([]uint32, 1<<width), shift: uint(64 - width)}
+	t := mergeTable{merges: merges, slots: make([]uint32, 1<<width), filter: make([]uint64, (1<<width+15)/16), shift: uint(64 - width)}
 	for rank := range merges {
 		t.put(rank)
 	}
 	return t
 }
 
-func (t *mergeTable) hash(left, right int32) (slot int, tag uint32) {
+func (t *mergeTable) hash(left, right int32) (slot int, tag uint32, bit uint64) {
 	h := (uint64(uint32(left))<<32 | uint64(uint32(right))) * 0x9e3779b97f4a7c15
 	h ^= h >> 29
 	h *= 0xbf58476d1ce4e5b9
-	return int(h >> t.shift), uint32(h) & (0xff << placeBits)
+	return int(h >> t.shift), uint32(h) & (0xff << placeBits), h >> (t.shift - 2)
 }
 
 const placeBits = 24 // maxVocab merges at most
@@ -42,7 +44,8 @@ func (t *mergeTable) put(rank int) {
 		return
 	}
 	mask := len(t.slots) - 1
-	i, tag := t.hash(m.left, m.right)
+	i, tag, bit := t.hash(m.left, m.right)
+	t.filter[bit>>6] |= 1 << (bit & 63)
 	for ; ; i = (i + 1) & mask {
 		v := t.slots[i]
 		if v == 0 {
@@ -60,7 +63,10 @@ func (t *mergeTable) put(rank int) {
 // get gives the rank and the result of merging two symbols, or noRank and noToken.
 func (t *mergeTable) get(left, right int32) (rank uint32, result int32) {
 	mask := len(t.slots) - 1
-	i, tag := t.hash(left, right)
+	i, tag, bit := t.hash(left, right)
+	if t.filter[bit>>6]>>(bit&63)&1 == 0 {
+		return noRank, noToken
+	}
 	for ; ; i = (i + 1) & mask {
 		v := t.slots[i]
 		if v == 0 {

@@ -131,6 +131,10 @@ func (t *Tokenizer) encodePiece(sc *scratch, ids []int32, s string, k int, at pl
 		base := len(sc.ends)
 		sc.ends = t.stages[k].cut.split(sc.ends, s)
 		top := len(sc.ends)
+		if top == base+1 && sc.ends[base] == len(s) { // whole
+			sc.ends = sc.ends[:base]
+			continue
+		}
 		start := 0
 		for i := base; i < top; i++ {
 			end := sc.ends[i] // read anew: deeper stages may move the slice

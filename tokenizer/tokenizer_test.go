@@ -219,7 +219,7 @@ func TestStreamHoldsBytes(t *testing.T) {
 // TestConcurrentUse encodes with one tokenizer from many goroutines; the race detector watches.
 func TestConcurrentUse(t *testing.T) {
 	tok := byteTokenizer(t)
-	text := textOf("chinese", 3000) + textOf("english", 3000)
+	text := textOf("chinese", 3000, 1) + textOf("english", 3000, 1)
 	want := tok.Encode(text, EncodeOptions{})
 	var wg sync.WaitGroup
 	for range 4 {
