@@ -8,6 +8,7 @@
 package lowkey
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -33,7 +34,7 @@ type Options struct {
 	Memory      int64  // bytes for packed weights + cache + scratch + heap; 0 = 90 % of MemoryLimit
 	Weights     string // quantise matrices at load: "q8_0", "q4_0", ...; empty keeps the file's formats
 	Activations string // "int8" (default) or "f32": arithmetic with quantised weights
-	Numerics    string // "exact" (default): the same bits alone or in a batch, for any threads and chunking
+	Numerics    string // "exact" (default): the same bits alone or in a batch, for any threads and chunking. "fast": prompts may go another way, within 1e-3 of the largest logit (see Fast)
 	Sequences   int    // sequences that must fit at full context; 0 = 1
 	Logits      bool   // Model.Logits will be called: its rows count in the budget
 	Progress    func(done, total int)
@@ -173,13 +174,33 @@ func ParseArith(name string) (kernel.Arith, error) {
 	return 0, fault.New(fault.BadInput, "--activations "+name, "unknown arithmetic", "int8 or f32", "")
 }
 
+// The two kinds of numerics. Exact: logits are equal to the bit however a prompt is cut and whatever else is in the batch. Fast: form and order of the arithmetic may depend on how many tokens a
+// step has, and logits differ from those of exact by at most 1e-3 of the largest. What differs now: models in which a layer reads the rows of a higher one compute prompts in passes instead of
+// token by token. Sessions and prefixes of the one are not mixed with those of the other: a prefix is not found, a saved session opens with a notice.
+const (
+	Exact = "exact"
+	Fast  = "fast"
+)
+
+// ParseNumerics finds numerics by their name; "" is exact.
+func ParseNumerics(name string) (fast bool, err error) {
+	switch name {
+	case "", Exact, Fast:
+		return name == Fast, nil
+	}
+	return false, fault.New(fault.BadInput, "--numerics "+name, "unknown numerics", "exact or fast", "")
+}
+
+// Numerics are those that the model computes with, Exact or Fast.
+func (m *Model) Numerics() string { return cmp.Or(m.Options.Numerics, Exact) }
+
 // engineOptions decides context and cache budget from the accounting, before anything is allocated.
 func (m *Model) engineOptions() (model.Options, error) {
 	var opt model.Options
 	var err error
 	o := m.Options
-	if o.Numerics != "" && o.Numerics != "exact" {
-		return opt, fault.New(fault.Unsupported, "--numerics "+o.Numerics, "only exact runs", "fast would change results between batches and single sequences", "leave it out")
+	if opt.Fast, err = ParseNumerics(o.Numerics); err != nil {
+		return opt, err
 	}
 	if opt.Spec, err = kvcache.ParseSpec(o.KV); err != nil {
 		return opt, err
@@ -240,7 +261,7 @@ func (m *Model) scratchBytes() int64 {
 	if m.Options.Logits {
 		rows = logitStep
 	}
-	return model.ScratchBytes(m.m.Config, StepTokens, rows)
+	return model.ScratchBytes(m.m.Config, StepTokens, rows, m.Options.Numerics == Fast)
 }
 
 // WithCache makes a model that shares m's weights and has a cache of its own of other types, with room for one sequence of m's context: to compare them side by side. What it

@@ -29,14 +29,21 @@ func rate(n int, d time.Duration) float64 {
 	return float64(n) / d.Seconds()
 }
 
-// Line sums an answer up for people: "52 tokens, 61.3 tok/s; prompt 40 (0 reused) at 210 tok/s; KV 960 B a token (12.5 % of MHA's), 2.1 MiB in all (f16)".
+// Line sums an answer up for people: "52 tokens, 61.3 tok/s; prompt 40 (0 reused) at 210 tok/s; KV 960 B a token (12.5 % of MHA's), 2.1 MiB in all (f16)", and "; fast numerics" where they are.
 func (s *Stats) Line(m *Model) string {
 	design := ""
 	if share := m.OfMHA(); share != 1 {
 		design = fmt.Sprintf(" (%.3g %% of MHA's)", 100*share)
 	}
-	return fmt.Sprintf("%d tokens, %.1f tok/s; prompt %d (%d reused) at %.0f tok/s; KV %d B a token%s, %s in all (%s)", s.Generated, s.DecodeRate(), s.Prompt, s.Reused, s.PromptRate(),
-		s.KVBytesPerToken, design, Bytes(s.KVBytes), m.KV())
+	numerics := ""
+	if m.Numerics() != Exact {
+		numerics = "; " + m.Numerics() + " numerics"
+		if p := m.Engine.Passes(); p.Tokens > 0 {
+			numerics += fmt.Sprintf(" (%.1f passes a token)", p.PerToken())
+		}
+	}
+	return fmt.Sprintf("%d tokens, %.1f tok/s; prompt %d (%d reused) at %.0f tok/s; KV %d B a token%s, %s in all (%s)%s", s.Generated, s.DecodeRate(), s.Prompt, s.Reused, s.PromptRate(),
+		s.KVBytesPerToken, design, Bytes(s.KVBytes), m.KV(), numerics)
 }
 
 // OfMHA is what a token leaves behind in this model, as a share of what it would in MHA of the same width and as many layers: 2 x hidden numbers a layer.

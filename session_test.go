@@ -1,7 +1,9 @@
 package lowkey
 
 import (
+	"context"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/lowkeylm/lowkey/fault"
@@ -50,5 +52,34 @@ func TestPromptInsideMergedRow(t *testing.T) {
 	s.Reset()
 	if err := s.GiveMemory(&Memory{Layers: [][]float32{make([]float32, 32)}}); !fault.Is(err, fault.BadInput) {
 		t.Errorf("a memory for layers that read none: %v", err)
+	}
+}
+
+// Numerics: the two that exist, named where a third is asked for; a prompt in passes, whose report says so.
+func TestNumerics(t *testing.T) {
+	src, err := model.New([]byte(`{"model_type":"lowkey","attention":"gqa","num_key_value_heads":2,"head_dim":6,"hidden_size":16,"intermediate_size":20,"num_hidden_layers":4,"num_attention_heads":4,
+		"vocab_size":30,"max_position_embeddings":64,"tie_word_embeddings":true,"layer_map":"0_2_2_3"}`), 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Use(src, nil, Options{Numerics: "quick"})
+	if !fault.Is(err, fault.BadInput) || !strings.Contains(err.Error(), "quick") || !strings.Contains(err.Error(), "exact or fast") {
+		t.Errorf("numerics quick: %v", err)
+	}
+	for _, name := range []string{"", Exact, Fast} {
+		m, err := Use(src, nil, Options{Numerics: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := m.NewSession("")
+		if err := s.Feed(context.Background(), []int32{1, 2, 3, 4, 5, 6, 7}); err != nil {
+			t.Fatal(err)
+		}
+		line := new(Stats).Line(m)
+		if fast := name == Fast; strings.Contains(line, "fast numerics") != fast || strings.Contains(line, "passes a token") != fast || m.Numerics() != max(name, Exact) {
+			t.Errorf("numerics %q: %s, %s", name, m.Numerics(), line)
+		}
+		s.Close()
+		m.Close()
 	}
 }

@@ -209,6 +209,7 @@ type Step struct {
 	Strict    bool              // a token sees the rows before its own: they are a higher layer's (see sharing.go)
 	View      *kernel.Attention // with planes
 	Types     []kvcache.Type
+	Pass      *Pass // nil, or x is some of the step's tokens in one of several passes (see sharing.go)
 
 	first int // the lane's stream that is this step's stream 0: of several attentions in one layer each has its own
 	spans []kernel.Span
@@ -217,13 +218,24 @@ type Step struct {
 // Put writes the new tokens' rows of one stream.
 func (s *Step) Put(stream int, x tensor.Buf) {
 	x = s.turnedRows(stream, x)
+	if s.Pass != nil && s.Pass.Watch != nil {
+		s.Pass.Watch.note(s.first+stream, x, &s.View.Planes[s.first+stream])
+	}
 	at := 0
 	for i, q := range s.Sequences {
 		for j := 0; j < s.Counts[i]; j++ {
-			q.Put(s.Layer, s.first+stream, q.Rows()+j, x.Slice(at, at+1).Float32s())
+			q.Put(s.Layer, s.first+stream, s.row(i)+j, x.Slice(at, at+1).Float32s())
 			at++
 		}
 	}
+}
+
+// row is where sequence i's first new token stands.
+func (s *Step) row(i int) int {
+	if s.Pass != nil {
+		return s.Sequences[i].Rows() + s.Pass.From[i]
+	}
+	return s.Sequences[i].Rows()
 }
 
 // State is sequence i's recurrent state before this step: zeros for a new one. Not to be changed.
@@ -253,14 +265,15 @@ func (s *Step) turnedRows(stream int, x tensor.Buf) tensor.Buf {
 
 // Attend lets queries q [rows, heads*key width] see the committed rows and the new ones, causally -> [rows, heads*value width].
 func (s *Step) Attend(q tensor.Buf) tensor.Buf {
+	if s.Pass != nil && s.Pass.RowsOnly {
+		out := s.New(q.Rows, s.View.Groups*s.View.PerGroup*s.View.ValueWidth())
+		clear(out.Float32s())
+		return out
+	}
 	s.spans = s.spans[:0]
 	at := 0
-	for i, seq := range s.Sequences {
-		span := s.seen(seq, at, s.Counts[i])
-		if s.View.Expand != nil {
-			span.Tokens, span.New = seq.Tokens(), s.Tokens[at:at+s.Counts[i]]
-		}
-		s.spans = append(s.spans, span)
+	for i := range s.Sequences {
+		s.see(i, at)
 		at += s.Counts[i]
 	}
 	out := s.Workspace.Attend(s.View, s.turnedQueries(q), s.spans)

@@ -83,11 +83,80 @@ func NoRows(o tensor.Ops, l kvcache.Layout, tokens int) []tensor.Tensor {
 	return out
 }
 
-// seen is a sequence's span for this layer's new queries at row q0 of x: up to their own rows, or, strictly, up to the rows before them.
-func (s *Step) seen(seq *kvcache.Sequence, q0, n int) kernel.Span {
-	span := seq.Span(s.Layer, q0, n)
-	if s.Strict {
-		span.Rows--
+// see adds the spans of sequence i's new queries, at row `at` of x: up to their own rows, or, strictly, up to the rows before them.
+func (s *Step) see(i, at int) {
+	seq, row, n := s.Sequences[i], s.row(i), s.Counts[i]
+	if !s.Strict {
+		span := seq.SpanAt(s.Layer, at, row, n)
+		if s.View.Expand != nil {
+			span.Tokens, span.New = seq.Tokens(), s.Tokens[at:at+n]
+		}
+		s.spans = append(s.spans, span)
+		return
 	}
-	return span
+	together := n
+	if s.Pass != nil { // tokens that would see rows not made yet see those that are
+		made := seq.Rows() + s.Pass.Made[i]
+		together = max(0, min(n, made-row+1))
+		for j := together; j < n; j++ {
+			s.spans = append(s.spans, seq.SpanAt(s.Layer, at+j, made-1, 1))
+		}
+	}
+	if together > 0 {
+		s.spans = append(s.spans, seq.SpanAt(s.Layer, at, row-1, together))
+	}
+}
+
+// Pass says which of a step's tokens x is, where layers run in passes because some read the rows of a higher one.
+type Pass struct {
+	From     []int  // by sequence: so many of its new tokens lie before x
+	Made     []int  // by sequence: so many of its new tokens have rows in the store, of a pass before
+	Watch    *Watch // where not nil, is shown the rows that are put
+	RowsOnly bool   // rows are put and nothing is attended to: what Step returns then means nothing
+}
+
+// Settled is how much of the largest value a number may change from one pass to the next in a row that is said to have settled, in a float32 cache.
+const Settled = 1e-5
+
+// Watch compares the rows that a layer puts, as its readers will find them, with those of the pass before.
+type Watch struct {
+	Before []tensor.Buf // by stream [tokens of the step, heads*width]
+	Rows   []int        // by token of x: its row of Before
+	Moved  []bool       // by token of x: set where a row has not settled. Where the cache rounds, any change counts: it is a step between two codes
+
+	top  float32
+	code []byte
+	row  []float32
+}
+
+// note takes rows x of a stream that lies in plane p.
+func (w *Watch) note(stream int, x tensor.Buf, p *kernel.Plane) {
+	now, bound := x.Float32s(), float32(0)
+	if p.Codec == kernel.CodecF32 {
+		for _, v := range now {
+			w.top = max(w.top, v, -v)
+		}
+		bound = Settled * w.top
+	}
+	if cap(w.row) < p.Width {
+		w.row, w.code = make([]float32, p.Width), make([]byte, 4*p.Width)
+	}
+	before := w.Before[stream].Float32s()
+	for at := 0; at < len(now); at += p.Width {
+		token := at / x.Cols
+		row, old := w.row[:p.Width], before[w.Rows[token]*x.Cols+at%x.Cols:][:p.Width]
+		copy(row, now[at:])
+		if p.Codec != kernel.CodecF32 {
+			code := w.code[:kernel.RowBytes(p.Codec, p.Width)]
+			kernel.EncodeRow(p.Codec, code, row)
+			kernel.DecodeRow(p.Codec, row, code)
+		}
+		for i, v := range row {
+			if v-old[i] > bound || old[i]-v > bound {
+				w.Moved[token] = true
+				break
+			}
+		}
+		copy(old, row)
+	}
 }

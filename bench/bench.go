@@ -5,6 +5,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,6 +38,7 @@ type Report struct {
 	Model       string    `json:"model"`
 	Weights     int64     `json:"weight_bytes"` // packed
 	Activations string    `json:"activations"`
+	Numerics    string    `json:"numerics"`
 	Threads     int       `json:"threads"`
 	Reps        int       `json:"reps"`
 	Trained     int       `json:"trained_context"`
@@ -61,8 +63,9 @@ type Result struct {
 type Speed struct {
 	Depth        int       `json:"depth"`
 	Tokens       int       `json:"tokens"`
-	TokensPerSec float64   `json:"tokens_per_second"` // median
-	MsPerToken   float64   `json:"ms_per_token"`      // of the median run
+	TokensPerSec float64   `json:"tokens_per_second"`          // median
+	MsPerToken   float64   `json:"ms_per_token"`               // of the median run
+	Passes       float64   `json:"passes_per_token,omitempty"` // of prompts under fast numerics, where layers read higher ones
 	Runs         []float64 `json:"runs_tokens_per_second"`
 	Floor        *Floor    `json:"floor,omitempty"`
 }
@@ -91,12 +94,9 @@ func Run(ctx context.Context, path string, o Options) (*Report, error) {
 		}
 	}
 	o.Depths = slices.Compact(slices.Sorted(slices.Values(o.Depths)))
-	r := &Report{Model: path, Reps: o.Reps, Threads: o.Load.Threads, Activations: o.Load.Activations}
+	r := &Report{Model: path, Reps: o.Reps, Threads: o.Load.Threads, Activations: cmp.Or(o.Load.Activations, "int8"), Numerics: cmp.Or(o.Load.Numerics, lowkey.Exact)}
 	if r.Threads <= 0 {
 		r.Threads = runtime.GOMAXPROCS(0)
-	}
-	if r.Activations == "" {
-		r.Activations = "int8"
 	}
 	var m *Machine
 	if !o.NoFloor {

@@ -58,7 +58,7 @@ func newReference(ctx context.Context, path string, o *Options) (*reference, err
 	}
 	o.say("quality: the f32 run")
 	opt := o.Load
-	opt.KV, opt.Activations, opt.Context, opt.Sequences, opt.PastTrained, opt.Logits = "f32", "f32", max(64, q.Window), 1, true, true
+	opt.KV, opt.Activations, opt.Numerics, opt.Context, opt.Sequences, opt.PastTrained, opt.Logits = "f32", "f32", lowkey.Exact, max(64, q.Window), 1, true, true
 	m, err := lowkey.Load(path, opt)
 	if err != nil {
 		return nil, err

@@ -77,7 +77,7 @@ func speed(ctx context.Context, m *lowkey.Model, o *Options, machine *Machine, r
 			continue
 		}
 		o.say("%s: prompt of %d", res.KV, n)
-		runs := make([]float64, o.Reps)
+		runs, before := make([]float64, o.Reps), m.Engine.Passes()
 		for i := range runs {
 			r.seq.Close()
 			m.Engine.Store.ForgetPrefixes()
@@ -88,12 +88,12 @@ func speed(ctx context.Context, m *lowkey.Model, o *Options, machine *Machine, r
 			runs[i] = float64(n) / time.Since(start).Seconds()
 		}
 		s := newSpeed(0, n, runs)
+		if m.Numerics() == lowkey.Fast {
+			s.Passes = m.Engine.Passes().Since(before).PerToken()
+		}
 		if c != nil {
 			var b bill
-			chunk := lowkey.StepTokens
-			if m.Engine.Model.Config.Sequential() { // layers that read higher ones: token after token
-				chunk = 1
-			}
+			const chunk = lowkey.StepTokens
 			for at := 0; at < n; at += chunk {
 				if err := c.step(&b, at, min(chunk, n-at), 1); err != nil {
 					return err

@@ -305,6 +305,9 @@ func TestSaveRestore(t *testing.T) {
 	if _, notice, err := o.NewSequence("").Restore(path); err != nil || notice == "" {
 		t.Errorf("other numerics: notice %q, %v", notice, err)
 	}
+	if tokens := make([]int32, s.block); s.blockHash(nil, "", tokens) == o.blockHash(nil, "", tokens) {
+		t.Error("other numerics find the same prefixes")
+	}
 	for _, n := range []int{0, 5, 50, len(a) / 2, len(a) - 1} {
 		bad := filepath.Join(dir, "bad.kv")
 		os.WriteFile(bad, a[:n], 0o600)

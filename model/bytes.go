@@ -5,6 +5,7 @@ package model
 
 import (
 	"fmt"
+	"math"
 	"runtime"
 
 	"github.com/lowkeylm/lowkey/attention"
@@ -395,8 +396,8 @@ func (n *counter) latents(a attention.MLA, latents, heads int, matrix func(name 
 const LogitRows = 16
 
 // ScratchBytes bounds the working memory of steps of up to `tokens` tokens that want logits of up to `rows` of them: one for each sequence, all with Feed.All. It counts
-// the workspace's slabs with the ends they may leave unused, the int8 copy of inputs, and the attention scratch of each thread.
-func ScratchBytes(c *config.Config, tokens, rows int) int64 {
+// the workspace's slabs with the ends they may leave unused, the int8 copy of inputs, and the attention scratch of each thread; with fast numerics also what passes hold (passes.go).
+func ScratchBytes(c *config.Config, tokens, rows int, fast bool) int64 {
 	t := int64(max(1, tokens))
 	var attend, widest, block int64 // floats: scratch of one thread; the widest input of a product, a token; the most that a layer's half holds, a token
 	for i := range c.Layers {
@@ -419,6 +420,9 @@ func ScratchBytes(c *config.Config, tokens, rows int) int64 {
 	}
 	logits := min(t, int64(rows))
 	floats := t*int64(c.Hidden) + max(t*block, logits*(2*int64(c.Hidden)+int64(c.Vocab)))
+	if fast && c.Sequential() { // rows of the pass before, and a window
+		floats += t*int64(math.Ceil(c.CacheElementsPerToken())) + int64(passWindow*c.Hidden)
+	}
 	floats += 64 * 16                // a buffer begins at a multiple of 16 floats
 	slabs := 2*floats + slabFloats   // a slab's unused end is shorter than the buffer that went elsewhere
 	input := t*widest + t*widest/2   // bytes: codes, and four numbers for each 32

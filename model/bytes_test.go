@@ -104,7 +104,7 @@ func asAnnounced(t *testing.T, what string, m *Model, opt Options, lengths []int
 		t.Errorf("%s: the engine holds %d bytes of weights, %d were announced", what, weights, want)
 	}
 	steps(t, e, lengths)
-	most := ScratchBytes(m.Config, 256, LogitRows)
+	most := ScratchBytes(m.Config, 256, LogitRows, false)
 	if scratch = e.ScratchBytes(); scratch > most {
 		t.Errorf("%s: the workspace holds %d bytes, at most %d were announced", what, scratch, most)
 	}
@@ -238,7 +238,7 @@ func TestBytesOfWideLayers(t *testing.T) {
 			if _, err := e.Step([]Feed{{Sequence: seq, Tokens: make([]int32, 200), All: true}}); err != nil {
 				t.Fatal(err)
 			}
-			if got, most := e.ScratchBytes(), ScratchBytes(m.Config, 256, 200); got > most || got < 4*200*v {
+			if got, most := e.ScratchBytes(), ScratchBytes(m.Config, 256, 200, false); got > most || got < 4*200*v {
 				t.Errorf("with all logits of 200 tokens the workspace holds %d bytes, at most %d were announced", got, most)
 			}
 		})

@@ -23,7 +23,7 @@ type Options struct {
 	PageRows int
 	MaxRows  int   // longest sequence
 	Budget   int64 // bytes of the cache's arena
-
+	Fast     bool  // numerics "fast": prompts may be computed in another form or order than single tokens (passes.go)
 }
 
 // Engine runs steps. Not safe for concurrent use.
@@ -46,7 +46,9 @@ type Engine struct {
 	rows   []int // those of one expert
 
 	carried tensor.Buf // what the router of a layer hands on to the next one's
-	logits  []float32  // of a step whose tokens go one by one
+
+	circles []circle
+	passes  Passes
 }
 
 type normWeights struct{ weight, bias *tensor.Vector }
@@ -70,7 +72,11 @@ func (opt Options) Numerics() string {
 	if opt.Weights != nil {
 		to = opt.Weights.String()
 	}
-	return fmt.Sprintf("exact %s %s %s", arith, to, kernel.Level())
+	name := "exact"
+	if opt.Fast {
+		name = "fast"
+	}
+	return fmt.Sprintf("%s %s %s %s", name, arith, to, kernel.Level())
 }
 
 // NewEngine packs the weights and reserves the cache. progress, if not nil, is told the share of layers done.
@@ -111,7 +117,7 @@ func newStore(m *Model, opt Options) (*kvcache.Store, error) {
 
 // attach says where attention finds the rows.
 func (e *Engine) attach(store *kvcache.Store) {
-	e.Store = store
+	e.Store, e.circles = store, circlesOf(e.Model.Config)
 	for i := range e.blocks {
 		b := &e.blocks[i]
 		b.view = b.attn.View()
@@ -124,7 +130,7 @@ func (e *Engine) attach(store *kvcache.Store) {
 func (e *Engine) WeightBytes() int64 { return e.packer.Bytes() }
 
 // ScratchBytes is what the workspace holds.
-func (e *Engine) ScratchBytes() int64 { return e.ws.Bytes() + 4*int64(cap(e.logits)) }
+func (e *Engine) ScratchBytes() int64 { return e.ws.Bytes() }
 
 // Close gives everything back.
 func (e *Engine) Close() {
@@ -306,10 +312,7 @@ func (e *Engine) Step(feeds []Feed) (tensor.Buf, error) {
 	if err := e.reserve(feeds); err != nil {
 		return tensor.Buf{}, err
 	}
-	if e.Model.Config.Sequential() && slices.ContainsFunc(feeds, func(f Feed) bool { return len(f.Tokens) > 1 }) {
-		return e.sequentially(feeds), nil
-	}
-	e.lay(feeds, nil)
+	e.lay(feeds)
 	return e.run(feeds), nil
 }
 
@@ -323,7 +326,11 @@ func (e *Engine) run(feeds []Feed) tensor.Buf {
 	if n := c.Layers[0].MLP.Routing.Network; n > 0 {
 		e.carried = ws.New(x.Rows, n)
 	}
-	for i := range e.blocks {
+	for i := 0; i < len(e.blocks); i++ {
+		if c := e.circleAt(i); c != nil && x.Rows > len(feeds) {
+			e.settle(c, x)
+			i = c.high
+		}
 		e.block(i, x)
 	}
 	for _, f := range feeds {
@@ -362,13 +369,13 @@ func (e *Engine) reserve(feeds []Feed) error {
 	return nil
 }
 
-// lay lays out ids, positions and the rows whose logits are wanted: of every token or the last, of the feeds that wants names; nil names all.
-func (e *Engine) lay(feeds []Feed, wants func(feed int) bool) {
+// lay lays out ids, positions and the rows whose logits are wanted: of every token or the last.
+func (e *Engine) lay(feeds []Feed) {
 	e.ids, e.pos, e.last = e.ids[:0], e.pos[:0], e.last[:0]
 	e.step.Workspace, e.step.Sequences, e.step.Counts = e.ws, e.step.Sequences[:0], e.step.Counts[:0]
-	for i, f := range feeds {
+	for _, f := range feeds {
 		for j := range f.Tokens {
-			if (f.All || j == len(f.Tokens)-1) && (wants == nil || wants(i)) {
+			if f.All || j == len(f.Tokens)-1 {
 				e.last = append(e.last, len(e.ids))
 			}
 			e.ids, e.pos = append(e.ids, f.Tokens[j]), append(e.pos, f.Sequence.Rows()+j)
@@ -383,23 +390,17 @@ func (e *Engine) lay(feeds []Feed, wants func(feed int) bool) {
 func (e *Engine) block(i int, x tensor.Buf) {
 	b, c, ws := &e.blocks[i], e.Model.Config, e.ws
 	m := ws.Mark()
-	from := c.RowsOf(i)
-	e.step.Layer, e.step.View, e.step.Types, e.step.Strict = from, &b.view, e.Store.Types(from), c.Layers[i].Attention.Strict
 	if c.Parallel {
-		e.parallel(b, &c.Layers[i].MLP, x)
+		e.parallel(i, x)
 		return
 	}
-	h := x
-	if !c.PostNormOnly {
-		h = e.applyNorm(x, b.attnNorm)
-	}
-	y := b.attn.Step(&e.step, h)
+	y := e.attend(i, x)
 	if c.SandwichNorms || c.PostNormOnly {
 		y = e.applyNorm(y, b.attnPostNorm)
 	}
 	e.join(b.attnJoin, x, y)
 	ws.Release(m)
-	h = x
+	h := x
 	if !c.PostNormOnly {
 		h = e.applyNorm(x, b.mlpNorm)
 	}
@@ -411,12 +412,23 @@ func (e *Engine) block(i int, x tensor.Buf) {
 	ws.Release(m)
 }
 
+// attend is layer i's attention over x, its norm before included.
+func (e *Engine) attend(i int, x tensor.Buf) tensor.Buf {
+	b, c := &e.blocks[i], e.Model.Config
+	from := c.RowsOf(i)
+	e.step.Layer, e.step.View, e.step.Types, e.step.Strict = from, &b.view, e.Store.Types(from), c.Layers[i].Attention.Strict
+	if !c.PostNormOnly {
+		x = e.applyNorm(x, b.attnNorm)
+	}
+	return b.attn.Step(&e.step, x)
+}
+
 // parallel runs a layer whose attention and MLP both read its input.
-func (e *Engine) parallel(b *block, f *config.MLP, x tensor.Buf) {
-	ws := e.ws
+func (e *Engine) parallel(i int, x tensor.Buf) {
+	ws, b := e.ws, &e.blocks[i]
 	m, scale := ws.Mark(), e.Model.Config.ResidualScale
-	y := b.attn.Step(&e.step, e.applyNorm(x, b.attnNorm))
-	z := e.mlp(b, f, e.applyNorm(x, b.mlpNorm))
+	y := e.attend(i, x)
+	z := e.mlp(b, &e.Model.Config.Layers[i].MLP, e.applyNorm(x, b.mlpNorm))
 	ws.Add(x, y, scale)
 	ws.Add(x, z, scale)
 	ws.Release(m)

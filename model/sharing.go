@@ -2,14 +2,13 @@ package model
 
 // Models in which layers read the rows of other layers (attention/sharing.go): whole sequences, and steps.
 //
-// Where a layer reads a higher one the definition is sequential, token after token. Step does just that, for prompts too. Over a whole sequence the same is the fixed point of passes: each
+// Where a layer reads a higher one the definition is sequential, token after token. Steps: passes.go. Over a whole sequence the same is the fixed point of passes: each
 // pass gives the readers the higher layer's rows of the pass before, and pass p makes token p-1 and all before it final. Forward runs passes until nothing changes. Training runs a
 // fixed number (LCKV, arXiv 2405.10637): freePasses without gradients, then keptPasses with, the last of which makes the output. The last validation runs passes until the rows change
 // by less than settled of the largest value; looks on the way are those of training.
 
 import (
 	"math"
-	"slices"
 
 	"github.com/lowkeylm/lowkey/attention"
 	"github.com/lowkeylm/lowkey/fault"
@@ -138,48 +137,6 @@ func (s *sharing) until(share float64, pass func() []tensor.Tensor) {
 			seen[i] = v
 		}
 	}
-}
-
-// sequentially runs the tokens of feeds one after another, side by side in their sequences, and collects the logits in the order of Step. Rows are reserved.
-func (e *Engine) sequentially(feeds []Feed) tensor.Buf {
-	vocab := e.Model.Config.Vocab
-	longest, rows := 0, 0
-	first := make([]int, len(feeds)) // row of a feed's first logits
-	for i, f := range feeds {
-		longest, first[i] = max(longest, len(f.Tokens)), rows
-		if rows++; f.All {
-			rows += len(f.Tokens) - 1
-		}
-	}
-	e.logits = slices.Grow(e.logits[:0], rows*vocab)[:rows*vocab]
-	var now []Feed
-	var to []int // rows of the logits of now; -1: not wanted
-	for j := range longest {
-		now, to = now[:0], to[:0]
-		for i, f := range feeds {
-			if j >= len(f.Tokens) {
-				continue
-			}
-			now = append(now, Feed{Sequence: f.Sequence, Tokens: f.Tokens[j : j+1]})
-			switch {
-			case f.All:
-				to = append(to, first[i]+j)
-			case j == len(f.Tokens)-1:
-				to = append(to, first[i])
-			default:
-				to = append(to, -1)
-			}
-		}
-		e.lay(now, func(i int) bool { return to[i] >= 0 })
-		y, at := e.run(now).Float32s(), 0
-		for _, row := range to {
-			if row >= 0 {
-				copy(e.logits[row*vocab:][:vocab], y[at*vocab:])
-				at++
-			}
-		}
-	}
-	return tensor.BufOf(rows, vocab, e.logits)
 }
 
 // keptWindow is how many rows a layer's cache keeps, for itself and its readers.

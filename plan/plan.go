@@ -179,7 +179,7 @@ func weightBits(dtype, quantization string) (n int, name string) {
 }
 
 func (f *Facts) budget(p *Plan, k *Cache, o Options) *Budget {
-	b := &Budget{Memory: o.Memory, From: o.From, Weights: p.Weights.Bytes, Scratch: model.ScratchBytes(f.Config, o.Step, model.LogitRows) + o.Heap}
+	b := &Budget{Memory: o.Memory, From: o.From, Weights: p.Weights.Bytes, Scratch: model.ScratchBytes(f.Config, o.Step, model.LogitRows, false) + o.Heap}
 	b.Left = b.Memory - b.Weights - b.Scratch
 	most := p.Trained
 	if most == 0 {

@@ -97,6 +97,9 @@ type Linear struct {
 func (l *Linear) Out() int { return l.m.N }
 func (l *Linear) In() int  { return l.m.K }
 
+// Int8 reports whether its products round their input to int8.
+func (l *Linear) Int8() bool { return l.m.Int8() }
+
 // Vector is a small weight in f32: a norm, a bias.
 type Vector struct{ x []float32 }
 

@@ -58,7 +58,11 @@ func (w *Workspace) Recur(x Buf, at, n int, before []float32, keep func(pos int)
 		if take != 1 {
 			kernel.Scale(row, float32(take))
 		}
-		if k := keep(w.pos[i]); k != 0 {
+		row0 := i
+		if w.chosen != nil {
+			row0 = w.chosen[i]
+		}
+		if k := keep(w.pos[row0]); k != 0 {
 			kernel.AddScaled(row, before, float32(k))
 		}
 		before = row

@@ -19,6 +19,7 @@ type Workspace struct {
 	route []float64
 
 	pos    []int
+	chosen []int // by row of a buffer: its row of pos; nil: the same
 	step   int
 	angles map[*Rope]*angles
 
@@ -73,7 +74,7 @@ func (w *Workspace) Bytes() int64 {
 
 // Begin starts a step: pos is the position of each row.
 func (w *Workspace) Begin(pos []int) {
-	w.pos = append(w.pos[:0], pos...)
+	w.pos, w.chosen = append(w.pos[:0], pos...), nil
 	w.step++
 	w.slab, w.at = 0, 0
 	if len(w.slabs) > 1 { // one slab that holds all: the next step of this size needs no second
@@ -84,6 +85,9 @@ func (w *Workspace) Begin(pos []int) {
 		w.slabs = append(w.slabs[:0], make([]float32, n))
 	}
 }
+
+// Choose makes the ops that ask for positions take buffers of some rows of the step alone; nil: of all.
+func (w *Workspace) Choose(rows []int) { w.chosen = rows }
 
 // spread reports whether rows are worth sharing out. An op asks first, and only then makes the closure that share runs: a token alone allocates nothing.
 func (w *Workspace) spread(x Buf) bool {
@@ -408,13 +412,13 @@ func (w *Workspace) RoPE(x Buf, heads, from int, r *Rope) {
 	}
 	t := w.table(r)
 	if w.spread(x) {
-		w.share(x.Rows, func(lo, hi int) { rope(x, heads, from, r, t, lo, hi) })
+		w.share(x.Rows, func(lo, hi int) { rope(x, heads, from, r, t, w.chosen, lo, hi) })
 	} else {
-		rope(x, heads, from, r, t, 0, x.Rows)
+		rope(x, heads, from, r, t, w.chosen, 0, x.Rows)
 	}
 }
 
-func rope(x Buf, heads, from int, r *Rope, t *angles, lo, hi int) {
+func rope(x Buf, heads, from int, r *Rope, t *angles, chosen []int, lo, hi int) {
 	half, n := len(r.InvFreq), x.Cols/heads
 	f := kernel.RopeHalf
 	if r.Pairs {
@@ -422,6 +426,9 @@ func rope(x Buf, heads, from int, r *Rope, t *angles, lo, hi int) {
 	}
 	for i := lo * heads; i < hi*heads; i++ {
 		row := i / heads
+		if chosen != nil {
+			row = chosen[row]
+		}
 		f(x.x[i*n+from:][:2*half], t.cos[row*half:][:half], t.sin[row*half:][:half])
 	}
 }

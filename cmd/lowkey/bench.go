@@ -226,7 +226,7 @@ func share(f *bench.Floor) string {
 
 // printBench prints one line a cache type, its speeds and its cost side by side, then the lines of cost by depth.
 func printBench(r *bench.Report) error {
-	fmt.Printf("%s: weights %s packed, %s activations, %d threads; tokens/s, median of %d", filepath.Base(r.Model), lowkey.Bytes(r.Weights), r.Activations, r.Threads, r.Reps)
+	fmt.Printf("%s: weights %s packed, %s activations, %s numerics, %d threads; tokens/s, median of %d", filepath.Base(r.Model), lowkey.Bytes(r.Weights), r.Activations, r.Numerics, r.Threads, r.Reps)
 	if r.Machine != nil {
 		fmt.Printf(", (share of the machine's floor)\n%s; peaks %.0f f32 and %.0f int8 Gop/s", describeMachine(r.Machine), r.Machine.PeakF32, r.Machine.PeakInt8)
 		for i, b := range r.Machine.Read {
@@ -287,6 +287,11 @@ func printBench(r *bench.Report) error {
 		}
 	}
 	fmt.Println()
+	for _, s := range first.Prefill {
+		if s.Passes > 0 {
+			fmt.Printf("prompt %d: %.1f passes a token (%s)\n", s.Tokens, s.Passes, first.KV)
+		}
+	}
 	if q := first.Quality; q != nil {
 		fmt.Printf("quality: %d positions against f32 activations and f32 cache\n", q.Positions)
 	}
@@ -301,7 +306,7 @@ func printBench(r *bench.Report) error {
 
 // printLines prints measurements for scripts. Rates are tokens/s.
 func printLines(r *bench.Report) {
-	base := fmt.Sprintf("model=%s threads=%d reps=%d", filepath.Base(r.Model), r.Threads, r.Reps)
+	base := fmt.Sprintf("model=%s numerics=%s threads=%d reps=%d", filepath.Base(r.Model), r.Numerics, r.Threads, r.Reps)
 	floor := func(f *bench.Floor) string {
 		if f == nil {
 			return ""

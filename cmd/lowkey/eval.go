@@ -98,6 +98,7 @@ Text must be UTF-8. Ctrl-C stops and prints what was measured so far.`,
 type evalReport struct {
 	Model       string           `json:"model"`
 	Activations string           `json:"activations"`
+	Numerics    string           `json:"numerics"`
 	Reference   string           `json:"reference,omitempty"` // what KL and top-1 are against
 	Interrupted bool             `json:"interrupted,omitempty"`
 	Text        []*textReport    `json:"text,omitempty"`
@@ -179,7 +180,7 @@ func (f *evalFlags) eval(ctx context.Context) error {
 	say, clear := progressLine()
 	defer clear()
 	say("loading")
-	e := &evaluation{f: f, ctx: ctx, say: say, report: &evalReport{Model: f.path, Activations: cmp.Or(f.activations, "int8")}}
+	e := &evaluation{f: f, ctx: ctx, say: say, report: &evalReport{Model: f.path, Activations: cmp.Or(f.activations, "int8"), Numerics: cmp.Or(f.numerics, lowkey.Exact)}}
 	defer e.close()
 	if err := e.load(kvs, slices.Max(contexts)); err != nil {
 		return err
@@ -339,7 +340,7 @@ func (e *evaluation) load(kvs []string, context int) error {
 
 // loadReference loads a model in f32 into what is left of the budget.
 func (e *evaluation) loadReference(path string, o lowkey.Options, spare int64) (*lowkey.Model, error) {
-	o.KV, o.Activations = "f32", "f32"
+	o.KV, o.Activations, o.Numerics = "f32", "f32", lowkey.Exact
 	if o.Memory > 0 {
 		o.Memory = max(1, spare)
 	}

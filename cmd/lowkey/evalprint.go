@@ -13,7 +13,7 @@ import (
 )
 
 func (r *evalReport) print(out io.Writer) error {
-	fmt.Fprintf(out, "%s, %s activations\n", filepath.Base(r.Model), r.Activations)
+	fmt.Fprintf(out, "%s, %s activations, %s numerics\n", filepath.Base(r.Model), r.Activations, r.Numerics)
 	for _, t := range r.Text {
 		fmt.Fprintf(out, "\n%s: %d of %d tokens scored (%d bytes) in windows of %d that score their last %d; %.1f s\n", filepath.Base(t.File), t.Scored, t.Tokens, t.Bytes, t.Context,
 			t.Stride, t.Seconds)

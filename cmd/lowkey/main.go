@@ -52,7 +52,7 @@ func (f *modelFlags) add(c *cobra.Command) {
 	p.StringVar(&f.memory, "memory", "", "hard budget for weights + cache + scratch + heap, as 512m or 3g (default: 90 % of what the container allows)")
 	p.StringVar(&f.weights, "weights", "", "quantise matrices at load: q8_0, q4_0, q4_1, q5_0, q5_1, f16, bf16, f32 (default: as in the file)")
 	p.StringVar(&f.activations, "activations", "", "int8 (default) or f32: arithmetic with quantised weights")
-	p.StringVar(&f.numerics, "numerics", "exact", "exact: the same bits alone or in a batch, for any threads and chunks")
+	p.StringVar(&f.numerics, "numerics", "exact", "exact: the same bits alone or in a batch, for any threads and chunks; fast: prompts may go another way, within 1e-3 of the largest logit")
 	c.MarkFlagRequired("model")
 }
 

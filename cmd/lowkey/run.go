@@ -109,7 +109,8 @@ func (f *runFlags) run(ctx context.Context, args []string) error {
 	}
 	if f.json {
 		return printJSON(map[string]any{"text": text.String(), "finish": stats.Finish, "prompt_tokens": stats.Prompt, "reused_tokens": stats.Reused, "generated_tokens": stats.Generated,
-			"prompt_tokens_per_second": stats.PromptRate(), "tokens_per_second": stats.DecodeRate(), "kv_bytes_per_token": stats.KVBytesPerToken, "kv_bytes": stats.KVBytes, "kv": m.KV()})
+			"prompt_tokens_per_second": stats.PromptRate(), "tokens_per_second": stats.DecodeRate(), "kv_bytes_per_token": stats.KVBytesPerToken, "kv_bytes": stats.KVBytes, "kv": m.KV(),
+			"numerics": m.Numerics()})
 	}
 	fmt.Println()
 	fmt.Fprintln(os.Stderr, stats.Line(m))
