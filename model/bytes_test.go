@@ -104,7 +104,7 @@ func asAnnounced(t *testing.T, what string, m *Model, opt Options, lengths []int
 		t.Errorf("%s: the engine holds %d bytes of weights, %d were announced", what, weights, want)
 	}
 	steps(t, e, lengths)
-	most := ScratchBytes(m.Config, 256, LogitRows, false)
+	most := ScratchBytes(m.Config, 256, LogitRows, opt.Fast)
 	if scratch = e.ScratchBytes(); scratch > most {
 		t.Errorf("%s: the workspace holds %d bytes, at most %d were announced", what, scratch, most)
 	}
