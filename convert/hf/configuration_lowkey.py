@@ -55,7 +55,7 @@ class LowkeyConfig(PreTrainedConfig):
     eos_token_id: int | list[int] | None = None
     pad_token_id: int | None = None
 
-    # which layer's cache each layer reads, "0_0_2_2": its own, or a lower layer's, for all designs from mha to mfa-kr but eg-mla
+    # which layer's cache each layer reads, "0_0_2_2": its own, a lower layer's or a higher one's; an s behind it ("0s_1s_2_2") makes a layer slide over sliding_window tokens
     layer_map: str | None = None
     # mha gqa mqa sqa gta kha-linear kha-mlp kvlatent lrkv
     num_key_value_heads: int | None = None
@@ -68,6 +68,7 @@ class LowkeyConfig(PreTrainedConfig):
     qk_nope_head_dim: int | None = None
     qk_rope_head_dim: int | None = None  # also gta
     v_head_dim: int | None = None  # also kvlatent
+    latent_bits: int = 0  # mla: the latent is trained and cached as lowkey stores it in 4 or 8 bits (CLLA-quant)
     gate_embed_dim: int | None = None  # eg-mla
     # mtla: tokens of a block, width in which a latent meets its block
     merge_tokens: int = 2
@@ -161,13 +162,39 @@ class LowkeyConfig(PreTrainedConfig):
             self.router_dim = self.router_dim or max(1, self.hidden_size // 4)
         else:
             raise ValueError(f"attention {self.attention!r}: known are mha gqa mqa sqa gta mla mtla mka mka-fast eg-mla gla mlra mfa mfa-kr tpa cca ccgqa tucker moas lrkv kha-linear kha-mlp kha-mla kvlatent")
+        if self.latent_bits and (self.attention != "mla" or self.latent_bits not in (4, 8)):
+            raise ValueError(f"latent_bits {self.latent_bits} of attention {self.attention}: mla has 4 or 8, or 0")
+        self.sliding_window = self.sliding_window or None  # 0 means none, too
         self.layer_map = self.layer_map or None
         if self.layer_map:
-            layers = self.layer_map.split("_")
-            if len(layers) != self.num_hidden_layers or not all(s.isdigit() and int(s) <= i and layers[int(s)] == s for i, s in enumerate(layers)):
-                raise ValueError(f"layer_map {self.layer_map!r}: one entry a layer, itself or a lower layer that is its own entry")
-        self.sliding_window = self.sliding_window or None  # 0 means none, too
+            self.check_map()
         super().__post_init__(**kwargs)
+
+    def check_map(self):
+        layers = self.layer_map.split("_")
+        sources = [s.removesuffix("s") for s in layers]
+        if len(layers) != self.num_hidden_layers or not all(s.isdigit() and int(s) < len(layers) and sources[int(s)] == s for s in sources):
+            raise ValueError(f"layer_map {self.layer_map!r}: one entry a layer, itself or a layer that is its own entry")
+        slides = [s.endswith("s") for s in layers]
+        if any(slides) and not self.sliding_window:
+            raise ValueError(f"layer_map {self.layer_map!r}: a layer that slides needs sliding_window")
+        if any(slides) and not all(slides):  # whose cache is cut: those of which every reader slides
+            cut = [all(slides[j] for j in range(len(layers)) if sources[j] == s) for s in sources]
+            self.layer_types = ["sliding_attention" if c else "full_attention" for c in cut]
+        if not any(slides):
+            self.sliding_window = None
+
+    def source(self, layer):
+        """The layer whose cache a layer reads: itself or, by layer_map, another."""
+        return int(self.layer_map.split("_")[layer].removesuffix("s")) if self.layer_map else layer
+
+    def slides(self, layer):
+        return self.layer_map.split("_")[layer].endswith("s") if self.layer_map else bool(self.sliding_window)
+
+    @property
+    def kv_sharing_modes(self):
+        """For transformers' caches: layers without one of their own."""
+        return [None if self.source(i) == i else "reuse" for i in range(self.num_hidden_layers)] if self.layer_map else None
 
 
 class Step3TextConfig(LowkeyConfig):

@@ -75,9 +75,6 @@ func nativeFields(c *config.Config, fields map[string]any) (map[string]any, erro
 		"hidden_size": c.Hidden, "intermediate_size": m.Intermediate, "num_hidden_layers": len(c.Layers), "num_attention_heads": a.Heads, "vocab_size": c.Vocab,
 		"max_position_embeddings": c.MaxPosition, "rms_norm_eps": float(c.Norm.Eps), "hidden_act": activations[m.Activation], "tie_word_embeddings": c.TieEmbeddings,
 		"attention_bias": a.QKVBias, "mlp_bias": m.Bias}}
-	if layerMap := c.LayerMap(); layerMap != "" {
-		f.fields["layer_map"] = layerMap
-	}
 	f.rope(a.Rope)
 	for key, v := range config.DesignOf(a.Design).Fields(a) {
 		if x, ok := v.(float64); ok {
@@ -87,6 +84,12 @@ func nativeFields(c *config.Config, fields map[string]any) (map[string]any, erro
 			v = each
 		}
 		f.fields[key] = v
+	}
+	if layerMap := c.LayerMap(); layerMap != "" {
+		f.fields["layer_map"], f.fields["sliding_window"] = layerMap, 0
+		for i := range c.Layers { // those that slide do so alike
+			f.fields["sliding_window"] = max(f.fields["sliding_window"].(int), c.Layers[i].Attention.Window)
+		}
 	}
 	for _, key := range []string{"bos_token_id", "eos_token_id", "pad_token_id", "initializer_range"} {
 		if v, ok := fields[key]; ok {

@@ -3,11 +3,13 @@
 Plain nn.Modules: the classes train under FSDP and torchrun, with gradient checkpointing, and serve generate() from transformers' own Cache. Each design says in two methods what it caches:
 `project` makes the queries and the two streams that a token leaves behind, `read` makes keys and values of cached streams. So the cache holds what lowkey's holds, and no expanded heads.
 
-A layer that reads another layer's cache (layer_map) has no modules that make one.
+A layer that reads another layer's cache (layer_map) has no modules that make one. Where that is a higher layer the definition is sequential, token after token; over several tokens LowkeyModel gives
+the same by passes, each with what the pass before made (`settle`).
 
-It will not do layers that read a higher layer, mixtures of experts, nor fold up-projections into the queries as lowkey does when it decodes.
+It will not do mixtures of experts, nor fold up-projections into the queries as lowkey does when it decodes. A latent of latent_bits has its values rounded as lowkey stores them, not its bytes.
 """
 
+import copy
 import math
 
 import torch
@@ -16,7 +18,7 @@ from transformers import GenerationMixin, PreTrainedModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.cache_utils import DynamicCache
-from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
+from transformers.masking_utils import create_causal_mask, create_masks_for_generate, create_sliding_window_causal_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -24,6 +26,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from .configuration_lowkey import LowkeyConfig, Step3TextConfig
 
 LATENT_EPS = 1e-6  # of the norms of MLA's latents, as in DeepSeek's code, whatever rms_norm_eps says
+FREE_PASSES, KEPT_PASSES = 7, 2  # of training where layers read higher ones: without and with gradients (LCKV)
 
 
 class LowkeyRMSNorm(nn.Module):
@@ -145,7 +148,7 @@ class Attention(nn.Module):
         self.num_key_value_groups = self.heads // key_heads
         self.scaling = key_width**-0.5
         self.o_proj = nn.Linear(self.heads * value_width, config.hidden_size, bias=config.attention_bias)
-        self.source = source(config, layer_idx)  # the layer whose cache this one reads
+        self.source = config.source(layer_idx)  # the layer whose cache this one reads
 
     def drop_makers(self):
         """Leaves out what a layer without a cache of its own does not have."""
@@ -184,10 +187,13 @@ class Attention(nn.Module):
         """The mask where a design hides more than causality does."""
         return mask
 
-    def forward(self, x, mask, turn, key_turn, past_key_values=None, token_ids=None, positions=None, made=None, **kwargs):
-        """made holds, by layer, what lower layers cached, this step's tokens included."""
+    def forward(self, x, mask, turn, key_turn, past_key_values=None, token_ids=None, positions=None, made=None, before=None, **kwargs):
+        """made holds, by layer, what layers cached so far, this step's tokens included; before, the same of higher layers and of the pass before, None where they have cached nothing."""
+        higher = self.source > self.layer_idx
+        if higher and before[self.source] is None:  # nothing is seen: no output but a bias
+            return self.o_proj(x.new_zeros(*x.shape[:2], self.o_proj.in_features))
         if self.source != self.layer_idx:
-            query, (first, second) = self.query(x, turn), made[self.source]
+            query, (first, second) = self.query(x, turn), (before if higher else made)[self.source]
         else:
             more = [token_ids] if self.reads_ids else [positions, past_key_values] if self.looks_back else []
             query, first, second = self.project(x, turn, *more)
@@ -196,20 +202,17 @@ class Attention(nn.Module):
             made[self.layer_idx] = first, second
         mask = self.mask(mask, first, second, positions)
         key, value = self.read(first, second, key_turn)
+        if higher:  # a key of zeros that the mask keeps for queries that see no other
+            key, value = nn.functional.pad(key, (0, 0, 1, 0)), nn.functional.pad(value, (0, 0, 1, 0))
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
         y, _ = attend(self, query, key, value, mask, scaling=self.scaling, dropout=0.0, **kwargs)
         return self.o_proj(self.join(y, x, turn).reshape(*x.shape[:2], -1))
 
 
-def source(config, layer_idx):
-    """The layer whose cache a layer reads: itself, or a lower one by layer_map."""
-    return int(config.layer_map.split("_")[layer_idx]) if config.layer_map else layer_idx
-
-
 class Grouped(Attention):
     """MHA, GQA, MQA, SQA: caches k after rotation, and v. With values of a width of their own and other frequencies, KV-Latent's dimensions."""
 
-    makes = ("k_proj", "v_proj", "k_norm")
+    makes = ("k_proj", "v_proj", "k_norm", "t_k", "t_v", "v_up", "v_gate", "v_down")
 
     def __init__(self, config, layer_idx, key_heads=None):
         key_heads = key_heads or config.num_key_value_heads
@@ -274,6 +277,8 @@ class LRKV(Attention):
     """Low-rank key-value attention: one key and one value for all heads and, for each head, a residual of both from a latent of its own. Of a score's two terms the shared one is turned, the residual's
     in latent_rope_dim channels of the latent. Caches the shared key and all key latents as one row, values alike."""
 
+    makes = ("k_proj", "v_proj", "k_a_proj", "v_a_proj")
+
     def __init__(self, config, layer_idx):
         width, rank, bias = config.head_dim, config.kv_rank, config.attention_bias
         super().__init__(config, layer_idx, config.num_attention_heads, width, width)
@@ -297,12 +302,14 @@ class LRKV(Attention):
         """A module for each head of [batch, heads, tokens, width]."""
         return torch.stack([f(x[:, h]) for h, f in enumerate(modules)], dim=1)
 
-    def project(self, x, turn):
+    def query(self, x, turn):
         q = self.split(self.q_proj(x), self.heads)
-        query = torch.cat((rotate(q, turn), self.turned(self.each(self.k_b_proj, q), turn)), dim=-1)
+        return torch.cat((rotate(q, turn), self.turned(self.each(self.k_b_proj, q), turn)), dim=-1)
+
+    def rows(self, x, turn):
         z = self.turned(self.split(self.k_a_proj(x), self.heads), turn).transpose(1, 2).flatten(2)
         first = torch.cat((rotate(self.k_proj(x)[:, None], turn), z[:, None]), dim=-1)
-        return query, first, torch.cat((self.v_proj(x), self.v_a_proj(x)), dim=-1)[:, None]
+        return first, torch.cat((self.v_proj(x), self.v_a_proj(x)), dim=-1)[:, None]
 
     def read(self, first, second, turn):
         k, z = first.split(self.widths, dim=-1)
@@ -338,6 +345,36 @@ class GTA(Attention):
     def read(self, tied, k_rope, turn):
         value = self.split(tied[:, 0], self.key_heads)
         return torch.cat((value[..., : self.widths[0]], k_rope.expand(-1, self.key_heads, -1, -1)), dim=-1), value
+
+
+Q4_DIVISORS = (-8, -7, -7.25, -7.75, -8.25, -8.5, -8.75, -9)  # of the value of largest magnitude: the scales that are tried
+
+
+def stored(x, bits):
+    """x [..., width] as lowkey's cache gives it back from q4 or q8, to the bit: blocks of 32 with a scale in float16, codes rounded to even; gradients pass as if it were x.
+
+    q8: scale = max |x| / 127. q4: of eight scales the first with the least squared error, summed as lowkey does, even channels apart from odd ones."""
+    with torch.no_grad():
+        rest = -x.shape[-1] % 32
+        blocks = nn.functional.pad(x.float(), (0, rest)).unflatten(-1, (-1, 32))  # zeros change nothing
+        low, high = blocks.amin(-1, keepdim=True).clamp(max=0), blocks.amax(-1, keepdim=True).clamp(min=0)
+        if bits == 8:
+            scale, least, most = torch.maximum(high, -low) / torch.full_like(high, 127), -127, 127
+        else:
+            parts = torch.tensor([1 / d for d in Q4_DIVISORS], dtype=torch.float32, device=x.device)
+            scale, least, most = torch.where(-low >= high, low, high) * parts, -8, 7
+        scale = scale.clamp(-65504, 65504).half().float()[..., None]  # [..., blocks, scales, 1]
+        codes = (blocks[..., None, :] * torch.where(scale == 0, 0, 1 / scale)).clamp(least, most).round()
+        y = scale * codes
+        errors = (blocks[..., None, :] - y).square().unflatten(-1, (-1, 2))
+        total = torch.zeros_like(errors[..., 0, :])
+        for pair in errors.unbind(-2):
+            total = total + pair
+        best = (total[..., 0] + total[..., 1]).min(-1, keepdim=True).values
+        first = (total[..., 0] + total[..., 1] == best).int().argmax(-1, keepdim=True)
+        y = y.gather(-2, first[..., None].expand(*first.shape, 32)).squeeze(-2).flatten(-2)
+        y = y[..., : x.shape[-1]].to(x.dtype)
+    return y + (x - x.detach())
 
 
 class MLA(Attention):
@@ -384,7 +421,10 @@ class MLA(Attention):
     def rows(self, x, turn):
         _, rope, _, rank = self.widths
         latent, k_rope = self.kv_a_proj_with_mqa(x).split((rank, rope), dim=-1)
-        return self.latent(latent)[:, None], rotate(k_rope[:, None], turn, self.config.rope_interleave)
+        latent = self.latent(latent)
+        if self.config.latent_bits:
+            latent = stored(latent, self.config.latent_bits)
+        return latent[:, None], rotate(k_rope[:, None], turn, self.config.rope_interleave)
 
     def read(self, latent, k_rope, turn):
         nope, _, value, _ = self.widths
@@ -538,9 +578,8 @@ class KHAMLA(MLA):
         nope, rope = x.split(self.widths[:2], dim=-1)
         return torch.cat((transform(nope), rope), dim=-1)
 
-    def project(self, x, turn):
-        query, latent, k_rope = super().project(x, turn)
-        return self.content(self.t_q, query), latent, k_rope
+    def query(self, x, turn):
+        return self.content(self.t_q, super().query(x, turn))
 
     def read(self, latent, k_rope, turn):
         key, value = super().read(latent, k_rope, turn)
@@ -915,6 +954,11 @@ class LowkeyModel(LowkeyPreTrainedModel):
         self.layers = nn.ModuleList([LowkeyBlock(config, i) for i in range(config.num_hidden_layers)])
         self.norm = LowkeyRMSNorm(config.hidden_size, config.rms_norm_eps)
         self.rotation = Rotation(config, design(config).rotary_width(config))
+        layers = range(config.num_hidden_layers)
+        self.own = next(i for i in layers if config.source(i) == i)  # the lowest layer with a cache
+        readers = [i for i in layers if config.source(i) > i]
+        sources = {config.source(i) for i in readers}
+        self.circle = (readers[0], max(sources), sources) if readers else None  # the lowest layer that reads a higher one, the highest that is read so, and all that are
         self.gradient_checkpointing = False
         self.post_init()
 
@@ -923,13 +967,63 @@ class LowkeyModel(LowkeyPreTrainedModel):
         tokens = position_ids.shape[1]
         if cache is None or not (self.config.attention == "mfa-kr" and self.config.values == "paper" or self.config.shared_kv):
             return turn
-        past = cache.get_seq_length()
-        length, offset = cache.get_mask_sizes(tokens, 0)
+        past = cache.get_seq_length(self.own)
+        length, offset = cache.get_mask_sizes(tokens, self.own)
         if isinstance(past, int) and past == 0 and length == tokens:
             return turn
         # A row's tokens follow each other; pads at its left have positions that no query sees.
         at = torch.arange(length, device=position_ids.device) + offset
         return self.rotation(position_ids[:, -1:] - (past + tokens - 1) + at)
+
+    def masks(self, x, attention_mask, cache, position_ids):
+        """The mask of each layer, by how it and the layer it reads slide."""
+        config, made = self.config, {}
+
+        def mask(layer):
+            of = config.source(layer)
+            kind = config.slides(layer), (getattr(config, "layer_types", None) or {of: None})[of], of > layer
+            if kind not in made:
+                make = create_sliding_window_causal_mask if kind[0] else create_causal_mask
+                more = {"layer_idx": of} if config.layer_map else {}
+                made[kind] = make(config=config, inputs_embeds=x, attention_mask=attention_mask, past_key_values=cache, position_ids=position_ids, **more)
+                if of > layer:
+                    made[kind] = self.higher(made[kind], x, cache, of)
+            return made[kind]
+
+        return [mask(i) for i in range(len(self.layers))]
+
+    def higher(self, mask, x, cache, layer):
+        """A mask over a layer's keys without the tokens themselves, as scores, and before it a column for a key of zeros, so low that only queries which see nothing else look there."""
+        tokens = x.shape[1]
+        past = 0 if cache is None else cache.get_seq_length(layer)
+        length = mask.shape[-1] if mask is not None else tokens if cache is None else cache.get_mask_sizes(tokens, layer)[0]
+        seen = (torch.arange(length, device=x.device) < torch.arange(tokens, device=x.device)[:, None] + past)[None, None]
+        if mask is not None:
+            seen = seen & (mask if mask.dtype == torch.bool else mask == 0)
+        scores = torch.zeros(seen.shape, dtype=x.dtype, device=x.device).masked_fill(~seen, -math.inf)
+        return nn.functional.pad(scores, (1, 0), value=torch.finfo(x.dtype).min / 2)
+
+    def settle(self, x, run, made, cache):
+        """What layers that read higher ones see over several tokens, which is what token after token gives: passes over the layers of the circle, x entering the lowest, each with what the pass before
+        made; pass p makes token p-1 final. Training makes a fixed number of passes, the last of them with gradients."""
+        tokens, trial = x.shape[1], None if cache is None else Trial(cache)
+        before = {s: unfilled(cache, s, tokens) for s in self.circle[2]}
+
+        def again():
+            rows = dict(made)
+            run(x, self.circle[0], self.circle[1] + 1, past_key_values=trial, made=rows, before=before)
+            return {s: rows[s] for s in before}
+
+        if self.training:
+            for i in range(FREE_PASSES + KEPT_PASSES - 1):
+                with torch.set_grad_enabled(torch.is_grad_enabled() and i >= FREE_PASSES):
+                    before = again()
+            return before
+        for _ in range(tokens - 1):
+            seen, before = before, again()
+            if all(seen[s] is not None and torch.equal(seen[s][i], before[s][i]) for s in before for i in (0, 1)):
+                break
+        return before
 
     def forward(self, input_ids=None, attention_mask=None, position_ids=None, past_key_values=None, inputs_embeds=None, use_cache=None, output_hidden_states=None, **kwargs):
         if (input_ids is None) == (inputs_embeds is None):
@@ -941,10 +1035,9 @@ class LowkeyModel(LowkeyPreTrainedModel):
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
         if position_ids is None:
-            past = past_key_values.get_seq_length() if past_key_values is not None else 0
+            past = past_key_values.get_seq_length(self.own) if past_key_values is not None else 0
             position_ids = (torch.arange(x.shape[1], device=x.device) + past)[None]
-        make_mask = create_sliding_window_causal_mask if self.config.sliding_window else create_causal_mask
-        mask = make_mask(config=self.config, inputs_embeds=x, attention_mask=attention_mask, past_key_values=past_key_values, position_ids=position_ids)
+        masks = self.masks(x, attention_mask, past_key_values, position_ids)
         turn = self.rotation(position_ids)
         if design(self.config).reads_ids:
             if input_ids is None:
@@ -953,14 +1046,46 @@ class LowkeyModel(LowkeyPreTrainedModel):
         if design(self.config).looks_back:
             kwargs["positions"] = position_ids
         key_turn = self.key_turn(turn, position_ids, past_key_values)
-        seen = []
-        kwargs["made"] = {}
-        for layer in self.layers:
-            seen.append(x)
-            x = layer(x, mask, turn, key_turn, past_key_values=past_key_values, **kwargs)
-        x = self.norm(x)
+        seen, made, before, at = [], {}, None, 0
+
+        def run(x, begin, end, seen=None, **more):
+            for i in range(begin, end):
+                if seen is not None:
+                    seen.append(x)
+                x = self.layers[i](x, masks[i], turn, key_turn, **more, **kwargs)
+            return x
+
+        if self.circle:
+            at = self.circle[0]
+            x = run(x, 0, at, seen, past_key_values=past_key_values, made=made)
+            before = self.settle(x, run, made, past_key_values)
+        x = self.norm(run(x, at, len(self.layers), seen, past_key_values=past_key_values, made=made, before=before))
         wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         return BaseModelOutputWithPast(last_hidden_state=x, past_key_values=past_key_values, hidden_states=tuple(seen + [x]) if wanted else None)
+
+
+class Trial:
+    """A cache that stays as it is: new rows come back behind those it holds, and are forgotten."""
+
+    def __init__(self, cache):
+        self.cache = cache
+
+    def update(self, first, second, layer):
+        if layer >= len(self.cache.layers):
+            return first, second
+        twin = copy.copy(self.cache.layers[layer])
+        for name, value in vars(twin).items():
+            if isinstance(value, torch.Tensor):
+                setattr(twin, name, value.clone())
+        return twin.update(first, second)
+
+
+def unfilled(cache, layer, tokens):
+    """The rows of a layer in the cache, and zeros for new tokens; None where it has no rows."""
+    if cache is None or layer >= len(cache.layers) or cache.layers[layer].keys is None:
+        return None
+    streams = (cache.layers[layer].keys, cache.layers[layer].values)
+    return Trial(cache).update(*(s.new_zeros(*s.shape[:2], tokens, s.shape[3]) for s in streams), layer)
 
 
 class LowkeyForCausalLM(LowkeyPreTrainedModel, GenerationMixin):
@@ -989,6 +1114,11 @@ class LowkeyForCausalLM(LowkeyPreTrainedModel, GenerationMixin):
             loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, num_items_in_batch=num_items_in_batch)
         result = CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=out.past_key_values, hidden_states=out.hidden_states)
         return result if return_dict is None or return_dict else result.to_tuple()
+
+    @staticmethod
+    def create_masks_for_generate(config, attention_mask, **kwargs):
+        """Layers of a map differ in their masks: forward makes them."""
+        return attention_mask if config.layer_map else create_masks_for_generate(config=config, attention_mask=attention_mask, **kwargs)
 
 
 class Step3TextModel(LowkeyModel):

@@ -14,17 +14,12 @@ import (
 
 // chooseForm decides how the model is written. fields are those of its own config.json.
 func chooseForm(want string, c *config.Config, fields map[string]any) (*form, error) {
-	if n := c.Layers[0].Attention.LatentBits; n > 0 {
-		return nil, fault.New(fault.Unsupported, text("latent_bits %d", n), "a latent that is trained as the cache stores it", "the PyTorch forms have no such quantiser", "run the model with lowkey")
-	}
-	if c.Sequential() {
-		return nil, fault.New(fault.Unsupported, "layer_map "+c.LayerMap(), "layers that read a higher layer", "the PyTorch form reads lower layers alone",
-			"use a map whose targets are at the bottom")
-	}
 	for i := range c.Layers {
 		l := c.Layers[i]
-		l.Attention.SharesWith = c.Layers[0].Attention.SharesWith // layer_map says it
-		l.Attention.Scheme = c.Layers[0].Attention.Scheme         // the one field of lowkey's own form that is a list
+		if first := &c.Layers[0].Attention; c.LayerMap() != "" { // it says these
+			l.Attention.SharesWith, l.Attention.Strict, l.Attention.Window = first.SharesWith, first.Strict, first.Window
+		}
+		l.Attention.Scheme = c.Layers[0].Attention.Scheme // the one field of lowkey's own form that is a list
 		if !reflect.DeepEqual(l, c.Layers[0]) {
 			return nil, fault.New(fault.Unsupported, text("layer %d", i), "differs from layer 0", "exported models have layers of one kind", "")
 		}
@@ -64,8 +59,8 @@ func customForm(c *config.Config, fields map[string]any) *form {
 
 // publicForm finds a published architecture with the same mathematics, or says why there is none.
 func publicForm(c *config.Config, fields map[string]any) (*form, error) {
-	if c.Shared() {
-		return nil, unsupportedForm("of "+c.Layers[0].Attention.Design, "layer_map "+c.LayerMap(), "published architectures do not share rows between layers")
+	if m := c.LayerMap(); m != "" {
+		return nil, unsupportedForm("of "+c.Layers[0].Attention.Design, "layer_map "+m, "published architectures do not share rows between layers")
 	}
 	a, m := &c.Layers[0].Attention, &c.Layers[0].MLP
 	f := &form{kind: Public, fields: map[string]any{
@@ -132,6 +127,9 @@ func (f *form) grouped(c *config.Config, a *config.Attention, m *config.MLP) err
 func (f *form) deepseek(c *config.Config, a *config.Attention, m *config.MLP) error {
 	if m.Bias {
 		return unsupportedForm("DeepseekV3ForCausalLM", "mlp_bias", "its MLP has none")
+	}
+	if a.LatentBits > 0 {
+		return unsupportedForm("DeepseekV3ForCausalLM", text("latent_bits %d", a.LatentBits), "its latent is not quantised")
 	}
 	more := map[string]any{"q_lora_rank": nil, "kv_lora_rank": a.KVRank, "qk_nope_head_dim": a.Nope, "qk_rope_head_dim": a.RopeDim, "v_head_dim": a.ValueDim, "num_key_value_heads": a.Heads,
 		"attention_bias": a.QKVBias, "rope_interleave": a.Rope.Layout == config.Pairs,

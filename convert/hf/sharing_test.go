@@ -1,13 +1,6 @@
 package hf
 
-import (
-	"strings"
-	"testing"
-
-	"github.com/lowkeylm/lowkey/fault"
-)
-
-// Two layers of which the upper reads the lower one's cache: each design that can. The numbers are those of the layer that owns one.
+// Layers of which some read the cache of another: a lower one in each design that can, a higher one, and maps in which some slide. The numbers are those of the first layer that owns a cache.
 func init() {
 	tinies = append(tinies,
 		tiny{"gqa-cla", `"attention": "gqa", "num_key_value_heads": 2, "head_dim": 10, "qk_norm": true, "layer_map": "0_0"`, "", 2 * 2 * 10},
@@ -17,20 +10,25 @@ func init() {
 		tiny{"mfa-cla", `"attention": "mfa", "head_dim": 12, "q_lora_rank": 16, "tie_word_embeddings": true, "layer_map": "0_0"`, "", 2 * 12},
 		tiny{"mfa-kr-cla", `"attention": "mfa-kr", "head_dim": 12, "q_lora_rank": 16, "layer_map": "0_0"`, "", 12},
 		tiny{"mfa-kr-relative-cla", `"attention": "mfa-kr", "head_dim": 12, "q_lora_rank": 16, "values": "relative", "layer_map": "0_0"`, "", 12},
-	)
-}
+		tiny{"lrkv-cla", `"attention": "lrkv", "kv_rank": 3, "latent_rope_dim": 2, "layer_map": "0_0"`, "", 2 * (6 + 4*3)},
+		tiny{"kha-mla-cla", `"attention": "kha-mla", "kv_lora_rank": 10, "qk_nope_head_dim": 6, "qk_rope_head_dim": 4, "v_head_dim": 5, "layer_map": "0_0"`, "", 10 + 4},
+		tiny{"kha-mlp-cla", `"attention": "kha-mlp", "num_key_value_heads": 2, "layer_map": "0_0"`, "", 2 * 2 * 6},
 
-// A map that closes a circle and a latent of four bits have no PyTorch form, and say so.
-func TestCircleIsNotExported(t *testing.T) {
-	for word, m := range map[string]tiny{"1_1": {"gqa-top", `"attention": "gqa", "num_key_value_heads": 2, "layer_map": "1_1"`, "", 0},
-		"latent_bits 4": {"clla-quant", `"attention": "mla", "kv_lora_rank": 10, "qk_nope_head_dim": 6, "qk_rope_head_dim": 4, "v_head_dim": 5, "latent_bits": 4`, "", 0}} {
-		dir := t.TempDir()
-		m.write(t, dir+"/native")
-		for _, form := range []string{Auto, Public, Custom} {
-			_, err := Export(t.Context(), dir+"/native", dir+"/out", Options{Form: form})
-			if !fault.Is(err, fault.Unsupported) || !strings.Contains(err.Error(), word) {
-				t.Errorf("%s, %s: %v", m.name, form, err)
-			}
-		}
-	}
+		tiny{"mha-lckv", `"attention": "mha", "layer_map": "0_2_2_3"`, "", 2 * 4 * 6},
+		tiny{"gqa-top", `"attention": "gqa", "num_key_value_heads": 2, "attention_bias": true, "layer_map": "1_1"`, "", 2 * 2 * 6},
+		tiny{"gqa-lasagna-middle", `"attention": "gqa", "num_key_value_heads": 2, "qk_norm": true, "layer_map": "1_1_1_4_4"`, "", 2 * 2 * 6},
+		tiny{"mla-top", `"attention": "mla", "kv_lora_rank": 10, "qk_nope_head_dim": 6, "qk_rope_head_dim": 4, "v_head_dim": 5, "layer_map": "2_2_2"`, "", 10 + 4},
+		tiny{"mfa-kr-top", `"attention": "mfa-kr", "head_dim": 12, "q_lora_rank": 16, "layer_map": "1_1"`, "", 12},
+		tiny{"gta-middle", `"attention": "gta", "num_key_value_heads": 2, "head_dim": 12, "layer_map": "1_1_1"`, "", 2*12 + 6},
+
+		tiny{"gqa-yoco-swa", `"attention": "gqa", "num_key_value_heads": 2, "sliding_window": 7, "layer_map": "0s_1s_2_2"`, "", 2 * 2 * 6},
+		tiny{"gqa-swa-cla", `"attention": "gqa", "num_key_value_heads": 2, "sliding_window": 5, "layer_map": "0s_0s_2s_2s"`, "", 2 * 2 * 6},
+		tiny{"mha-swa-mixed", `"attention": "mha", "sliding_window": 6, "layer_map": "0s_1s_0_3"`, "", 2 * 4 * 6},
+		tiny{"gqa-swa-top", `"attention": "gqa", "num_key_value_heads": 2, "sliding_window": 6, "layer_map": "0s_2_2_2s"`, "", 2 * 2 * 6},
+		tiny{"gqa-swa-alone", `"attention": "gqa", "num_key_value_heads": 2, "sliding_window": 6, "layer_map": "0_1s"`, "", 2 * 2 * 6},
+
+		tiny{"mla-q4", `"attention": "mla", "kv_lora_rank": 40, "qk_nope_head_dim": 6, "qk_rope_head_dim": 4, "v_head_dim": 5, "latent_bits": 4`, "", 40 + 4},
+		tiny{"clla-q4", `"attention": "mla", "q_lora_rank": 14, "kv_lora_rank": 37, "qk_nope_head_dim": 6, "qk_rope_head_dim": 4, "v_head_dim": 5, "latent_bits": 4, "layer_map": "0_0"`, "", 37 + 4},
+		tiny{"clla-q8", `"attention": "mla", "kv_lora_rank": 12, "qk_nope_head_dim": 6, "qk_rope_head_dim": 4, "v_head_dim": 5, "latent_bits": 8, "layer_map": "0_0"`, "", 12 + 4},
+	)
 }

@@ -5,6 +5,7 @@ package hf
 import (
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"hash/fnv"
 	"math"
 	"os"
@@ -67,8 +68,13 @@ var tinies = []tiny{
 }
 
 func (m tiny) config() []byte {
-	return []byte(`{"model_type": "lowkey", ` + m.fields + `, "hidden_size": 24, "intermediate_size": 20, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 23,
-		"max_position_embeddings": 256, "bos_token_id": 1, "eos_token_id": 2}`)
+	layers := 2
+	if _, more, ok := strings.Cut(m.fields, `"layer_map": "`); ok {
+		entries, _, _ := strings.Cut(more, `"`)
+		layers = strings.Count(entries, "_") + 1
+	}
+	return fmt.Appendf(nil, `{"model_type": "lowkey", %s, "hidden_size": 24, "intermediate_size": 20, "num_hidden_layers": %d, "num_attention_heads": 4, "vocab_size": 23,
+		"max_position_embeddings": 256, "bos_token_id": 1, "eos_token_id": 2}`, m.fields, layers)
 }
 
 // fill gives n numbers within +-1 that depend on name alone.

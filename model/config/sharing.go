@@ -203,9 +203,9 @@ func (c *Config) Sequential() bool {
 	return slices.ContainsFunc(c.Layers, func(l Layer) bool { return l.Attention.Strict })
 }
 
-// LayerMap writes the layers' map, "" where each has rows of its own.
+// LayerMap writes the layers' map, "" where each has rows of its own and slides as the others do.
 func (c *Config) LayerMap() string {
-	if !c.Shared() {
+	if window := c.Layers[0].Attention.Window; !c.Shared() && !slices.ContainsFunc(c.Layers, func(l Layer) bool { return l.Attention.Window != window }) {
 		return ""
 	}
 	var entries []string

@@ -15,7 +15,8 @@ Tiny models with weights made from their names are written by a Go test, exporte
     replay     gradients with gradient checkpointing, with those without
     training   the loss after 20 steps of AdamW, below the first; the model is saved by save_pretrained
     back       logits of that model after lowkey import, with PyTorch's
-    half       logits of the model exported and loaded in bfloat16, with lowkey's of that folder (limit 0.05)
+    half       logits of the model exported and loaded in bfloat16, with lowkey's of that folder (limit 0.05; 0.1 where layers read a higher one: roundings pass from token to token;
+               0.3 where a latent is stored in 4 bits: a rounding can be a whole code)
 
 Nothing may be missing, unexpected or of another shape when a folder is loaded. --write stores PyTorch's logits in convert/hf/testdata/torch.json, where a Go test compares lowkey with them, and
 the table in docs/results/export.md. Differences are max |a - b| / max |b|; the limit is 1e-4.
@@ -29,6 +30,7 @@ import os
 import pathlib
 import platform
 import subprocess
+import sys
 import tempfile
 import warnings
 
@@ -66,8 +68,8 @@ def difference(a, b):
 
 
 def cache_numbers(cache, tokens):
-    """Numbers a token in one layer. A sliding layer holds less than all tokens."""
-    layer = cache.layers[0]
+    """Numbers a token in the first layer that has a cache. A sliding layer holds less than all tokens."""
+    layer = next(layer for layer in cache.layers if layer.keys is not None)
     rows = min(tokens, getattr(layer, "sliding_window", tokens + 1) - 1)
     return (layer.keys.numel() + layer.values.numel()) / rows
 
@@ -93,7 +95,7 @@ def check(name, form, about):
         got["numbers"] = cache_numbers(cache, len(IDS))
         assert got["numbers"] == about["cached"], (name, form, got["numbers"], about["cached"])
         layer_map = getattr(model.config, "layer_map", None)
-        owners = len(set(layer_map.split("_"))) if layer_map else len(model.model.layers)
+        owners = len({s.removesuffix("s") for s in layer_map.split("_")}) if layer_map else len(model.model.layers)
         held = sum(layer.keys is not None and layer.keys.numel() + layer.values.numel() > 0 for layer in cache.layers)
         assert held == owners, (name, form, "layers that hold a cache", held, owners)
 
@@ -128,12 +130,18 @@ def check(name, form, about):
     calls = []
     hook = model.model.layers[0].mlp.register_forward_pre_hook(lambda *_: calls.append(1))
     plain = gradients()
+    once = len(calls)
     model.gradient_checkpointing_enable()
     replayed = gradients()
     model.gradient_checkpointing_disable()
     hook.remove()
-    assert len(calls) == 3, (name, form, "a replayed layer runs twice", len(calls))
+    assert len(calls) - once > once, (name, form, "a replayed layer runs twice", once, len(calls))
     got["replay"] = max(difference(replayed[k], plain[k]) for k in plain if plain[k].abs().max() > 0)
+
+    if bits := getattr(model.config, "latent_bits", 0):  # straight through
+        x = torch.randn(3, 37, requires_grad=True)
+        sys.modules[type(model).__module__].stored(x, bits).sum().backward()
+        assert (x.grad == 1).all(), (name, form, "gradient of a stored latent")
 
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     losses = []
@@ -157,7 +165,9 @@ def check(name, form, about):
     assert {p.dtype for p in small.parameters()} == {torch.bfloat16}
     with torch.no_grad():
         got["half"] = difference(small(ids).logits[0].float(), lowkey_logits(half, IDS))
-    assert got["half"] < 0.05, (name, form, got["half"])
+    circle = layer_map and any(int(s.removesuffix("s")) > i for i, s in enumerate(layer_map.split("_")))
+    limit = 0.3 if getattr(model.config, "latent_bits", 0) == 4 else 0.1 if circle else 0.05
+    assert got["half"] < limit, (name, form, got["half"])
     for key in ("full", "cached", "greedy", "replay", "back", "padded", "packed"):
         assert got[key] <= LIMIT, (name, form, key, got[key])
     return got, full
