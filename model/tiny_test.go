@@ -117,6 +117,8 @@ type tiny struct {
 	share   []int    // of tinyLayers layers, the one whose rows each reads; nil: its own
 	makes   []string // tensors that layers without rows lack
 	mlp     shapes   // of a mixture, under model.layers.N.mlp., whole names
+	layer   shapes   // under model.layers.N., and
+	top     shapes   // under model., of a family that has more than blocks, whole names
 }
 
 // moreTinies are those of designs whose rows stand in test files of their own.
@@ -195,6 +197,9 @@ func (m tiny) write(t testing.TB, layers int, bf16 bool) string {
 	}
 	tensors := shapes{}
 	tensors.ends(tinyVocab, tinyHidden)
+	for name, shape := range m.top {
+		tensors["model."+name] = shape
+	}
 	for i := 0; i < layers; i++ {
 		at := "model.layers." + string(rune('0'+i)) + "."
 		tensors.block(at, tinyHidden, tinyWide)
@@ -209,6 +214,9 @@ func (m tiny) write(t testing.TB, layers int, bf16 bool) string {
 		}
 		for name, shape := range m.mlp {
 			tensors[at+"mlp."+name] = shape
+		}
+		for name, shape := range m.layer {
+			tensors[at+name] = shape
 		}
 	}
 	dir, _ := writeTiny(t, config, tensors, bf16)
