@@ -13,11 +13,13 @@ import (
 )
 
 // work is an amount of operations, by arithmetic.
-type work struct{ int8, f32 float64 }
+type work struct{ int8, int16, f32 float64 }
 
 func (w work) plus(v work, times float64) work {
-	return work{w.int8 + times*v.int8, w.f32 + times*v.f32}
+	return work{w.int8 + times*v.int8, w.int16 + times*v.int16, w.f32 + times*v.f32}
 }
+
+func (w work) all() float64 { return w.int8 + w.int16 + w.f32 }
 
 // cost is what a model's steps must do.
 type cost struct {
@@ -88,18 +90,25 @@ func newCost(m *lowkey.Model, machine *Machine) (*cost, error) {
 			c.layers = append(c.layers, lc)
 			continue
 		}
+		factored := slices.ContainsFunc(l.Streams, func(w kvcache.Stream) bool { return w.Weighs })
 		for j, s := range l.Streams {
 			ops := 2 * heads * float64(s.Width)
 			switch {
 			case s.Weighs: // each number weighs one score or probability
 				ops = 2 * float64(s.Width)
-			case slices.ContainsFunc(l.Streams, func(w kvcache.Stream) bool { return w.Weighs }): // all heads read every head of the stream
+			case factored: // all heads read every head of the stream
 				ops *= float64(s.Heads)
 			}
 			p := m.Engine.Store.Planes(from)[j]
+			codes := int8 && p.Codec >= kernel.CodecQ8
 			switch {
-			case s.Role == kvcache.Key && int8 && p.Order == kernel.Panels && (p.Codec == kernel.CodecQ8 || p.Codec == kernel.CodecQ4):
+			case codes && s.Role == kvcache.Key && p.Order == kernel.Panels:
 				lc.row.int8 += ops
+			case codes && s.Role == kvcache.Value && !factored && s.Width%kernel.RowBlock == 0:
+				lc.row.int16 += ops
+			case s.Role == kvcache.Both && codes && s.Width%kernel.RowBlock == 0:
+				lc.row.f32 += ops
+				lc.row.int16 += ops
 			case s.Role == kvcache.Both:
 				lc.row.f32 += 2 * ops
 			default:
@@ -164,7 +173,7 @@ func (c *cost) cached(start, n int) (bytes int64, ops work) {
 }
 
 func (c *cost) seconds(w work) float64 {
-	return w.int8/(c.machine.PeakInt8*1e9) + w.f32/(c.machine.PeakF32*1e9)
+	return (w.int8+2*w.int16)/(c.machine.PeakInt8*1e9) + w.f32/(c.machine.PeakF32*1e9) // a register holds half as many codes of 16 bits
 }
 
 // bill adds up the floors of several steps.
@@ -195,7 +204,7 @@ func (c *cost) step(b *bill, start, n, sequences int) error {
 // floor is the bill of tokens that took ms each.
 func (b *bill) floor(tokens int, ms float64) *Floor {
 	n := float64(tokens)
-	f := &Floor{MsPerToken: 1e3 * b.seconds / n, Bound: "bytes", Bytes: b.bytes / int64(tokens), Gops: (b.ops.int8 + b.ops.f32) / 1e9 / n, Bandwidth: b.bandwidth}
+	f := &Floor{MsPerToken: 1e3 * b.seconds / n, Bound: "bytes", Bytes: b.bytes / int64(tokens), Gops: b.ops.all() / 1e9 / n, Bandwidth: b.bandwidth}
 	if b.byOps > b.byBytes {
 		f.Bound = "operations"
 	}
@@ -228,6 +237,6 @@ func (c *cost) slope(at []float64) (ns float64, bound string, err error) {
 func (c *cost) row(depth int) (bytes, ops, ofMHA float64) {
 	b0, w0 := c.cached(depth-kernel.TileRows, 1)
 	b1, w1 := c.cached(depth, 1)
-	ops = (w1.int8 + w1.f32 - w0.int8 - w0.f32) / kernel.TileRows
+	ops = (w1.all() - w0.all()) / kernel.TileRows
 	return float64(b1-b0) / kernel.TileRows, ops, ops / c.mha
 }

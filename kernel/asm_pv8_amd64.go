@@ -9,27 +9,57 @@ package kernel
 //go:noescape
 func scalesAVX2(dst *float32, src *byte, ld int, n int)
 
+// weightCodesAVX2 multiplies m rows of 64 weights by 64 scales and writes them as codes of 16 bits, with a unit for each row.
+//
+//go:noescape
+func weightCodesAVX2(codes *int16, unit *float32, p *float32, scales *float32, m int)
+
 // pvBlockQ8AVX2 mixes 32 columns of n rows of codes (ldv bytes apart) with their scales by the weights p [m, 64] into m rows of o (ldo floats apart); n > 0.
 //
 //go:noescape
 func pvBlockQ8AVX2(o *float32, ldo int, p *float32, scales *float32, val *byte, ldv int, m int, n int)
+
+// pvCodesQ8AVX2 mixes 32 columns of n rows of codes (ldv bytes apart) by the weights codes [m, 64] into m rows of o (ldo floats apart), and asks for what lies at next, step bytes on for each two rows; n > 0 is even.
+//
+//go:noescape
+func pvCodesQ8AVX2(o *float32, ldo int, codes *int16, unit *float32, val *byte, next *byte, step int, ldv int, m int, n int)
 
 // pvBlockQ4AVX2 mixes 32 columns of n rows of codes (ldv bytes apart) with their scales by the weights p [m, 64] into m rows of o (ldo floats apart); n > 0.
 //
 //go:noescape
 func pvBlockQ4AVX2(o *float32, ldo int, p *float32, scales *float32, val *byte, ldv int, m int, n int)
 
+// pvCodesQ4AVX2 mixes 32 columns of n rows of codes (ldv bytes apart) by the weights codes [m, 64] into m rows of o (ldo floats apart), and asks for what lies at next, step bytes on for each two rows; n > 0 is even.
+//
+//go:noescape
+func pvCodesQ4AVX2(o *float32, ldo int, codes *int16, unit *float32, val *byte, next *byte, step int, ldv int, m int, n int)
+
 // scalesAVX512 writes n <= 64 f16 numbers, ld bytes apart, as float32; dst has room for 64, and those past n are zero.
 //
 //go:noescape
 func scalesAVX512(dst *float32, src *byte, ld int, n int)
+
+// weightCodesAVX512 multiplies m rows of 64 weights by 64 scales and writes them as codes of 16 bits, with a unit for each row.
+//
+//go:noescape
+func weightCodesAVX512(codes *int16, unit *float32, p *float32, scales *float32, m int)
 
 // pvBlockQ8AVX512 mixes 32 columns of n rows of codes (ldv bytes apart) with their scales by the weights p [m, 64] into m rows of o (ldo floats apart); n > 0.
 //
 //go:noescape
 func pvBlockQ8AVX512(o *float32, ldo int, p *float32, scales *float32, val *byte, ldv int, m int, n int)
 
+// pvCodesQ8AVX512 mixes 32 columns of n rows of codes (ldv bytes apart) by the weights codes [m, 64] into m rows of o (ldo floats apart), and asks for what lies at next, step bytes on for each two rows; n > 0 is even.
+//
+//go:noescape
+func pvCodesQ8AVX512(o *float32, ldo int, codes *int16, unit *float32, val *byte, next *byte, step int, ldv int, m int, n int)
+
 // pvBlockQ4AVX512 mixes 32 columns of n rows of codes (ldv bytes apart) with their scales by the weights p [m, 64] into m rows of o (ldo floats apart); n > 0.
 //
 //go:noescape
 func pvBlockQ4AVX512(o *float32, ldo int, p *float32, scales *float32, val *byte, ldv int, m int, n int)
+
+// pvCodesQ4AVX512 mixes 32 columns of n rows of codes (ldv bytes apart) by the weights codes [m, 64] into m rows of o (ldo floats apart), and asks for what lies at next, step bytes on for each two rows; n > 0 is even.
+//
+//go:noescape
+func pvCodesQ4AVX512(o *float32, ldo int, codes *int16, unit *float32, val *byte, next *byte, step int, ldv int, m int, n int)

@@ -57,6 +57,142 @@ none3:
 	VZEROUPPER
 	RET
 
+// func weightCodesAVX2(codes *int16, unit *float32, p *float32, scales *float32, m int)
+// Requires: AVX, AVX2
+TEXT ·weightCodesAVX2(SB), NOSPLIT, $0-40
+	MOVQ codes+0(FP), AX
+	MOVQ unit+8(FP), CX
+	MOVQ p+16(FP), DX
+	MOVQ scales+24(FP), BX
+	MOVQ m+32(FP), SI
+	CMPQ SI, $+1
+	JLT  done5
+
+loop4:
+	VXORPS       Y0, Y0, Y0
+	VMOVUPS      (DX), Y1
+	VMULPS       (BX), Y1, Y1
+	VANDPS       k7fffffff<>+0(SB), Y1, Y2
+	VMAXPS       Y2, Y0, Y0
+	VMOVUPS      32(DX), Y2
+	VMULPS       32(BX), Y2, Y2
+	VANDPS       k7fffffff<>+0(SB), Y2, Y3
+	VMAXPS       Y3, Y0, Y0
+	VMOVUPS      64(DX), Y3
+	VMULPS       64(BX), Y3, Y3
+	VANDPS       k7fffffff<>+0(SB), Y3, Y4
+	VMAXPS       Y4, Y0, Y0
+	VMOVUPS      96(DX), Y4
+	VMULPS       96(BX), Y4, Y4
+	VANDPS       k7fffffff<>+0(SB), Y4, Y5
+	VMAXPS       Y5, Y0, Y0
+	VMOVUPS      128(DX), Y5
+	VMULPS       128(BX), Y5, Y5
+	VANDPS       k7fffffff<>+0(SB), Y5, Y6
+	VMAXPS       Y6, Y0, Y0
+	VMOVUPS      160(DX), Y6
+	VMULPS       160(BX), Y6, Y6
+	VANDPS       k7fffffff<>+0(SB), Y6, Y7
+	VMAXPS       Y7, Y0, Y0
+	VMOVUPS      192(DX), Y7
+	VMULPS       192(BX), Y7, Y7
+	VANDPS       k7fffffff<>+0(SB), Y7, Y8
+	VMAXPS       Y8, Y0, Y0
+	VMOVUPS      224(DX), Y8
+	VMULPS       224(BX), Y8, Y8
+	VANDPS       k7fffffff<>+0(SB), Y8, Y9
+	VMAXPS       Y9, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X9
+	VMAXPS       X9, X0, X0
+	VPERMILPS    $0x4e, X0, X9
+	VMAXPS       X9, X0, X0
+	VPERMILPS    $0xb1, X0, X9
+	VMAXPS       X9, X0, X0
+	VMAXSS       k0da24260<>+0(SB), X0, X0
+	VMULSS       k38000100<>+0(SB), X0, X9
+	VMOVSS       X9, (CX)
+	VMOVSS       k46fffe00<>+0(SB), X9
+	VDIVSS       X0, X9, X9
+	VBROADCASTSS X9, Y0
+	VMULPS       Y0, Y1, Y1
+	VCVTPS2DQ    Y1, Y1
+	VMULPS       Y0, Y2, Y2
+	VCVTPS2DQ    Y2, Y2
+	VMULPS       Y0, Y3, Y3
+	VCVTPS2DQ    Y3, Y3
+	VMULPS       Y0, Y4, Y4
+	VCVTPS2DQ    Y4, Y4
+	VMULPS       Y0, Y5, Y5
+	VCVTPS2DQ    Y5, Y5
+	VMULPS       Y0, Y6, Y6
+	VCVTPS2DQ    Y6, Y6
+	VMULPS       Y0, Y7, Y7
+	VCVTPS2DQ    Y7, Y7
+	VMULPS       Y0, Y8, Y8
+	VCVTPS2DQ    Y8, Y8
+	VPACKSSDW    Y2, Y1, Y1
+	VPERMQ       $0xd8, Y1, Y1
+	VMOVDQU      Y1, (AX)
+	VPACKSSDW    Y4, Y3, Y3
+	VPERMQ       $0xd8, Y3, Y3
+	VMOVDQU      Y3, 32(AX)
+	VPACKSSDW    Y6, Y5, Y5
+	VPERMQ       $0xd8, Y5, Y5
+	VMOVDQU      Y5, 64(AX)
+	VPACKSSDW    Y8, Y7, Y7
+	VPERMQ       $0xd8, Y7, Y7
+	VMOVDQU      Y7, 96(AX)
+	ADDQ         $+256, DX
+	ADDQ         $+128, AX
+	ADDQ         $+4, CX
+	SUBQ         $+1, SI
+	CMPQ         SI, $+1
+	JGE          loop4
+
+done5:
+	VZEROUPPER
+	RET
+
+DATA k7fffffff<>+0(SB)/4, $0x7fffffff
+DATA k7fffffff<>+4(SB)/4, $0x7fffffff
+DATA k7fffffff<>+8(SB)/4, $0x7fffffff
+DATA k7fffffff<>+12(SB)/4, $0x7fffffff
+DATA k7fffffff<>+16(SB)/4, $0x7fffffff
+DATA k7fffffff<>+20(SB)/4, $0x7fffffff
+DATA k7fffffff<>+24(SB)/4, $0x7fffffff
+DATA k7fffffff<>+28(SB)/4, $0x7fffffff
+GLOBL k7fffffff<>(SB), RODATA|NOPTR, $32
+
+DATA k46fffe00<>+0(SB)/4, $0x46fffe00
+DATA k46fffe00<>+4(SB)/4, $0x46fffe00
+DATA k46fffe00<>+8(SB)/4, $0x46fffe00
+DATA k46fffe00<>+12(SB)/4, $0x46fffe00
+DATA k46fffe00<>+16(SB)/4, $0x46fffe00
+DATA k46fffe00<>+20(SB)/4, $0x46fffe00
+DATA k46fffe00<>+24(SB)/4, $0x46fffe00
+DATA k46fffe00<>+28(SB)/4, $0x46fffe00
+GLOBL k46fffe00<>(SB), RODATA|NOPTR, $32
+
+DATA k0da24260<>+0(SB)/4, $0x0da24260
+DATA k0da24260<>+4(SB)/4, $0x0da24260
+DATA k0da24260<>+8(SB)/4, $0x0da24260
+DATA k0da24260<>+12(SB)/4, $0x0da24260
+DATA k0da24260<>+16(SB)/4, $0x0da24260
+DATA k0da24260<>+20(SB)/4, $0x0da24260
+DATA k0da24260<>+24(SB)/4, $0x0da24260
+DATA k0da24260<>+28(SB)/4, $0x0da24260
+GLOBL k0da24260<>(SB), RODATA|NOPTR, $32
+
+DATA k38000100<>+0(SB)/4, $0x38000100
+DATA k38000100<>+4(SB)/4, $0x38000100
+DATA k38000100<>+8(SB)/4, $0x38000100
+DATA k38000100<>+12(SB)/4, $0x38000100
+DATA k38000100<>+16(SB)/4, $0x38000100
+DATA k38000100<>+20(SB)/4, $0x38000100
+DATA k38000100<>+24(SB)/4, $0x38000100
+DATA k38000100<>+28(SB)/4, $0x38000100
+GLOBL k38000100<>(SB), RODATA|NOPTR, $32
+
 // func pvBlockQ8AVX2(o *float32, ldo int, p *float32, scales *float32, val *byte, ldv int, m int, n int)
 // Requires: AVX, AVX2, FMA3
 TEXT ·pvBlockQ8AVX2(SB), NOSPLIT, $0-64
@@ -67,9 +203,9 @@ TEXT ·pvBlockQ8AVX2(SB), NOSPLIT, $0-64
 	MOVQ m+48(FP), SI
 	SHLQ $0x02, CX
 	CMPQ SI, $+2
-	JLT  done5
+	JLT  done7
 
-loop4:
+loop6:
 	MOVQ    AX, DI
 	VMOVUPS (DI), Y0
 	VMOVUPS 32(DI), Y1
@@ -84,9 +220,9 @@ loop4:
 	MOVQ    n+56(FP), R11
 	MOVQ    DX, R8
 	CMPQ    R11, $+1
-	JLT     done7
+	JLT     done9
 
-loop6:
+loop8:
 	VBROADCASTSS (R9), Y8
 	VBROADCASTSS (R8), Y9
 	VBROADCASTSS 256(R8), Y10
@@ -115,9 +251,9 @@ loop6:
 	ADDQ         BX, R10
 	SUBQ         $+1, R11
 	CMPQ         R11, $+1
-	JGE          loop6
+	JGE          loop8
 
-done7:
+done9:
 	VMOVUPS Y0, (DI)
 	VMOVUPS Y1, 32(DI)
 	VMOVUPS Y2, 64(DI)
@@ -131,13 +267,13 @@ done7:
 	ADDQ    $+512, DX
 	SUBQ    $+2, SI
 	CMPQ    SI, $+2
-	JGE     loop4
+	JGE     loop6
 
-done5:
+done7:
 	CMPQ SI, $+1
-	JLT  done9
+	JLT  done11
 
-loop8:
+loop10:
 	MOVQ    AX, DI
 	VMOVUPS (DI), Y0
 	VMOVUPS 32(DI), Y1
@@ -148,9 +284,9 @@ loop8:
 	MOVQ    n+56(FP), R11
 	MOVQ    DX, R8
 	CMPQ    R11, $+1
-	JLT     done11
+	JLT     done13
 
-loop10:
+loop12:
 	VBROADCASTSS (R9), Y4
 	VBROADCASTSS (R8), Y5
 	VPMOVSXBD    (R10), Y6
@@ -174,9 +310,9 @@ loop10:
 	ADDQ         BX, R10
 	SUBQ         $+1, R11
 	CMPQ         R11, $+1
-	JGE          loop10
+	JGE          loop12
 
-done11:
+done13:
 	VMOVUPS Y0, (DI)
 	VMOVUPS Y1, 32(DI)
 	VMOVUPS Y2, 64(DI)
@@ -185,9 +321,188 @@ done11:
 	ADDQ    $+256, DX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
-	JGE     loop8
+	JGE     loop10
 
-done9:
+done11:
+	VZEROUPPER
+	RET
+
+// func pvCodesQ8AVX2(o *float32, ldo int, codes *int16, unit *float32, val *byte, next *byte, step int, ldv int, m int, n int)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·pvCodesQ8AVX2(SB), NOSPLIT, $0-80
+	MOVQ o+0(FP), AX
+	MOVQ ldo+8(FP), CX
+	MOVQ codes+16(FP), DX
+	MOVQ unit+24(FP), BX
+	MOVQ step+48(FP), SI
+	MOVQ ldv+56(FP), DI
+	MOVQ m+64(FP), R8
+	SHLQ $0x02, CX
+	CMPQ R8, $+2
+	JLT  done15
+
+loop14:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	MOVQ   val+32(FP), R10
+	MOVQ   next+40(FP), R11
+	MOVQ   n+72(FP), R12
+	MOVQ   DX, R9
+	CMPQ   R12, $+2
+	JLT    done17
+
+loop16:
+	VPMOVSXBW    (R10), Y8
+	VPMOVSXBW    (R10)(DI*1), Y9
+	VPUNPCKLWD   Y9, Y8, Y10
+	VPUNPCKHWD   Y9, Y8, Y8
+	VPMOVSXBW    16(R10), Y9
+	VPMOVSXBW    16(R10)(DI*1), Y11
+	VPUNPCKLWD   Y11, Y9, Y12
+	VPUNPCKHWD   Y11, Y9, Y9
+	VPBROADCASTD (R9), Y11
+	VPMADDWD     Y11, Y10, Y13
+	VPADDD       Y13, Y0, Y0
+	VPMADDWD     Y11, Y8, Y13
+	VPADDD       Y13, Y1, Y1
+	VPMADDWD     Y11, Y12, Y13
+	VPADDD       Y13, Y2, Y2
+	VPMADDWD     Y11, Y9, Y11
+	VPADDD       Y11, Y3, Y3
+	VPBROADCASTD 128(R9), Y11
+	VPMADDWD     Y11, Y10, Y10
+	VPADDD       Y10, Y4, Y4
+	VPMADDWD     Y11, Y8, Y8
+	VPADDD       Y8, Y5, Y5
+	VPMADDWD     Y11, Y12, Y8
+	VPADDD       Y8, Y6, Y6
+	VPMADDWD     Y11, Y9, Y8
+	VPADDD       Y8, Y7, Y7
+	PREFETCHT0   (R11)
+	ADDQ         SI, R11
+	ADDQ         $+4, R9
+	LEAQ         (R10)(DI*2), R10
+	SUBQ         $+2, R12
+	CMPQ         R12, $+2
+	JGE          loop16
+
+done17:
+	VPERM2I128   $0x20, Y1, Y0, Y8
+	VPERM2I128   $0x31, Y1, Y0, Y0
+	VPERM2I128   $0x20, Y3, Y2, Y1
+	VPERM2I128   $0x31, Y3, Y2, Y2
+	VBROADCASTSS (BX), Y3
+	VCVTDQ2PS    Y8, Y8
+	VFMADD213PS  (AX), Y3, Y8
+	VMOVUPS      Y8, (AX)
+	VCVTDQ2PS    Y0, Y0
+	VFMADD213PS  32(AX), Y3, Y0
+	VMOVUPS      Y0, 32(AX)
+	VCVTDQ2PS    Y1, Y1
+	VFMADD213PS  64(AX), Y3, Y1
+	VMOVUPS      Y1, 64(AX)
+	VCVTDQ2PS    Y2, Y2
+	VFMADD213PS  96(AX), Y3, Y2
+	VMOVUPS      Y2, 96(AX)
+	ADDQ         CX, AX
+	VPERM2I128   $0x20, Y5, Y4, Y0
+	VPERM2I128   $0x31, Y5, Y4, Y1
+	VPERM2I128   $0x20, Y7, Y6, Y2
+	VPERM2I128   $0x31, Y7, Y6, Y3
+	VBROADCASTSS 4(BX), Y4
+	VCVTDQ2PS    Y0, Y0
+	VFMADD213PS  (AX), Y4, Y0
+	VMOVUPS      Y0, (AX)
+	VCVTDQ2PS    Y1, Y1
+	VFMADD213PS  32(AX), Y4, Y1
+	VMOVUPS      Y1, 32(AX)
+	VCVTDQ2PS    Y2, Y2
+	VFMADD213PS  64(AX), Y4, Y2
+	VMOVUPS      Y2, 64(AX)
+	VCVTDQ2PS    Y3, Y3
+	VFMADD213PS  96(AX), Y4, Y3
+	VMOVUPS      Y3, 96(AX)
+	ADDQ         CX, AX
+	ADDQ         $+256, DX
+	ADDQ         $+8, BX
+	SUBQ         $+2, R8
+	CMPQ         R8, $+2
+	JGE          loop14
+
+done15:
+	CMPQ R8, $+1
+	JLT  done19
+
+loop18:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	MOVQ   val+32(FP), R10
+	MOVQ   next+40(FP), R11
+	MOVQ   n+72(FP), R12
+	MOVQ   DX, R9
+	CMPQ   R12, $+2
+	JLT    done21
+
+loop20:
+	VPMOVSXBW    (R10), Y4
+	VPMOVSXBW    (R10)(DI*1), Y5
+	VPUNPCKLWD   Y5, Y4, Y6
+	VPUNPCKHWD   Y5, Y4, Y4
+	VPMOVSXBW    16(R10), Y5
+	VPMOVSXBW    16(R10)(DI*1), Y7
+	VPUNPCKLWD   Y7, Y5, Y8
+	VPUNPCKHWD   Y7, Y5, Y5
+	VPBROADCASTD (R9), Y7
+	VPMADDWD     Y7, Y6, Y6
+	VPADDD       Y6, Y0, Y0
+	VPMADDWD     Y7, Y4, Y4
+	VPADDD       Y4, Y1, Y1
+	VPMADDWD     Y7, Y8, Y4
+	VPADDD       Y4, Y2, Y2
+	VPMADDWD     Y7, Y5, Y4
+	VPADDD       Y4, Y3, Y3
+	PREFETCHT0   (R11)
+	ADDQ         SI, R11
+	ADDQ         $+4, R9
+	LEAQ         (R10)(DI*2), R10
+	SUBQ         $+2, R12
+	CMPQ         R12, $+2
+	JGE          loop20
+
+done21:
+	VPERM2I128   $0x20, Y1, Y0, Y4
+	VPERM2I128   $0x31, Y1, Y0, Y0
+	VPERM2I128   $0x20, Y3, Y2, Y1
+	VPERM2I128   $0x31, Y3, Y2, Y2
+	VBROADCASTSS (BX), Y3
+	VCVTDQ2PS    Y4, Y4
+	VFMADD213PS  (AX), Y3, Y4
+	VMOVUPS      Y4, (AX)
+	VCVTDQ2PS    Y0, Y0
+	VFMADD213PS  32(AX), Y3, Y0
+	VMOVUPS      Y0, 32(AX)
+	VCVTDQ2PS    Y1, Y1
+	VFMADD213PS  64(AX), Y3, Y1
+	VMOVUPS      Y1, 64(AX)
+	VCVTDQ2PS    Y2, Y2
+	VFMADD213PS  96(AX), Y3, Y2
+	VMOVUPS      Y2, 96(AX)
+	ADDQ         CX, AX
+	ADDQ         $+128, DX
+	ADDQ         $+4, BX
+	SUBQ         $+1, R8
+	CMPQ         R8, $+1
+	JGE          loop18
+
+done19:
 	VZEROUPPER
 	RET
 
@@ -201,9 +516,9 @@ TEXT ·pvBlockQ4AVX2(SB), NOSPLIT, $0-64
 	MOVQ m+48(FP), SI
 	SHLQ $0x02, CX
 	CMPQ SI, $+2
-	JLT  done13
+	JLT  done23
 
-loop12:
+loop22:
 	MOVQ    AX, DI
 	VMOVUPS (DI), Y0
 	VMOVUPS 32(DI), Y1
@@ -218,9 +533,9 @@ loop12:
 	MOVQ    n+56(FP), R11
 	MOVQ    DX, R8
 	CMPQ    R11, $+1
-	JLT     done15
+	JLT     done25
 
-loop14:
+loop24:
 	VBROADCASTSS (R9), Y8
 	VBROADCASTSS (R8), Y9
 	VBROADCASTSS 256(R8), Y10
@@ -257,9 +572,9 @@ loop14:
 	ADDQ         BX, R10
 	SUBQ         $+1, R11
 	CMPQ         R11, $+1
-	JGE          loop14
+	JGE          loop24
 
-done15:
+done25:
 	VMOVUPS Y0, (DI)
 	VMOVUPS Y1, 32(DI)
 	VMOVUPS Y2, 64(DI)
@@ -273,13 +588,13 @@ done15:
 	ADDQ    $+512, DX
 	SUBQ    $+2, SI
 	CMPQ    SI, $+2
-	JGE     loop12
+	JGE     loop22
 
-done13:
+done23:
 	CMPQ SI, $+1
-	JLT  done17
+	JLT  done27
 
-loop16:
+loop26:
 	MOVQ    AX, DI
 	VMOVUPS (DI), Y0
 	VMOVUPS 32(DI), Y1
@@ -290,9 +605,9 @@ loop16:
 	MOVQ    n+56(FP), R11
 	MOVQ    DX, R8
 	CMPQ    R11, $+1
-	JLT     done19
+	JLT     done29
 
-loop18:
+loop28:
 	VBROADCASTSS (R9), Y4
 	VBROADCASTSS (R8), Y5
 	VPMOVZXBD    (R10), Y6
@@ -324,9 +639,9 @@ loop18:
 	ADDQ         BX, R10
 	SUBQ         $+1, R11
 	CMPQ         R11, $+1
-	JGE          loop18
+	JGE          loop28
 
-done19:
+done29:
 	VMOVUPS Y0, (DI)
 	VMOVUPS Y1, 32(DI)
 	VMOVUPS Y2, 64(DI)
@@ -335,9 +650,9 @@ done19:
 	ADDQ    $+256, DX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
-	JGE     loop16
+	JGE     loop26
 
-done17:
+done27:
 	VZEROUPPER
 	RET
 
@@ -361,46 +676,340 @@ DATA k00000008<>+24(SB)/4, $0x00000008
 DATA k00000008<>+28(SB)/4, $0x00000008
 GLOBL k00000008<>(SB), RODATA|NOPTR, $32
 
+// func pvCodesQ4AVX2(o *float32, ldo int, codes *int16, unit *float32, val *byte, next *byte, step int, ldv int, m int, n int)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·pvCodesQ4AVX2(SB), NOSPLIT, $0-80
+	MOVQ o+0(FP), AX
+	MOVQ ldo+8(FP), CX
+	MOVQ codes+16(FP), DX
+	MOVQ unit+24(FP), BX
+	MOVQ step+48(FP), SI
+	MOVQ ldv+56(FP), DI
+	MOVQ m+64(FP), R8
+	SHLQ $0x02, CX
+	CMPQ R8, $+2
+	JLT  done31
+
+loop30:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	MOVQ   val+32(FP), R10
+	MOVQ   next+40(FP), R11
+	MOVQ   n+72(FP), R12
+	MOVQ   DX, R9
+	CMPQ   R12, $+2
+	JLT    done33
+
+loop32:
+	VPMOVZXBD    (R10), Y8
+	VPMOVZXBD    (R10)(DI*1), Y9
+	VPSLLD       $0x10, Y9, Y9
+	VORPS        Y9, Y8, Y8
+	VPSRLD       $0x04, Y8, Y9
+	VANDPS       k000f000f<>+0(SB), Y8, Y8
+	VANDPS       k000f000f<>+0(SB), Y9, Y9
+	VPSUBW       k00080008<>+0(SB), Y8, Y8
+	VPSUBW       k00080008<>+0(SB), Y9, Y9
+	VPMOVZXBD    8(R10), Y10
+	VPMOVZXBD    8(R10)(DI*1), Y11
+	VPSLLD       $0x10, Y11, Y11
+	VORPS        Y11, Y10, Y10
+	VPSRLD       $0x04, Y10, Y11
+	VANDPS       k000f000f<>+0(SB), Y10, Y10
+	VANDPS       k000f000f<>+0(SB), Y11, Y11
+	VPSUBW       k00080008<>+0(SB), Y10, Y10
+	VPSUBW       k00080008<>+0(SB), Y11, Y11
+	VPBROADCASTD (R9), Y12
+	VPMADDWD     Y12, Y8, Y13
+	VPADDD       Y13, Y0, Y0
+	VPMADDWD     Y12, Y10, Y13
+	VPADDD       Y13, Y1, Y1
+	VPMADDWD     Y12, Y9, Y13
+	VPADDD       Y13, Y2, Y2
+	VPMADDWD     Y12, Y11, Y12
+	VPADDD       Y12, Y3, Y3
+	VPBROADCASTD 128(R9), Y12
+	VPMADDWD     Y12, Y8, Y8
+	VPADDD       Y8, Y4, Y4
+	VPMADDWD     Y12, Y10, Y8
+	VPADDD       Y8, Y5, Y5
+	VPMADDWD     Y12, Y9, Y8
+	VPADDD       Y8, Y6, Y6
+	VPMADDWD     Y12, Y11, Y8
+	VPADDD       Y8, Y7, Y7
+	PREFETCHT0   (R11)
+	ADDQ         SI, R11
+	ADDQ         $+4, R9
+	LEAQ         (R10)(DI*2), R10
+	SUBQ         $+2, R12
+	CMPQ         R12, $+2
+	JGE          loop32
+
+done33:
+	VBROADCASTSS (BX), Y8
+	VCVTDQ2PS    Y0, Y0
+	VFMADD213PS  (AX), Y8, Y0
+	VMOVUPS      Y0, (AX)
+	VCVTDQ2PS    Y1, Y1
+	VFMADD213PS  32(AX), Y8, Y1
+	VMOVUPS      Y1, 32(AX)
+	VCVTDQ2PS    Y2, Y2
+	VFMADD213PS  64(AX), Y8, Y2
+	VMOVUPS      Y2, 64(AX)
+	VCVTDQ2PS    Y3, Y3
+	VFMADD213PS  96(AX), Y8, Y3
+	VMOVUPS      Y3, 96(AX)
+	ADDQ         CX, AX
+	VBROADCASTSS 4(BX), Y0
+	VCVTDQ2PS    Y4, Y4
+	VFMADD213PS  (AX), Y0, Y4
+	VMOVUPS      Y4, (AX)
+	VCVTDQ2PS    Y5, Y5
+	VFMADD213PS  32(AX), Y0, Y5
+	VMOVUPS      Y5, 32(AX)
+	VCVTDQ2PS    Y6, Y6
+	VFMADD213PS  64(AX), Y0, Y6
+	VMOVUPS      Y6, 64(AX)
+	VCVTDQ2PS    Y7, Y7
+	VFMADD213PS  96(AX), Y0, Y7
+	VMOVUPS      Y7, 96(AX)
+	ADDQ         CX, AX
+	ADDQ         $+256, DX
+	ADDQ         $+8, BX
+	SUBQ         $+2, R8
+	CMPQ         R8, $+2
+	JGE          loop30
+
+done31:
+	CMPQ R8, $+1
+	JLT  done35
+
+loop34:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	MOVQ   val+32(FP), R10
+	MOVQ   next+40(FP), R11
+	MOVQ   n+72(FP), R12
+	MOVQ   DX, R9
+	CMPQ   R12, $+2
+	JLT    done37
+
+loop36:
+	VPMOVZXBD    (R10), Y4
+	VPMOVZXBD    (R10)(DI*1), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VORPS        Y5, Y4, Y4
+	VPSRLD       $0x04, Y4, Y5
+	VANDPS       k000f000f<>+0(SB), Y4, Y4
+	VANDPS       k000f000f<>+0(SB), Y5, Y5
+	VPSUBW       k00080008<>+0(SB), Y4, Y4
+	VPSUBW       k00080008<>+0(SB), Y5, Y5
+	VPMOVZXBD    8(R10), Y6
+	VPMOVZXBD    8(R10)(DI*1), Y7
+	VPSLLD       $0x10, Y7, Y7
+	VORPS        Y7, Y6, Y6
+	VPSRLD       $0x04, Y6, Y7
+	VANDPS       k000f000f<>+0(SB), Y6, Y6
+	VANDPS       k000f000f<>+0(SB), Y7, Y7
+	VPSUBW       k00080008<>+0(SB), Y6, Y6
+	VPSUBW       k00080008<>+0(SB), Y7, Y7
+	VPBROADCASTD (R9), Y8
+	VPMADDWD     Y8, Y4, Y4
+	VPADDD       Y4, Y0, Y0
+	VPMADDWD     Y8, Y6, Y4
+	VPADDD       Y4, Y1, Y1
+	VPMADDWD     Y8, Y5, Y4
+	VPADDD       Y4, Y2, Y2
+	VPMADDWD     Y8, Y7, Y4
+	VPADDD       Y4, Y3, Y3
+	PREFETCHT0   (R11)
+	ADDQ         SI, R11
+	ADDQ         $+4, R9
+	LEAQ         (R10)(DI*2), R10
+	SUBQ         $+2, R12
+	CMPQ         R12, $+2
+	JGE          loop36
+
+done37:
+	VBROADCASTSS (BX), Y4
+	VCVTDQ2PS    Y0, Y0
+	VFMADD213PS  (AX), Y4, Y0
+	VMOVUPS      Y0, (AX)
+	VCVTDQ2PS    Y1, Y1
+	VFMADD213PS  32(AX), Y4, Y1
+	VMOVUPS      Y1, 32(AX)
+	VCVTDQ2PS    Y2, Y2
+	VFMADD213PS  64(AX), Y4, Y2
+	VMOVUPS      Y2, 64(AX)
+	VCVTDQ2PS    Y3, Y3
+	VFMADD213PS  96(AX), Y4, Y3
+	VMOVUPS      Y3, 96(AX)
+	ADDQ         CX, AX
+	ADDQ         $+128, DX
+	ADDQ         $+4, BX
+	SUBQ         $+1, R8
+	CMPQ         R8, $+1
+	JGE          loop34
+
+done35:
+	VZEROUPPER
+	RET
+
+DATA k000f000f<>+0(SB)/4, $0x000f000f
+DATA k000f000f<>+4(SB)/4, $0x000f000f
+DATA k000f000f<>+8(SB)/4, $0x000f000f
+DATA k000f000f<>+12(SB)/4, $0x000f000f
+DATA k000f000f<>+16(SB)/4, $0x000f000f
+DATA k000f000f<>+20(SB)/4, $0x000f000f
+DATA k000f000f<>+24(SB)/4, $0x000f000f
+DATA k000f000f<>+28(SB)/4, $0x000f000f
+GLOBL k000f000f<>(SB), RODATA|NOPTR, $32
+
+DATA k00080008<>+0(SB)/4, $0x00080008
+DATA k00080008<>+4(SB)/4, $0x00080008
+DATA k00080008<>+8(SB)/4, $0x00080008
+DATA k00080008<>+12(SB)/4, $0x00080008
+DATA k00080008<>+16(SB)/4, $0x00080008
+DATA k00080008<>+20(SB)/4, $0x00080008
+DATA k00080008<>+24(SB)/4, $0x00080008
+DATA k00080008<>+28(SB)/4, $0x00080008
+GLOBL k00080008<>(SB), RODATA|NOPTR, $32
+
 // func scalesAVX512(dst *float32, src *byte, ld int, n int)
-// Requires: AVX, AVX512DQ, AVX512F
-TEXT ·scalesAVX512(SB), NOSPLIT, $128-32
-	MOVQ    dst+0(FP), AX
-	MOVQ    src+8(FP), CX
-	MOVQ    ld+16(FP), DX
-	MOVQ    n+24(FP), BX
-	VXORPS  Z0, Z0, Z0
-	VMOVUPS Z0, (SP)
-	VMOVUPS Z0, 64(SP)
-	LEAQ    (SP), SI
-	CMPQ    BX, $+2
-	JLT     done2
+// Requires: AVX, AVX512DQ, AVX512F, BMI2
+TEXT ·scalesAVX512(SB), NOSPLIT, $0-32
+	MOVQ         dst+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         ld+16(FP), DX
+	MOVQ         n+24(FP), BX
+	MOVQ         $-1, SI
+	BZHIQ        BX, SI, SI
+	VPBROADCASTD DX, Z0
+	VPMULLD      rowNumbers<>+0(SB), Z0, Z0
+	SHLQ         $0x04, DX
+	VXORPS       Z1, Z1, Z1
+	KMOVW        SI, K1
+	VPGATHERDD   (CX)(Z0*1), K1, Z1
+	VPMOVDW      Z1, Y1
+	VCVTPH2PS    Y1, Z1
+	VMOVUPS      Z1, (AX)
+	SHRQ         $0x10, SI
+	ADDQ         DX, CX
+	VXORPS       Z1, Z1, Z1
+	KMOVW        SI, K1
+	VPGATHERDD   (CX)(Z0*1), K1, Z1
+	VPMOVDW      Z1, Y1
+	VCVTPH2PS    Y1, Z1
+	VMOVUPS      Z1, 64(AX)
+	SHRQ         $0x10, SI
+	ADDQ         DX, CX
+	VXORPS       Z1, Z1, Z1
+	KMOVW        SI, K1
+	VPGATHERDD   (CX)(Z0*1), K1, Z1
+	VPMOVDW      Z1, Y1
+	VCVTPH2PS    Y1, Z1
+	VMOVUPS      Z1, 128(AX)
+	SHRQ         $0x10, SI
+	ADDQ         DX, CX
+	VXORPS       Z1, Z1, Z1
+	KMOVW        SI, K1
+	VPGATHERDD   (CX)(Z0*1), K1, Z1
+	VPMOVDW      Z1, Y1
+	VCVTPH2PS    Y1, Z1
+	VMOVUPS      Z1, 192(AX)
+	VZEROUPPER
+	RET
+
+DATA rowNumbers<>+0(SB)/4, $0x00000000
+DATA rowNumbers<>+4(SB)/4, $0x00000001
+DATA rowNumbers<>+8(SB)/4, $0x00000002
+DATA rowNumbers<>+12(SB)/4, $0x00000003
+DATA rowNumbers<>+16(SB)/4, $0x00000004
+DATA rowNumbers<>+20(SB)/4, $0x00000005
+DATA rowNumbers<>+24(SB)/4, $0x00000006
+DATA rowNumbers<>+28(SB)/4, $0x00000007
+DATA rowNumbers<>+32(SB)/4, $0x00000008
+DATA rowNumbers<>+36(SB)/4, $0x00000009
+DATA rowNumbers<>+40(SB)/4, $0x0000000a
+DATA rowNumbers<>+44(SB)/4, $0x0000000b
+DATA rowNumbers<>+48(SB)/4, $0x0000000c
+DATA rowNumbers<>+52(SB)/4, $0x0000000d
+DATA rowNumbers<>+56(SB)/4, $0x0000000e
+DATA rowNumbers<>+60(SB)/4, $0x0000000f
+GLOBL rowNumbers<>(SB), RODATA|NOPTR, $64
+
+// func weightCodesAVX512(codes *int16, unit *float32, p *float32, scales *float32, m int)
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL
+TEXT ·weightCodesAVX512(SB), NOSPLIT, $0-40
+	MOVQ         codes+0(FP), AX
+	MOVQ         unit+8(FP), CX
+	MOVQ         p+16(FP), DX
+	MOVQ         scales+24(FP), BX
+	MOVQ         m+32(FP), SI
+	VBROADCASTSS k7fffffff<>+0(SB), Z0
+	CMPQ         SI, $+1
+	JLT          done2
 
 loop1:
-	MOVWLZX (CX), DI
-	MOVW    DI, (SI)
-	MOVWLZX (CX)(DX*1), DI
-	MOVW    DI, 2(SI)
-	LEAQ    (CX)(DX*2), CX
-	ADDQ    $+4, SI
-	SUBQ    $+2, BX
-	CMPQ    BX, $+2
-	JGE     loop1
+	VXORPS        Z1, Z1, Z1
+	VMOVUPS       (DX), Z2
+	VMULPS        (BX), Z2, Z2
+	VPANDD        Z0, Z2, Z3
+	VMAXPS        Z3, Z1, Z1
+	VMOVUPS       64(DX), Z3
+	VMULPS        64(BX), Z3, Z3
+	VPANDD        Z0, Z3, Z4
+	VMAXPS        Z4, Z1, Z1
+	VMOVUPS       128(DX), Z4
+	VMULPS        128(BX), Z4, Z4
+	VPANDD        Z0, Z4, Z5
+	VMAXPS        Z5, Z1, Z1
+	VMOVUPS       192(DX), Z5
+	VMULPS        192(BX), Z5, Z5
+	VPANDD        Z0, Z5, Z6
+	VMAXPS        Z6, Z1, Z1
+	VEXTRACTF64X4 $0x01, Z1, Y6
+	VMAXPS        Y6, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X6
+	VMAXPS        X6, X1, X1
+	VPERMILPS     $0x4e, X1, X6
+	VMAXPS        X6, X1, X1
+	VPERMILPS     $0xb1, X1, X6
+	VMAXPS        X6, X1, X1
+	VMAXSS        k0da24260<>+0(SB), X1, X1
+	VMULSS        k38000100<>+0(SB), X1, X6
+	VMOVSS        X6, (CX)
+	VMOVSS        k46fffe00<>+0(SB), X6
+	VDIVSS        X1, X6, X6
+	VBROADCASTSS  X6, Z1
+	VMULPS        Z1, Z2, Z2
+	VCVTPS2DQ     Z2, Z2
+	VPMOVSDW      Z2, (AX)
+	VMULPS        Z1, Z3, Z3
+	VCVTPS2DQ     Z3, Z3
+	VPMOVSDW      Z3, 32(AX)
+	VMULPS        Z1, Z4, Z4
+	VCVTPS2DQ     Z4, Z4
+	VPMOVSDW      Z4, 64(AX)
+	VMULPS        Z1, Z5, Z5
+	VCVTPS2DQ     Z5, Z5
+	VPMOVSDW      Z5, 96(AX)
+	ADDQ          $+256, DX
+	ADDQ          $+128, AX
+	ADDQ          $+4, CX
+	SUBQ          $+1, SI
+	CMPQ          SI, $+1
+	JGE           loop1
 
 done2:
-	TESTQ   BX, BX
-	JEQ     none3
-	MOVWLZX (CX), DI
-	MOVW    DI, (SI)
-
-none3:
-	VCVTPH2PS (SP), Z0
-	VMOVUPS   Z0, (AX)
-	VCVTPH2PS 32(SP), Z0
-	VMOVUPS   Z0, 64(AX)
-	VCVTPH2PS 64(SP), Z0
-	VMOVUPS   Z0, 128(AX)
-	VCVTPH2PS 96(SP), Z0
-	VMOVUPS   Z0, 192(AX)
 	VZEROUPPER
 	RET
 
@@ -414,9 +1023,9 @@ TEXT ·pvBlockQ8AVX512(SB), NOSPLIT, $0-64
 	MOVQ m+48(FP), SI
 	SHLQ $0x02, CX
 	CMPQ SI, $+6
-	JLT  done5
+	JLT  done4
 
-loop4:
+loop3:
 	MOVQ    AX, DI
 	LEAQ    (DI)(CX*2), R8
 	ADDQ    CX, R8
@@ -437,9 +1046,9 @@ loop4:
 	MOVQ    n+56(FP), R12
 	MOVQ    DX, R9
 	CMPQ    R12, $+1
-	JLT     done7
+	JLT     done6
 
-loop6:
+loop5:
 	VPMOVSXBD    (R11), Z12
 	VCVTDQ2PS    Z12, Z12
 	VMULPS.BCST  (R10), Z12, Z12
@@ -469,9 +1078,9 @@ loop6:
 	ADDQ         BX, R11
 	SUBQ         $+1, R12
 	CMPQ         R12, $+1
-	JGE          loop6
+	JGE          loop5
 
-done7:
+done6:
 	VMOVUPS Z0, (DI)
 	VMOVUPS Z1, 64(DI)
 	VMOVUPS Z2, (DI)(CX*1)
@@ -493,13 +1102,13 @@ done7:
 	ADDQ    $+1536, DX
 	SUBQ    $+6, SI
 	CMPQ    SI, $+6
-	JGE     loop4
+	JGE     loop3
 
-done5:
+done4:
 	CMPQ SI, $+4
-	JLT  done9
+	JLT  done8
 
-loop8:
+loop7:
 	MOVQ    AX, DI
 	LEAQ    (DI)(CX*2), R8
 	ADDQ    CX, R8
@@ -516,9 +1125,9 @@ loop8:
 	MOVQ    n+56(FP), R12
 	MOVQ    DX, R9
 	CMPQ    R12, $+1
-	JLT     done11
+	JLT     done10
 
-loop10:
+loop9:
 	VPMOVSXBD    (R11), Z8
 	VCVTDQ2PS    Z8, Z8
 	VMULPS.BCST  (R10), Z8, Z8
@@ -542,9 +1151,9 @@ loop10:
 	ADDQ         BX, R11
 	SUBQ         $+1, R12
 	CMPQ         R12, $+1
-	JGE          loop10
+	JGE          loop9
 
-done11:
+done10:
 	VMOVUPS Z0, (DI)
 	VMOVUPS Z1, 64(DI)
 	VMOVUPS Z2, (DI)(CX*1)
@@ -560,13 +1169,13 @@ done11:
 	ADDQ    $+1024, DX
 	SUBQ    $+4, SI
 	CMPQ    SI, $+4
-	JGE     loop8
+	JGE     loop7
 
-done9:
+done8:
 	CMPQ SI, $+3
-	JLT  done13
+	JLT  done12
 
-loop12:
+loop11:
 	MOVQ    AX, DI
 	VMOVUPS (DI), Z0
 	VMOVUPS 64(DI), Z1
@@ -579,9 +1188,9 @@ loop12:
 	MOVQ    n+56(FP), R11
 	MOVQ    DX, R8
 	CMPQ    R11, $+1
-	JLT     done15
+	JLT     done14
 
-loop14:
+loop13:
 	VPMOVSXBD    (R10), Z6
 	VCVTDQ2PS    Z6, Z6
 	VMULPS.BCST  (R9), Z6, Z6
@@ -602,9 +1211,9 @@ loop14:
 	ADDQ         BX, R10
 	SUBQ         $+1, R11
 	CMPQ         R11, $+1
-	JGE          loop14
+	JGE          loop13
 
-done15:
+done14:
 	VMOVUPS Z0, (DI)
 	VMOVUPS Z1, 64(DI)
 	VMOVUPS Z2, (DI)(CX*1)
@@ -617,13 +1226,13 @@ done15:
 	ADDQ    $+768, DX
 	SUBQ    $+3, SI
 	CMPQ    SI, $+3
-	JGE     loop12
+	JGE     loop11
 
-done13:
+done12:
 	CMPQ SI, $+2
-	JLT  done17
+	JLT  done16
 
-loop16:
+loop15:
 	MOVQ    AX, DI
 	VMOVUPS (DI), Z0
 	VMOVUPS 64(DI), Z1
@@ -634,9 +1243,9 @@ loop16:
 	MOVQ    n+56(FP), R11
 	MOVQ    DX, R8
 	CMPQ    R11, $+1
-	JLT     done19
+	JLT     done18
 
-loop18:
+loop17:
 	VPMOVSXBD    (R10), Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS.BCST  (R9), Z4, Z4
@@ -654,9 +1263,9 @@ loop18:
 	ADDQ         BX, R10
 	SUBQ         $+1, R11
 	CMPQ         R11, $+1
-	JGE          loop18
+	JGE          loop17
 
-done19:
+done18:
 	VMOVUPS Z0, (DI)
 	VMOVUPS Z1, 64(DI)
 	VMOVUPS Z2, (DI)(CX*1)
@@ -666,13 +1275,13 @@ done19:
 	ADDQ    $+512, DX
 	SUBQ    $+2, SI
 	CMPQ    SI, $+2
-	JGE     loop16
+	JGE     loop15
 
-done17:
+done16:
 	CMPQ SI, $+1
-	JLT  done21
+	JLT  done20
 
-loop20:
+loop19:
 	MOVQ    AX, DI
 	VMOVUPS (DI), Z0
 	VMOVUPS 64(DI), Z1
@@ -681,9 +1290,9 @@ loop20:
 	MOVQ    n+56(FP), R11
 	MOVQ    DX, R8
 	CMPQ    R11, $+1
-	JLT     done23
+	JLT     done22
 
-loop22:
+loop21:
 	VPMOVSXBD    (R10), Z2
 	VCVTDQ2PS    Z2, Z2
 	VMULPS.BCST  (R9), Z2, Z2
@@ -698,20 +1307,614 @@ loop22:
 	ADDQ         BX, R10
 	SUBQ         $+1, R11
 	CMPQ         R11, $+1
-	JGE          loop22
+	JGE          loop21
 
-done23:
+done22:
 	VMOVUPS Z0, (DI)
 	VMOVUPS Z1, 64(DI)
 	ADDQ    CX, AX
 	ADDQ    $+256, DX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
-	JGE     loop20
+	JGE     loop19
 
-done21:
+done20:
 	VZEROUPPER
 	RET
+
+// func pvCodesQ8AVX512(o *float32, ldo int, codes *int16, unit *float32, val *byte, next *byte, step int, ldv int, m int, n int)
+// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI, MMX+
+TEXT ·pvCodesQ8AVX512(SB), NOSPLIT, $0-80
+	MOVQ o+0(FP), AX
+	MOVQ ldo+8(FP), CX
+	MOVQ codes+16(FP), DX
+	MOVQ unit+24(FP), BX
+	MOVQ step+48(FP), SI
+	MOVQ ldv+56(FP), DI
+	MOVQ m+64(FP), R8
+	SHLQ $0x02, CX
+	CMPQ R8, $+12
+	JLT  done24
+
+loop23:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+	VXORPS Z20, Z20, Z20
+	VXORPS Z21, Z21, Z21
+	VXORPS Z22, Z22, Z22
+	VXORPS Z23, Z23, Z23
+	MOVQ   val+32(FP), R10
+	MOVQ   next+40(FP), R11
+	MOVQ   n+72(FP), R12
+	MOVQ   DX, R9
+	CMPQ   R12, $+2
+	JLT    done26
+
+loop25:
+	VPMOVSXBW     (R10), Z24
+	VPMOVSXBW     (R10)(DI*1), Z25
+	VPUNPCKLWD    Z25, Z24, Z26
+	VPUNPCKHWD    Z25, Z24, Z24
+	VPDPWSSD.BCST (R9), Z26, Z0
+	VPDPWSSD.BCST (R9), Z24, Z1
+	VPDPWSSD.BCST 128(R9), Z26, Z2
+	VPDPWSSD.BCST 128(R9), Z24, Z3
+	VPDPWSSD.BCST 256(R9), Z26, Z4
+	VPDPWSSD.BCST 256(R9), Z24, Z5
+	VPDPWSSD.BCST 384(R9), Z26, Z6
+	VPDPWSSD.BCST 384(R9), Z24, Z7
+	VPDPWSSD.BCST 512(R9), Z26, Z8
+	VPDPWSSD.BCST 512(R9), Z24, Z9
+	VPDPWSSD.BCST 640(R9), Z26, Z10
+	VPDPWSSD.BCST 640(R9), Z24, Z11
+	VPDPWSSD.BCST 768(R9), Z26, Z12
+	VPDPWSSD.BCST 768(R9), Z24, Z13
+	VPDPWSSD.BCST 896(R9), Z26, Z14
+	VPDPWSSD.BCST 896(R9), Z24, Z15
+	VPDPWSSD.BCST 1024(R9), Z26, Z16
+	VPDPWSSD.BCST 1024(R9), Z24, Z17
+	VPDPWSSD.BCST 1152(R9), Z26, Z18
+	VPDPWSSD.BCST 1152(R9), Z24, Z19
+	VPDPWSSD.BCST 1280(R9), Z26, Z20
+	VPDPWSSD.BCST 1280(R9), Z24, Z21
+	VPDPWSSD.BCST 1408(R9), Z26, Z22
+	VPDPWSSD.BCST 1408(R9), Z24, Z23
+	PREFETCHT0    (R11)
+	ADDQ          SI, R11
+	ADDQ          $+4, R9
+	LEAQ          (R10)(DI*2), R10
+	SUBQ          $+2, R12
+	CMPQ          R12, $+2
+	JGE           loop25
+
+done26:
+	VMOVDQU32    sortLow<>+0(SB), Z24
+	VPERMI2D     Z1, Z0, Z24
+	VMOVDQU32    sortHigh<>+0(SB), Z25
+	VPERMI2D     Z1, Z0, Z25
+	VBROADCASTSS (BX), Z0
+	VCVTDQ2PS    Z24, Z24
+	VFMADD213PS  (AX), Z0, Z24
+	VMOVUPS      Z24, (AX)
+	VCVTDQ2PS    Z25, Z25
+	VFMADD213PS  64(AX), Z0, Z25
+	VMOVUPS      Z25, 64(AX)
+	ADDQ         CX, AX
+	VMOVDQU32    sortLow<>+0(SB), Z0
+	VPERMI2D     Z3, Z2, Z0
+	VMOVDQU32    sortHigh<>+0(SB), Z1
+	VPERMI2D     Z3, Z2, Z1
+	VBROADCASTSS 4(BX), Z2
+	VCVTDQ2PS    Z0, Z0
+	VFMADD213PS  (AX), Z2, Z0
+	VMOVUPS      Z0, (AX)
+	VCVTDQ2PS    Z1, Z1
+	VFMADD213PS  64(AX), Z2, Z1
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVDQU32    sortLow<>+0(SB), Z0
+	VPERMI2D     Z5, Z4, Z0
+	VMOVDQU32    sortHigh<>+0(SB), Z1
+	VPERMI2D     Z5, Z4, Z1
+	VBROADCASTSS 8(BX), Z2
+	VCVTDQ2PS    Z0, Z0
+	VFMADD213PS  (AX), Z2, Z0
+	VMOVUPS      Z0, (AX)
+	VCVTDQ2PS    Z1, Z1
+	VFMADD213PS  64(AX), Z2, Z1
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVDQU32    sortLow<>+0(SB), Z0
+	VPERMI2D     Z7, Z6, Z0
+	VMOVDQU32    sortHigh<>+0(SB), Z1
+	VPERMI2D     Z7, Z6, Z1
+	VBROADCASTSS 12(BX), Z2
+	VCVTDQ2PS    Z0, Z0
+	VFMADD213PS  (AX), Z2, Z0
+	VMOVUPS      Z0, (AX)
+	VCVTDQ2PS    Z1, Z1
+	VFMADD213PS  64(AX), Z2, Z1
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVDQU32    sortLow<>+0(SB), Z0
+	VPERMI2D     Z9, Z8, Z0
+	VMOVDQU32    sortHigh<>+0(SB), Z1
+	VPERMI2D     Z9, Z8, Z1
+	VBROADCASTSS 16(BX), Z2
+	VCVTDQ2PS    Z0, Z0
+	VFMADD213PS  (AX), Z2, Z0
+	VMOVUPS      Z0, (AX)
+	VCVTDQ2PS    Z1, Z1
+	VFMADD213PS  64(AX), Z2, Z1
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVDQU32    sortLow<>+0(SB), Z0
+	VPERMI2D     Z11, Z10, Z0
+	VMOVDQU32    sortHigh<>+0(SB), Z1
+	VPERMI2D     Z11, Z10, Z1
+	VBROADCASTSS 20(BX), Z2
+	VCVTDQ2PS    Z0, Z0
+	VFMADD213PS  (AX), Z2, Z0
+	VMOVUPS      Z0, (AX)
+	VCVTDQ2PS    Z1, Z1
+	VFMADD213PS  64(AX), Z2, Z1
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVDQU32    sortLow<>+0(SB), Z0
+	VPERMI2D     Z13, Z12, Z0
+	VMOVDQU32    sortHigh<>+0(SB), Z1
+	VPERMI2D     Z13, Z12, Z1
+	VBROADCASTSS 24(BX), Z2
+	VCVTDQ2PS    Z0, Z0
+	VFMADD213PS  (AX), Z2, Z0
+	VMOVUPS      Z0, (AX)
+	VCVTDQ2PS    Z1, Z1
+	VFMADD213PS  64(AX), Z2, Z1
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVDQU32    sortLow<>+0(SB), Z0
+	VPERMI2D     Z15, Z14, Z0
+	VMOVDQU32    sortHigh<>+0(SB), Z1
+	VPERMI2D     Z15, Z14, Z1
+	VBROADCASTSS 28(BX), Z2
+	VCVTDQ2PS    Z0, Z0
+	VFMADD213PS  (AX), Z2, Z0
+	VMOVUPS      Z0, (AX)
+	VCVTDQ2PS    Z1, Z1
+	VFMADD213PS  64(AX), Z2, Z1
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVDQU32    sortLow<>+0(SB), Z0
+	VPERMI2D     Z17, Z16, Z0
+	VMOVDQU32    sortHigh<>+0(SB), Z1
+	VPERMI2D     Z17, Z16, Z1
+	VBROADCASTSS 32(BX), Z2
+	VCVTDQ2PS    Z0, Z0
+	VFMADD213PS  (AX), Z2, Z0
+	VMOVUPS      Z0, (AX)
+	VCVTDQ2PS    Z1, Z1
+	VFMADD213PS  64(AX), Z2, Z1
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVDQU32    sortLow<>+0(SB), Z0
+	VPERMI2D     Z19, Z18, Z0
+	VMOVDQU32    sortHigh<>+0(SB), Z1
+	VPERMI2D     Z19, Z18, Z1
+	VBROADCASTSS 36(BX), Z2
+	VCVTDQ2PS    Z0, Z0
+	VFMADD213PS  (AX), Z2, Z0
+	VMOVUPS      Z0, (AX)
+	VCVTDQ2PS    Z1, Z1
+	VFMADD213PS  64(AX), Z2, Z1
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVDQU32    sortLow<>+0(SB), Z0
+	VPERMI2D     Z21, Z20, Z0
+	VMOVDQU32    sortHigh<>+0(SB), Z1
+	VPERMI2D     Z21, Z20, Z1
+	VBROADCASTSS 40(BX), Z2
+	VCVTDQ2PS    Z0, Z0
+	VFMADD213PS  (AX), Z2, Z0
+	VMOVUPS      Z0, (AX)
+	VCVTDQ2PS    Z1, Z1
+	VFMADD213PS  64(AX), Z2, Z1
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVDQU32    sortLow<>+0(SB), Z0
+	VPERMI2D     Z23, Z22, Z0
+	VMOVDQU32    sortHigh<>+0(SB), Z1
+	VPERMI2D     Z23, Z22, Z1
+	VBROADCASTSS 44(BX), Z2
+	VCVTDQ2PS    Z0, Z0
+	VFMADD213PS  (AX), Z2, Z0
+	VMOVUPS      Z0, (AX)
+	VCVTDQ2PS    Z1, Z1
+	VFMADD213PS  64(AX), Z2, Z1
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	ADDQ         $+1536, DX
+	ADDQ         $+48, BX
+	SUBQ         $+12, R8
+	CMPQ         R8, $+12
+	JGE          loop23
+
+done24:
+	CMPQ R8, $+6
+	JLT  done28
+
+loop27:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	MOVQ   val+32(FP), R10
+	MOVQ   next+40(FP), R11
+	MOVQ   n+72(FP), R12
+	MOVQ   DX, R9
+	CMPQ   R12, $+2
+	JLT    done30
+
+loop29:
+	VPMOVSXBW     (R10), Z12
+	VPMOVSXBW     (R10)(DI*1), Z13
+	VPUNPCKLWD    Z13, Z12, Z14
+	VPUNPCKHWD    Z13, Z12, Z12
+	VPDPWSSD.BCST (R9), Z14, Z0
+	VPDPWSSD.BCST (R9), Z12, Z1
+	VPDPWSSD.BCST 128(R9), Z14, Z2
+	VPDPWSSD.BCST 128(R9), Z12, Z3
+	VPDPWSSD.BCST 256(R9), Z14, Z4
+	VPDPWSSD.BCST 256(R9), Z12, Z5
+	VPDPWSSD.BCST 384(R9), Z14, Z6
+	VPDPWSSD.BCST 384(R9), Z12, Z7
+	VPDPWSSD.BCST 512(R9), Z14, Z8
+	VPDPWSSD.BCST 512(R9), Z12, Z9
+	VPDPWSSD.BCST 640(R9), Z14, Z10
+	VPDPWSSD.BCST 640(R9), Z12, Z11
+	PREFETCHT0    (R11)
+	ADDQ          SI, R11
+	ADDQ          $+4, R9
+	LEAQ          (R10)(DI*2), R10
+	SUBQ          $+2, R12
+	CMPQ          R12, $+2
+	JGE           loop29
+
+done30:
+	VMOVDQU32    sortLow<>+0(SB), Z12
+	VPERMI2D     Z1, Z0, Z12
+	VMOVDQU32    sortHigh<>+0(SB), Z13
+	VPERMI2D     Z1, Z0, Z13
+	VBROADCASTSS (BX), Z0
+	VCVTDQ2PS    Z12, Z12
+	VFMADD213PS  (AX), Z0, Z12
+	VMOVUPS      Z12, (AX)
+	VCVTDQ2PS    Z13, Z13
+	VFMADD213PS  64(AX), Z0, Z13
+	VMOVUPS      Z13, 64(AX)
+	ADDQ         CX, AX
+	VMOVDQU32    sortLow<>+0(SB), Z0
+	VPERMI2D     Z3, Z2, Z0
+	VMOVDQU32    sortHigh<>+0(SB), Z1
+	VPERMI2D     Z3, Z2, Z1
+	VBROADCASTSS 4(BX), Z2
+	VCVTDQ2PS    Z0, Z0
+	VFMADD213PS  (AX), Z2, Z0
+	VMOVUPS      Z0, (AX)
+	VCVTDQ2PS    Z1, Z1
+	VFMADD213PS  64(AX), Z2, Z1
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVDQU32    sortLow<>+0(SB), Z0
+	VPERMI2D     Z5, Z4, Z0
+	VMOVDQU32    sortHigh<>+0(SB), Z1
+	VPERMI2D     Z5, Z4, Z1
+	VBROADCASTSS 8(BX), Z2
+	VCVTDQ2PS    Z0, Z0
+	VFMADD213PS  (AX), Z2, Z0
+	VMOVUPS      Z0, (AX)
+	VCVTDQ2PS    Z1, Z1
+	VFMADD213PS  64(AX), Z2, Z1
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVDQU32    sortLow<>+0(SB), Z0
+	VPERMI2D     Z7, Z6, Z0
+	VMOVDQU32    sortHigh<>+0(SB), Z1
+	VPERMI2D     Z7, Z6, Z1
+	VBROADCASTSS 12(BX), Z2
+	VCVTDQ2PS    Z0, Z0
+	VFMADD213PS  (AX), Z2, Z0
+	VMOVUPS      Z0, (AX)
+	VCVTDQ2PS    Z1, Z1
+	VFMADD213PS  64(AX), Z2, Z1
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVDQU32    sortLow<>+0(SB), Z0
+	VPERMI2D     Z9, Z8, Z0
+	VMOVDQU32    sortHigh<>+0(SB), Z1
+	VPERMI2D     Z9, Z8, Z1
+	VBROADCASTSS 16(BX), Z2
+	VCVTDQ2PS    Z0, Z0
+	VFMADD213PS  (AX), Z2, Z0
+	VMOVUPS      Z0, (AX)
+	VCVTDQ2PS    Z1, Z1
+	VFMADD213PS  64(AX), Z2, Z1
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVDQU32    sortLow<>+0(SB), Z0
+	VPERMI2D     Z11, Z10, Z0
+	VMOVDQU32    sortHigh<>+0(SB), Z1
+	VPERMI2D     Z11, Z10, Z1
+	VBROADCASTSS 20(BX), Z2
+	VCVTDQ2PS    Z0, Z0
+	VFMADD213PS  (AX), Z2, Z0
+	VMOVUPS      Z0, (AX)
+	VCVTDQ2PS    Z1, Z1
+	VFMADD213PS  64(AX), Z2, Z1
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	ADDQ         $+768, DX
+	ADDQ         $+24, BX
+	SUBQ         $+6, R8
+	CMPQ         R8, $+6
+	JGE          loop27
+
+done28:
+	CMPQ R8, $+3
+	JLT  done32
+
+loop31:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	MOVQ   val+32(FP), R10
+	MOVQ   next+40(FP), R11
+	MOVQ   n+72(FP), R12
+	MOVQ   DX, R9
+	CMPQ   R12, $+2
+	JLT    done34
+
+loop33:
+	VPMOVSXBW     (R10), Z6
+	VPMOVSXBW     (R10)(DI*1), Z7
+	VPUNPCKLWD    Z7, Z6, Z8
+	VPUNPCKHWD    Z7, Z6, Z6
+	VPDPWSSD.BCST (R9), Z8, Z0
+	VPDPWSSD.BCST (R9), Z6, Z1
+	VPDPWSSD.BCST 128(R9), Z8, Z2
+	VPDPWSSD.BCST 128(R9), Z6, Z3
+	VPDPWSSD.BCST 256(R9), Z8, Z4
+	VPDPWSSD.BCST 256(R9), Z6, Z5
+	PREFETCHT0    (R11)
+	ADDQ          SI, R11
+	ADDQ          $+4, R9
+	LEAQ          (R10)(DI*2), R10
+	SUBQ          $+2, R12
+	CMPQ          R12, $+2
+	JGE           loop33
+
+done34:
+	VMOVDQU32    sortLow<>+0(SB), Z6
+	VPERMI2D     Z1, Z0, Z6
+	VMOVDQU32    sortHigh<>+0(SB), Z7
+	VPERMI2D     Z1, Z0, Z7
+	VBROADCASTSS (BX), Z0
+	VCVTDQ2PS    Z6, Z6
+	VFMADD213PS  (AX), Z0, Z6
+	VMOVUPS      Z6, (AX)
+	VCVTDQ2PS    Z7, Z7
+	VFMADD213PS  64(AX), Z0, Z7
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         CX, AX
+	VMOVDQU32    sortLow<>+0(SB), Z0
+	VPERMI2D     Z3, Z2, Z0
+	VMOVDQU32    sortHigh<>+0(SB), Z1
+	VPERMI2D     Z3, Z2, Z1
+	VBROADCASTSS 4(BX), Z2
+	VCVTDQ2PS    Z0, Z0
+	VFMADD213PS  (AX), Z2, Z0
+	VMOVUPS      Z0, (AX)
+	VCVTDQ2PS    Z1, Z1
+	VFMADD213PS  64(AX), Z2, Z1
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	VMOVDQU32    sortLow<>+0(SB), Z0
+	VPERMI2D     Z5, Z4, Z0
+	VMOVDQU32    sortHigh<>+0(SB), Z1
+	VPERMI2D     Z5, Z4, Z1
+	VBROADCASTSS 8(BX), Z2
+	VCVTDQ2PS    Z0, Z0
+	VFMADD213PS  (AX), Z2, Z0
+	VMOVUPS      Z0, (AX)
+	VCVTDQ2PS    Z1, Z1
+	VFMADD213PS  64(AX), Z2, Z1
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	ADDQ         $+384, DX
+	ADDQ         $+12, BX
+	SUBQ         $+3, R8
+	CMPQ         R8, $+3
+	JGE          loop31
+
+done32:
+	CMPQ R8, $+2
+	JLT  done36
+
+loop35:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	MOVQ   val+32(FP), R10
+	MOVQ   next+40(FP), R11
+	MOVQ   n+72(FP), R12
+	MOVQ   DX, R9
+	CMPQ   R12, $+2
+	JLT    done38
+
+loop37:
+	VPMOVSXBW     (R10), Z4
+	VPMOVSXBW     (R10)(DI*1), Z5
+	VPUNPCKLWD    Z5, Z4, Z6
+	VPUNPCKHWD    Z5, Z4, Z4
+	VPDPWSSD.BCST (R9), Z6, Z0
+	VPDPWSSD.BCST (R9), Z4, Z1
+	VPDPWSSD.BCST 128(R9), Z6, Z2
+	VPDPWSSD.BCST 128(R9), Z4, Z3
+	PREFETCHT0    (R11)
+	ADDQ          SI, R11
+	ADDQ          $+4, R9
+	LEAQ          (R10)(DI*2), R10
+	SUBQ          $+2, R12
+	CMPQ          R12, $+2
+	JGE           loop37
+
+done38:
+	VMOVDQU32    sortLow<>+0(SB), Z4
+	VPERMI2D     Z1, Z0, Z4
+	VMOVDQU32    sortHigh<>+0(SB), Z5
+	VPERMI2D     Z1, Z0, Z5
+	VBROADCASTSS (BX), Z0
+	VCVTDQ2PS    Z4, Z4
+	VFMADD213PS  (AX), Z0, Z4
+	VMOVUPS      Z4, (AX)
+	VCVTDQ2PS    Z5, Z5
+	VFMADD213PS  64(AX), Z0, Z5
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VMOVDQU32    sortLow<>+0(SB), Z0
+	VPERMI2D     Z3, Z2, Z0
+	VMOVDQU32    sortHigh<>+0(SB), Z1
+	VPERMI2D     Z3, Z2, Z1
+	VBROADCASTSS 4(BX), Z2
+	VCVTDQ2PS    Z0, Z0
+	VFMADD213PS  (AX), Z2, Z0
+	VMOVUPS      Z0, (AX)
+	VCVTDQ2PS    Z1, Z1
+	VFMADD213PS  64(AX), Z2, Z1
+	VMOVUPS      Z1, 64(AX)
+	ADDQ         CX, AX
+	ADDQ         $+256, DX
+	ADDQ         $+8, BX
+	SUBQ         $+2, R8
+	CMPQ         R8, $+2
+	JGE          loop35
+
+done36:
+	CMPQ R8, $+1
+	JLT  done40
+
+loop39:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	MOVQ   val+32(FP), R10
+	MOVQ   next+40(FP), R11
+	MOVQ   n+72(FP), R12
+	MOVQ   DX, R9
+	CMPQ   R12, $+2
+	JLT    done42
+
+loop41:
+	VPMOVSXBW     (R10), Z2
+	VPMOVSXBW     (R10)(DI*1), Z3
+	VPUNPCKLWD    Z3, Z2, Z4
+	VPUNPCKHWD    Z3, Z2, Z2
+	VPDPWSSD.BCST (R9), Z4, Z0
+	VPDPWSSD.BCST (R9), Z2, Z1
+	PREFETCHT0    (R11)
+	ADDQ          SI, R11
+	ADDQ          $+4, R9
+	LEAQ          (R10)(DI*2), R10
+	SUBQ          $+2, R12
+	CMPQ          R12, $+2
+	JGE           loop41
+
+done42:
+	VMOVDQU32    sortLow<>+0(SB), Z2
+	VPERMI2D     Z1, Z0, Z2
+	VMOVDQU32    sortHigh<>+0(SB), Z3
+	VPERMI2D     Z1, Z0, Z3
+	VBROADCASTSS (BX), Z0
+	VCVTDQ2PS    Z2, Z2
+	VFMADD213PS  (AX), Z0, Z2
+	VMOVUPS      Z2, (AX)
+	VCVTDQ2PS    Z3, Z3
+	VFMADD213PS  64(AX), Z0, Z3
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	ADDQ         $+128, DX
+	ADDQ         $+4, BX
+	SUBQ         $+1, R8
+	CMPQ         R8, $+1
+	JGE          loop39
+
+done40:
+	VZEROUPPER
+	RET
+
+DATA sortLow<>+0(SB)/4, $0x00000000
+DATA sortLow<>+4(SB)/4, $0x00000001
+DATA sortLow<>+8(SB)/4, $0x00000002
+DATA sortLow<>+12(SB)/4, $0x00000003
+DATA sortLow<>+16(SB)/4, $0x00000010
+DATA sortLow<>+20(SB)/4, $0x00000011
+DATA sortLow<>+24(SB)/4, $0x00000012
+DATA sortLow<>+28(SB)/4, $0x00000013
+DATA sortLow<>+32(SB)/4, $0x00000004
+DATA sortLow<>+36(SB)/4, $0x00000005
+DATA sortLow<>+40(SB)/4, $0x00000006
+DATA sortLow<>+44(SB)/4, $0x00000007
+DATA sortLow<>+48(SB)/4, $0x00000014
+DATA sortLow<>+52(SB)/4, $0x00000015
+DATA sortLow<>+56(SB)/4, $0x00000016
+DATA sortLow<>+60(SB)/4, $0x00000017
+GLOBL sortLow<>(SB), RODATA|NOPTR, $64
+
+DATA sortHigh<>+0(SB)/4, $0x00000008
+DATA sortHigh<>+4(SB)/4, $0x00000009
+DATA sortHigh<>+8(SB)/4, $0x0000000a
+DATA sortHigh<>+12(SB)/4, $0x0000000b
+DATA sortHigh<>+16(SB)/4, $0x00000018
+DATA sortHigh<>+20(SB)/4, $0x00000019
+DATA sortHigh<>+24(SB)/4, $0x0000001a
+DATA sortHigh<>+28(SB)/4, $0x0000001b
+DATA sortHigh<>+32(SB)/4, $0x0000000c
+DATA sortHigh<>+36(SB)/4, $0x0000000d
+DATA sortHigh<>+40(SB)/4, $0x0000000e
+DATA sortHigh<>+44(SB)/4, $0x0000000f
+DATA sortHigh<>+48(SB)/4, $0x0000001c
+DATA sortHigh<>+52(SB)/4, $0x0000001d
+DATA sortHigh<>+56(SB)/4, $0x0000001e
+DATA sortHigh<>+60(SB)/4, $0x0000001f
+GLOBL sortHigh<>(SB), RODATA|NOPTR, $64
 
 // func pvBlockQ4AVX512(o *float32, ldo int, p *float32, scales *float32, val *byte, ldv int, m int, n int)
 // Requires: AVX, AVX512F
@@ -724,9 +1927,9 @@ TEXT ·pvBlockQ4AVX512(SB), NOSPLIT, $0-64
 	SHLQ    $0x02, CX
 	VMOVUPS q4Values<>+0(SB), Z0
 	CMPQ    SI, $+6
-	JLT     done25
+	JLT     done44
 
-loop24:
+loop43:
 	MOVQ    AX, DI
 	LEAQ    (DI)(CX*2), R8
 	ADDQ    CX, R8
@@ -747,9 +1950,9 @@ loop24:
 	MOVQ    n+56(FP), R12
 	MOVQ    DX, R9
 	CMPQ    R12, $+1
-	JLT     done27
+	JLT     done46
 
-loop26:
+loop45:
 	VPMOVZXBD    (R11), Z13
 	VPERMPS      Z0, Z13, Z13
 	VMULPS.BCST  (R10), Z13, Z13
@@ -780,9 +1983,9 @@ loop26:
 	ADDQ         BX, R11
 	SUBQ         $+1, R12
 	CMPQ         R12, $+1
-	JGE          loop26
+	JGE          loop45
 
-done27:
+done46:
 	VMOVUPS Z1, (DI)
 	VMOVUPS Z2, 64(DI)
 	VMOVUPS Z3, (DI)(CX*1)
@@ -804,13 +2007,13 @@ done27:
 	ADDQ    $+1536, DX
 	SUBQ    $+6, SI
 	CMPQ    SI, $+6
-	JGE     loop24
+	JGE     loop43
 
-done25:
+done44:
 	CMPQ SI, $+4
-	JLT  done29
+	JLT  done48
 
-loop28:
+loop47:
 	MOVQ    AX, DI
 	LEAQ    (DI)(CX*2), R8
 	ADDQ    CX, R8
@@ -827,9 +2030,9 @@ loop28:
 	MOVQ    n+56(FP), R12
 	MOVQ    DX, R9
 	CMPQ    R12, $+1
-	JLT     done31
+	JLT     done50
 
-loop30:
+loop49:
 	VPMOVZXBD    (R11), Z9
 	VPERMPS      Z0, Z9, Z9
 	VMULPS.BCST  (R10), Z9, Z9
@@ -854,9 +2057,9 @@ loop30:
 	ADDQ         BX, R11
 	SUBQ         $+1, R12
 	CMPQ         R12, $+1
-	JGE          loop30
+	JGE          loop49
 
-done31:
+done50:
 	VMOVUPS Z1, (DI)
 	VMOVUPS Z2, 64(DI)
 	VMOVUPS Z3, (DI)(CX*1)
@@ -872,13 +2075,13 @@ done31:
 	ADDQ    $+1024, DX
 	SUBQ    $+4, SI
 	CMPQ    SI, $+4
-	JGE     loop28
+	JGE     loop47
 
-done29:
+done48:
 	CMPQ SI, $+3
-	JLT  done33
+	JLT  done52
 
-loop32:
+loop51:
 	MOVQ    AX, DI
 	VMOVUPS (DI), Z1
 	VMOVUPS 64(DI), Z2
@@ -891,9 +2094,9 @@ loop32:
 	MOVQ    n+56(FP), R11
 	MOVQ    DX, R8
 	CMPQ    R11, $+1
-	JLT     done35
+	JLT     done54
 
-loop34:
+loop53:
 	VPMOVZXBD    (R10), Z7
 	VPERMPS      Z0, Z7, Z7
 	VMULPS.BCST  (R9), Z7, Z7
@@ -915,9 +2118,9 @@ loop34:
 	ADDQ         BX, R10
 	SUBQ         $+1, R11
 	CMPQ         R11, $+1
-	JGE          loop34
+	JGE          loop53
 
-done35:
+done54:
 	VMOVUPS Z1, (DI)
 	VMOVUPS Z2, 64(DI)
 	VMOVUPS Z3, (DI)(CX*1)
@@ -930,13 +2133,13 @@ done35:
 	ADDQ    $+768, DX
 	SUBQ    $+3, SI
 	CMPQ    SI, $+3
-	JGE     loop32
+	JGE     loop51
 
-done33:
+done52:
 	CMPQ SI, $+2
-	JLT  done37
+	JLT  done56
 
-loop36:
+loop55:
 	MOVQ    AX, DI
 	VMOVUPS (DI), Z1
 	VMOVUPS 64(DI), Z2
@@ -947,9 +2150,9 @@ loop36:
 	MOVQ    n+56(FP), R11
 	MOVQ    DX, R8
 	CMPQ    R11, $+1
-	JLT     done39
+	JLT     done58
 
-loop38:
+loop57:
 	VPMOVZXBD    (R10), Z5
 	VPERMPS      Z0, Z5, Z5
 	VMULPS.BCST  (R9), Z5, Z5
@@ -968,9 +2171,9 @@ loop38:
 	ADDQ         BX, R10
 	SUBQ         $+1, R11
 	CMPQ         R11, $+1
-	JGE          loop38
+	JGE          loop57
 
-done39:
+done58:
 	VMOVUPS Z1, (DI)
 	VMOVUPS Z2, 64(DI)
 	VMOVUPS Z3, (DI)(CX*1)
@@ -980,13 +2183,13 @@ done39:
 	ADDQ    $+512, DX
 	SUBQ    $+2, SI
 	CMPQ    SI, $+2
-	JGE     loop36
+	JGE     loop55
 
-done37:
+done56:
 	CMPQ SI, $+1
-	JLT  done41
+	JLT  done60
 
-loop40:
+loop59:
 	MOVQ    AX, DI
 	VMOVUPS (DI), Z1
 	VMOVUPS 64(DI), Z2
@@ -995,9 +2198,9 @@ loop40:
 	MOVQ    n+56(FP), R11
 	MOVQ    DX, R8
 	CMPQ    R11, $+1
-	JLT     done43
+	JLT     done62
 
-loop42:
+loop61:
 	VPMOVZXBD    (R10), Z3
 	VPERMPS      Z0, Z3, Z3
 	VMULPS.BCST  (R9), Z3, Z3
@@ -1013,18 +2216,18 @@ loop42:
 	ADDQ         BX, R10
 	SUBQ         $+1, R11
 	CMPQ         R11, $+1
-	JGE          loop42
+	JGE          loop61
 
-done43:
+done62:
 	VMOVUPS Z1, (DI)
 	VMOVUPS Z2, 64(DI)
 	ADDQ    CX, AX
 	ADDQ    $+256, DX
 	SUBQ    $+1, SI
 	CMPQ    SI, $+1
-	JGE     loop40
+	JGE     loop59
 
-done41:
+done60:
 	VZEROUPPER
 	RET
 
@@ -1045,3 +2248,492 @@ DATA q4Values<>+52(SB)/4, $0x40a00000
 DATA q4Values<>+56(SB)/4, $0x40c00000
 DATA q4Values<>+60(SB)/4, $0x40e00000
 GLOBL q4Values<>(SB), RODATA|NOPTR, $64
+
+// func pvCodesQ4AVX512(o *float32, ldo int, codes *int16, unit *float32, val *byte, next *byte, step int, ldv int, m int, n int)
+// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI, MMX+
+TEXT ·pvCodesQ4AVX512(SB), NOSPLIT, $0-80
+	MOVQ         o+0(FP), AX
+	MOVQ         ldo+8(FP), CX
+	MOVQ         codes+16(FP), DX
+	MOVQ         unit+24(FP), BX
+	MOVQ         step+48(FP), SI
+	MOVQ         ldv+56(FP), DI
+	MOVQ         m+64(FP), R8
+	SHLQ         $0x02, CX
+	VBROADCASTSS k000f000f<>+0(SB), Z0
+	VBROADCASTSS k00080008<>+0(SB), Z1
+	CMPQ         R8, $+12
+	JLT          done64
+
+loop63:
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+	VXORPS Z20, Z20, Z20
+	VXORPS Z21, Z21, Z21
+	VXORPS Z22, Z22, Z22
+	VXORPS Z23, Z23, Z23
+	VXORPS Z24, Z24, Z24
+	VXORPS Z25, Z25, Z25
+	MOVQ   val+32(FP), R10
+	MOVQ   next+40(FP), R11
+	MOVQ   n+72(FP), R12
+	MOVQ   DX, R9
+	CMPQ   R12, $+2
+	JLT    done66
+
+loop65:
+	VPMOVZXBD     (R10), Z26
+	VPMOVZXBD     (R10)(DI*1), Z27
+	VPSLLD        $0x10, Z27, Z27
+	VPORD         Z27, Z26, Z26
+	VPSRLD        $0x04, Z26, Z27
+	VPANDD        Z0, Z26, Z26
+	VPANDD        Z0, Z27, Z27
+	VPSUBW        Z1, Z26, Z26
+	VPSUBW        Z1, Z27, Z27
+	VPDPWSSD.BCST (R9), Z26, Z2
+	VPDPWSSD.BCST (R9), Z27, Z3
+	VPDPWSSD.BCST 128(R9), Z26, Z4
+	VPDPWSSD.BCST 128(R9), Z27, Z5
+	VPDPWSSD.BCST 256(R9), Z26, Z6
+	VPDPWSSD.BCST 256(R9), Z27, Z7
+	VPDPWSSD.BCST 384(R9), Z26, Z8
+	VPDPWSSD.BCST 384(R9), Z27, Z9
+	VPDPWSSD.BCST 512(R9), Z26, Z10
+	VPDPWSSD.BCST 512(R9), Z27, Z11
+	VPDPWSSD.BCST 640(R9), Z26, Z12
+	VPDPWSSD.BCST 640(R9), Z27, Z13
+	VPDPWSSD.BCST 768(R9), Z26, Z14
+	VPDPWSSD.BCST 768(R9), Z27, Z15
+	VPDPWSSD.BCST 896(R9), Z26, Z16
+	VPDPWSSD.BCST 896(R9), Z27, Z17
+	VPDPWSSD.BCST 1024(R9), Z26, Z18
+	VPDPWSSD.BCST 1024(R9), Z27, Z19
+	VPDPWSSD.BCST 1152(R9), Z26, Z20
+	VPDPWSSD.BCST 1152(R9), Z27, Z21
+	VPDPWSSD.BCST 1280(R9), Z26, Z22
+	VPDPWSSD.BCST 1280(R9), Z27, Z23
+	VPDPWSSD.BCST 1408(R9), Z26, Z24
+	VPDPWSSD.BCST 1408(R9), Z27, Z25
+	PREFETCHT0    (R11)
+	ADDQ          SI, R11
+	ADDQ          $+4, R9
+	LEAQ          (R10)(DI*2), R10
+	SUBQ          $+2, R12
+	CMPQ          R12, $+2
+	JGE           loop65
+
+done66:
+	VBROADCASTSS (BX), Z26
+	VCVTDQ2PS    Z2, Z2
+	VFMADD213PS  (AX), Z26, Z2
+	VMOVUPS      Z2, (AX)
+	VCVTDQ2PS    Z3, Z3
+	VFMADD213PS  64(AX), Z26, Z3
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VBROADCASTSS 4(BX), Z2
+	VCVTDQ2PS    Z4, Z4
+	VFMADD213PS  (AX), Z2, Z4
+	VMOVUPS      Z4, (AX)
+	VCVTDQ2PS    Z5, Z5
+	VFMADD213PS  64(AX), Z2, Z5
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VBROADCASTSS 8(BX), Z2
+	VCVTDQ2PS    Z6, Z6
+	VFMADD213PS  (AX), Z2, Z6
+	VMOVUPS      Z6, (AX)
+	VCVTDQ2PS    Z7, Z7
+	VFMADD213PS  64(AX), Z2, Z7
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         CX, AX
+	VBROADCASTSS 12(BX), Z2
+	VCVTDQ2PS    Z8, Z8
+	VFMADD213PS  (AX), Z2, Z8
+	VMOVUPS      Z8, (AX)
+	VCVTDQ2PS    Z9, Z9
+	VFMADD213PS  64(AX), Z2, Z9
+	VMOVUPS      Z9, 64(AX)
+	ADDQ         CX, AX
+	VBROADCASTSS 16(BX), Z2
+	VCVTDQ2PS    Z10, Z10
+	VFMADD213PS  (AX), Z2, Z10
+	VMOVUPS      Z10, (AX)
+	VCVTDQ2PS    Z11, Z11
+	VFMADD213PS  64(AX), Z2, Z11
+	VMOVUPS      Z11, 64(AX)
+	ADDQ         CX, AX
+	VBROADCASTSS 20(BX), Z2
+	VCVTDQ2PS    Z12, Z12
+	VFMADD213PS  (AX), Z2, Z12
+	VMOVUPS      Z12, (AX)
+	VCVTDQ2PS    Z13, Z13
+	VFMADD213PS  64(AX), Z2, Z13
+	VMOVUPS      Z13, 64(AX)
+	ADDQ         CX, AX
+	VBROADCASTSS 24(BX), Z2
+	VCVTDQ2PS    Z14, Z14
+	VFMADD213PS  (AX), Z2, Z14
+	VMOVUPS      Z14, (AX)
+	VCVTDQ2PS    Z15, Z15
+	VFMADD213PS  64(AX), Z2, Z15
+	VMOVUPS      Z15, 64(AX)
+	ADDQ         CX, AX
+	VBROADCASTSS 28(BX), Z2
+	VCVTDQ2PS    Z16, Z16
+	VFMADD213PS  (AX), Z2, Z16
+	VMOVUPS      Z16, (AX)
+	VCVTDQ2PS    Z17, Z17
+	VFMADD213PS  64(AX), Z2, Z17
+	VMOVUPS      Z17, 64(AX)
+	ADDQ         CX, AX
+	VBROADCASTSS 32(BX), Z2
+	VCVTDQ2PS    Z18, Z18
+	VFMADD213PS  (AX), Z2, Z18
+	VMOVUPS      Z18, (AX)
+	VCVTDQ2PS    Z19, Z19
+	VFMADD213PS  64(AX), Z2, Z19
+	VMOVUPS      Z19, 64(AX)
+	ADDQ         CX, AX
+	VBROADCASTSS 36(BX), Z2
+	VCVTDQ2PS    Z20, Z20
+	VFMADD213PS  (AX), Z2, Z20
+	VMOVUPS      Z20, (AX)
+	VCVTDQ2PS    Z21, Z21
+	VFMADD213PS  64(AX), Z2, Z21
+	VMOVUPS      Z21, 64(AX)
+	ADDQ         CX, AX
+	VBROADCASTSS 40(BX), Z2
+	VCVTDQ2PS    Z22, Z22
+	VFMADD213PS  (AX), Z2, Z22
+	VMOVUPS      Z22, (AX)
+	VCVTDQ2PS    Z23, Z23
+	VFMADD213PS  64(AX), Z2, Z23
+	VMOVUPS      Z23, 64(AX)
+	ADDQ         CX, AX
+	VBROADCASTSS 44(BX), Z2
+	VCVTDQ2PS    Z24, Z24
+	VFMADD213PS  (AX), Z2, Z24
+	VMOVUPS      Z24, (AX)
+	VCVTDQ2PS    Z25, Z25
+	VFMADD213PS  64(AX), Z2, Z25
+	VMOVUPS      Z25, 64(AX)
+	ADDQ         CX, AX
+	ADDQ         $+1536, DX
+	ADDQ         $+48, BX
+	SUBQ         $+12, R8
+	CMPQ         R8, $+12
+	JGE          loop63
+
+done64:
+	CMPQ R8, $+6
+	JLT  done68
+
+loop67:
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	MOVQ   val+32(FP), R10
+	MOVQ   next+40(FP), R11
+	MOVQ   n+72(FP), R12
+	MOVQ   DX, R9
+	CMPQ   R12, $+2
+	JLT    done70
+
+loop69:
+	VPMOVZXBD     (R10), Z14
+	VPMOVZXBD     (R10)(DI*1), Z15
+	VPSLLD        $0x10, Z15, Z15
+	VPORD         Z15, Z14, Z14
+	VPSRLD        $0x04, Z14, Z15
+	VPANDD        Z0, Z14, Z14
+	VPANDD        Z0, Z15, Z15
+	VPSUBW        Z1, Z14, Z14
+	VPSUBW        Z1, Z15, Z15
+	VPDPWSSD.BCST (R9), Z14, Z2
+	VPDPWSSD.BCST (R9), Z15, Z3
+	VPDPWSSD.BCST 128(R9), Z14, Z4
+	VPDPWSSD.BCST 128(R9), Z15, Z5
+	VPDPWSSD.BCST 256(R9), Z14, Z6
+	VPDPWSSD.BCST 256(R9), Z15, Z7
+	VPDPWSSD.BCST 384(R9), Z14, Z8
+	VPDPWSSD.BCST 384(R9), Z15, Z9
+	VPDPWSSD.BCST 512(R9), Z14, Z10
+	VPDPWSSD.BCST 512(R9), Z15, Z11
+	VPDPWSSD.BCST 640(R9), Z14, Z12
+	VPDPWSSD.BCST 640(R9), Z15, Z13
+	PREFETCHT0    (R11)
+	ADDQ          SI, R11
+	ADDQ          $+4, R9
+	LEAQ          (R10)(DI*2), R10
+	SUBQ          $+2, R12
+	CMPQ          R12, $+2
+	JGE           loop69
+
+done70:
+	VBROADCASTSS (BX), Z14
+	VCVTDQ2PS    Z2, Z2
+	VFMADD213PS  (AX), Z14, Z2
+	VMOVUPS      Z2, (AX)
+	VCVTDQ2PS    Z3, Z3
+	VFMADD213PS  64(AX), Z14, Z3
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VBROADCASTSS 4(BX), Z2
+	VCVTDQ2PS    Z4, Z4
+	VFMADD213PS  (AX), Z2, Z4
+	VMOVUPS      Z4, (AX)
+	VCVTDQ2PS    Z5, Z5
+	VFMADD213PS  64(AX), Z2, Z5
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VBROADCASTSS 8(BX), Z2
+	VCVTDQ2PS    Z6, Z6
+	VFMADD213PS  (AX), Z2, Z6
+	VMOVUPS      Z6, (AX)
+	VCVTDQ2PS    Z7, Z7
+	VFMADD213PS  64(AX), Z2, Z7
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         CX, AX
+	VBROADCASTSS 12(BX), Z2
+	VCVTDQ2PS    Z8, Z8
+	VFMADD213PS  (AX), Z2, Z8
+	VMOVUPS      Z8, (AX)
+	VCVTDQ2PS    Z9, Z9
+	VFMADD213PS  64(AX), Z2, Z9
+	VMOVUPS      Z9, 64(AX)
+	ADDQ         CX, AX
+	VBROADCASTSS 16(BX), Z2
+	VCVTDQ2PS    Z10, Z10
+	VFMADD213PS  (AX), Z2, Z10
+	VMOVUPS      Z10, (AX)
+	VCVTDQ2PS    Z11, Z11
+	VFMADD213PS  64(AX), Z2, Z11
+	VMOVUPS      Z11, 64(AX)
+	ADDQ         CX, AX
+	VBROADCASTSS 20(BX), Z2
+	VCVTDQ2PS    Z12, Z12
+	VFMADD213PS  (AX), Z2, Z12
+	VMOVUPS      Z12, (AX)
+	VCVTDQ2PS    Z13, Z13
+	VFMADD213PS  64(AX), Z2, Z13
+	VMOVUPS      Z13, 64(AX)
+	ADDQ         CX, AX
+	ADDQ         $+768, DX
+	ADDQ         $+24, BX
+	SUBQ         $+6, R8
+	CMPQ         R8, $+6
+	JGE          loop67
+
+done68:
+	CMPQ R8, $+3
+	JLT  done72
+
+loop71:
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	MOVQ   val+32(FP), R10
+	MOVQ   next+40(FP), R11
+	MOVQ   n+72(FP), R12
+	MOVQ   DX, R9
+	CMPQ   R12, $+2
+	JLT    done74
+
+loop73:
+	VPMOVZXBD     (R10), Z8
+	VPMOVZXBD     (R10)(DI*1), Z9
+	VPSLLD        $0x10, Z9, Z9
+	VPORD         Z9, Z8, Z8
+	VPSRLD        $0x04, Z8, Z9
+	VPANDD        Z0, Z8, Z8
+	VPANDD        Z0, Z9, Z9
+	VPSUBW        Z1, Z8, Z8
+	VPSUBW        Z1, Z9, Z9
+	VPDPWSSD.BCST (R9), Z8, Z2
+	VPDPWSSD.BCST (R9), Z9, Z3
+	VPDPWSSD.BCST 128(R9), Z8, Z4
+	VPDPWSSD.BCST 128(R9), Z9, Z5
+	VPDPWSSD.BCST 256(R9), Z8, Z6
+	VPDPWSSD.BCST 256(R9), Z9, Z7
+	PREFETCHT0    (R11)
+	ADDQ          SI, R11
+	ADDQ          $+4, R9
+	LEAQ          (R10)(DI*2), R10
+	SUBQ          $+2, R12
+	CMPQ          R12, $+2
+	JGE           loop73
+
+done74:
+	VBROADCASTSS (BX), Z8
+	VCVTDQ2PS    Z2, Z2
+	VFMADD213PS  (AX), Z8, Z2
+	VMOVUPS      Z2, (AX)
+	VCVTDQ2PS    Z3, Z3
+	VFMADD213PS  64(AX), Z8, Z3
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VBROADCASTSS 4(BX), Z2
+	VCVTDQ2PS    Z4, Z4
+	VFMADD213PS  (AX), Z2, Z4
+	VMOVUPS      Z4, (AX)
+	VCVTDQ2PS    Z5, Z5
+	VFMADD213PS  64(AX), Z2, Z5
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	VBROADCASTSS 8(BX), Z2
+	VCVTDQ2PS    Z6, Z6
+	VFMADD213PS  (AX), Z2, Z6
+	VMOVUPS      Z6, (AX)
+	VCVTDQ2PS    Z7, Z7
+	VFMADD213PS  64(AX), Z2, Z7
+	VMOVUPS      Z7, 64(AX)
+	ADDQ         CX, AX
+	ADDQ         $+384, DX
+	ADDQ         $+12, BX
+	SUBQ         $+3, R8
+	CMPQ         R8, $+3
+	JGE          loop71
+
+done72:
+	CMPQ R8, $+2
+	JLT  done76
+
+loop75:
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	MOVQ   val+32(FP), R10
+	MOVQ   next+40(FP), R11
+	MOVQ   n+72(FP), R12
+	MOVQ   DX, R9
+	CMPQ   R12, $+2
+	JLT    done78
+
+loop77:
+	VPMOVZXBD     (R10), Z6
+	VPMOVZXBD     (R10)(DI*1), Z7
+	VPSLLD        $0x10, Z7, Z7
+	VPORD         Z7, Z6, Z6
+	VPSRLD        $0x04, Z6, Z7
+	VPANDD        Z0, Z6, Z6
+	VPANDD        Z0, Z7, Z7
+	VPSUBW        Z1, Z6, Z6
+	VPSUBW        Z1, Z7, Z7
+	VPDPWSSD.BCST (R9), Z6, Z2
+	VPDPWSSD.BCST (R9), Z7, Z3
+	VPDPWSSD.BCST 128(R9), Z6, Z4
+	VPDPWSSD.BCST 128(R9), Z7, Z5
+	PREFETCHT0    (R11)
+	ADDQ          SI, R11
+	ADDQ          $+4, R9
+	LEAQ          (R10)(DI*2), R10
+	SUBQ          $+2, R12
+	CMPQ          R12, $+2
+	JGE           loop77
+
+done78:
+	VBROADCASTSS (BX), Z6
+	VCVTDQ2PS    Z2, Z2
+	VFMADD213PS  (AX), Z6, Z2
+	VMOVUPS      Z2, (AX)
+	VCVTDQ2PS    Z3, Z3
+	VFMADD213PS  64(AX), Z6, Z3
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	VBROADCASTSS 4(BX), Z2
+	VCVTDQ2PS    Z4, Z4
+	VFMADD213PS  (AX), Z2, Z4
+	VMOVUPS      Z4, (AX)
+	VCVTDQ2PS    Z5, Z5
+	VFMADD213PS  64(AX), Z2, Z5
+	VMOVUPS      Z5, 64(AX)
+	ADDQ         CX, AX
+	ADDQ         $+256, DX
+	ADDQ         $+8, BX
+	SUBQ         $+2, R8
+	CMPQ         R8, $+2
+	JGE          loop75
+
+done76:
+	CMPQ R8, $+1
+	JLT  done80
+
+loop79:
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	MOVQ   val+32(FP), R10
+	MOVQ   next+40(FP), R11
+	MOVQ   n+72(FP), R12
+	MOVQ   DX, R9
+	CMPQ   R12, $+2
+	JLT    done82
+
+loop81:
+	VPMOVZXBD     (R10), Z4
+	VPMOVZXBD     (R10)(DI*1), Z5
+	VPSLLD        $0x10, Z5, Z5
+	VPORD         Z5, Z4, Z4
+	VPSRLD        $0x04, Z4, Z5
+	VPANDD        Z0, Z4, Z4
+	VPANDD        Z0, Z5, Z5
+	VPSUBW        Z1, Z4, Z4
+	VPSUBW        Z1, Z5, Z5
+	VPDPWSSD.BCST (R9), Z4, Z2
+	VPDPWSSD.BCST (R9), Z5, Z3
+	PREFETCHT0    (R11)
+	ADDQ          SI, R11
+	ADDQ          $+4, R9
+	LEAQ          (R10)(DI*2), R10
+	SUBQ          $+2, R12
+	CMPQ          R12, $+2
+	JGE           loop81
+
+done82:
+	VBROADCASTSS (BX), Z4
+	VCVTDQ2PS    Z2, Z2
+	VFMADD213PS  (AX), Z4, Z2
+	VMOVUPS      Z2, (AX)
+	VCVTDQ2PS    Z3, Z3
+	VFMADD213PS  64(AX), Z4, Z3
+	VMOVUPS      Z3, 64(AX)
+	ADDQ         CX, AX
+	ADDQ         $+128, DX
+	ADDQ         $+4, BX
+	SUBQ         $+1, R8
+	CMPQ         R8, $+1
+	JGE          loop79
+
+done80:
+	VZEROUPPER
+	RET

@@ -9,37 +9,37 @@ package kernel
 //go:noescape
 func expandQ8AVX2(dst *float32, src *byte, blocks int)
 
-// scoreQ8AVX2 scores m rows of int8 queries (32 codes, a scale and a sum of codes for each block) against a tile of 64 keys in panels; blocks > 0.
+// scoreQ8AVX2 scores m rows of int8 queries (32 codes, a scale and a sum of codes for each block) against a tile of 64 keys in panels, and asks (AVX-512) for what lies at next; blocks > 0.
 //
 //go:noescape
-func scoreQ8AVX2(s *float32, q *int8, scale *float32, sum *int32, k *byte, blocks int, m int)
+func scoreQ8AVX2(s *float32, q *int8, scale *float32, sum *int32, k *byte, next *byte, blocks int, m int)
 
 // expandQ4AVX2 expands blocks of panels to [32][16] float32 each.
 //
 //go:noescape
 func expandQ4AVX2(dst *float32, src *byte, blocks int)
 
-// scoreQ4AVX2 scores m rows of int8 queries (32 codes, a scale and a sum of codes for each block) against a tile of 64 keys in panels; blocks > 0.
+// scoreQ4AVX2 scores m rows of int8 queries (32 codes, a scale and a sum of codes for each block) against a tile of 64 keys in panels, and asks (AVX-512) for what lies at next; blocks > 0.
 //
 //go:noescape
-func scoreQ4AVX2(s *float32, q *int8, scale *float32, sum *int32, k *byte, blocks int, m int)
+func scoreQ4AVX2(s *float32, q *int8, scale *float32, sum *int32, k *byte, next *byte, blocks int, m int)
 
 // expandQ8AVX512 expands blocks of panels to [32][16] float32 each.
 //
 //go:noescape
 func expandQ8AVX512(dst *float32, src *byte, blocks int)
 
-// scoreQ8AVX512 scores m rows of int8 queries (32 codes, a scale and a sum of codes for each block) against a tile of 64 keys in panels; blocks > 0.
+// scoreQ8AVX512 scores m rows of int8 queries (32 codes, a scale and a sum of codes for each block) against a tile of 64 keys in panels, and asks (AVX-512) for what lies at next; blocks > 0.
 //
 //go:noescape
-func scoreQ8AVX512(s *float32, q *int8, scale *float32, sum *int32, k *byte, blocks int, m int)
+func scoreQ8AVX512(s *float32, q *int8, scale *float32, sum *int32, k *byte, next *byte, blocks int, m int)
 
 // expandQ4AVX512 expands blocks of panels to [32][16] float32 each.
 //
 //go:noescape
 func expandQ4AVX512(dst *float32, src *byte, blocks int)
 
-// scoreQ4AVX512 scores m rows of int8 queries (32 codes, a scale and a sum of codes for each block) against a tile of 64 keys in panels; blocks > 0.
+// scoreQ4AVX512 scores m rows of int8 queries (32 codes, a scale and a sum of codes for each block) against a tile of 64 keys in panels, and asks (AVX-512) for what lies at next; blocks > 0.
 //
 //go:noescape
-func scoreQ4AVX512(s *float32, q *int8, scale *float32, sum *int32, k *byte, blocks int, m int)
+func scoreQ4AVX512(s *float32, q *int8, scale *float32, sum *int32, k *byte, next *byte, blocks int, m int)

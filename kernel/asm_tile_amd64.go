@@ -9,35 +9,35 @@ package kernel
 //go:noescape
 func prefetch(p *byte, n int)
 
-// scoreF32AVX2 scores m query rows (ldq floats apart) against a tile of 64 keys in panels [4][width][16]; width > 0.
+// scoreF32AVX2 scores m query rows (ldq floats apart) against a tile of 64 keys in panels [4][width][16], and asks (AVX-512) for what lies at next; width > 0.
 //
 //go:noescape
-func scoreF32AVX2(s *float32, q *float32, ldq int, k *byte, width int, m int, add int)
+func scoreF32AVX2(s *float32, q *float32, ldq int, k *byte, next *byte, width int, m int, add int)
 
-// scoreF16AVX2 scores m query rows (ldq floats apart) against a tile of 64 keys in panels [4][width][16]; width > 0.
+// scoreF16AVX2 scores m query rows (ldq floats apart) against a tile of 64 keys in panels [4][width][16], and asks (AVX-512) for what lies at next; width > 0.
 //
 //go:noescape
-func scoreF16AVX2(s *float32, q *float32, ldq int, k *byte, width int, m int, add int)
+func scoreF16AVX2(s *float32, q *float32, ldq int, k *byte, next *byte, width int, m int, add int)
 
-// scoreBF16AVX2 scores m query rows (ldq floats apart) against a tile of 64 keys in panels [4][width][16]; width > 0.
+// scoreBF16AVX2 scores m query rows (ldq floats apart) against a tile of 64 keys in panels [4][width][16], and asks (AVX-512) for what lies at next; width > 0.
 //
 //go:noescape
-func scoreBF16AVX2(s *float32, q *float32, ldq int, k *byte, width int, m int, add int)
+func scoreBF16AVX2(s *float32, q *float32, ldq int, k *byte, next *byte, width int, m int, add int)
 
-// pvF32AVX2 mixes n rows of values (ldv bytes apart) into m rows of o; ldo and ldp count floats. width is a multiple of 16, n > 0.
+// pvF32AVX2 mixes n rows of values (ldv bytes apart) into m rows of o; ldo and ldp count floats. It asks for what lies at next, step bytes on for each row of up to 64 columns. width is a multiple of 16, n > 0.
 //
 //go:noescape
-func pvF32AVX2(o *float32, ldo int, p *float32, ldp int, val *byte, ldv int, m int, n int, width int)
+func pvF32AVX2(o *float32, ldo int, p *float32, ldp int, val *byte, next *byte, step int, ldv int, m int, n int, width int)
 
-// pvF16AVX2 mixes n rows of values (ldv bytes apart) into m rows of o; ldo and ldp count floats. width is a multiple of 16, n > 0.
+// pvF16AVX2 mixes n rows of values (ldv bytes apart) into m rows of o; ldo and ldp count floats. It asks for what lies at next, step bytes on for each row of up to 64 columns. width is a multiple of 16, n > 0.
 //
 //go:noescape
-func pvF16AVX2(o *float32, ldo int, p *float32, ldp int, val *byte, ldv int, m int, n int, width int)
+func pvF16AVX2(o *float32, ldo int, p *float32, ldp int, val *byte, next *byte, step int, ldv int, m int, n int, width int)
 
-// pvBF16AVX2 mixes n rows of values (ldv bytes apart) into m rows of o; ldo and ldp count floats. width is a multiple of 16, n > 0.
+// pvBF16AVX2 mixes n rows of values (ldv bytes apart) into m rows of o; ldo and ldp count floats. It asks for what lies at next, step bytes on for each row of up to 64 columns. width is a multiple of 16, n > 0.
 //
 //go:noescape
-func pvBF16AVX2(o *float32, ldo int, p *float32, ldp int, val *byte, ldv int, m int, n int, width int)
+func pvBF16AVX2(o *float32, ldo int, p *float32, ldp int, val *byte, next *byte, step int, ldv int, m int, n int, width int)
 
 // softmaxAVX2 updates m rows of 64 scores; see softmaxTile.
 //
@@ -64,35 +64,35 @@ func weighAVX2(s *float32, x *float32, a *float32, step int, panel int, m int, a
 //go:noescape
 func gateRowsAVX2(y *float32, ldy int, rows int, n int, gates *[]float32, at int, sums *float32)
 
-// scoreF32AVX512 scores m query rows (ldq floats apart) against a tile of 64 keys in panels [4][width][16]; width > 0.
+// scoreF32AVX512 scores m query rows (ldq floats apart) against a tile of 64 keys in panels [4][width][16], and asks (AVX-512) for what lies at next; width > 0.
 //
 //go:noescape
-func scoreF32AVX512(s *float32, q *float32, ldq int, k *byte, width int, m int, add int)
+func scoreF32AVX512(s *float32, q *float32, ldq int, k *byte, next *byte, width int, m int, add int)
 
-// scoreF16AVX512 scores m query rows (ldq floats apart) against a tile of 64 keys in panels [4][width][16]; width > 0.
+// scoreF16AVX512 scores m query rows (ldq floats apart) against a tile of 64 keys in panels [4][width][16], and asks (AVX-512) for what lies at next; width > 0.
 //
 //go:noescape
-func scoreF16AVX512(s *float32, q *float32, ldq int, k *byte, width int, m int, add int)
+func scoreF16AVX512(s *float32, q *float32, ldq int, k *byte, next *byte, width int, m int, add int)
 
-// scoreBF16AVX512 scores m query rows (ldq floats apart) against a tile of 64 keys in panels [4][width][16]; width > 0.
+// scoreBF16AVX512 scores m query rows (ldq floats apart) against a tile of 64 keys in panels [4][width][16], and asks (AVX-512) for what lies at next; width > 0.
 //
 //go:noescape
-func scoreBF16AVX512(s *float32, q *float32, ldq int, k *byte, width int, m int, add int)
+func scoreBF16AVX512(s *float32, q *float32, ldq int, k *byte, next *byte, width int, m int, add int)
 
-// pvF32AVX512 mixes n rows of values (ldv bytes apart) into m rows of o; ldo and ldp count floats. width is a multiple of 16, n > 0.
+// pvF32AVX512 mixes n rows of values (ldv bytes apart) into m rows of o; ldo and ldp count floats. It asks for what lies at next, step bytes on for each row of up to 64 columns. width is a multiple of 16, n > 0.
 //
 //go:noescape
-func pvF32AVX512(o *float32, ldo int, p *float32, ldp int, val *byte, ldv int, m int, n int, width int)
+func pvF32AVX512(o *float32, ldo int, p *float32, ldp int, val *byte, next *byte, step int, ldv int, m int, n int, width int)
 
-// pvF16AVX512 mixes n rows of values (ldv bytes apart) into m rows of o; ldo and ldp count floats. width is a multiple of 16, n > 0.
+// pvF16AVX512 mixes n rows of values (ldv bytes apart) into m rows of o; ldo and ldp count floats. It asks for what lies at next, step bytes on for each row of up to 64 columns. width is a multiple of 16, n > 0.
 //
 //go:noescape
-func pvF16AVX512(o *float32, ldo int, p *float32, ldp int, val *byte, ldv int, m int, n int, width int)
+func pvF16AVX512(o *float32, ldo int, p *float32, ldp int, val *byte, next *byte, step int, ldv int, m int, n int, width int)
 
-// pvBF16AVX512 mixes n rows of values (ldv bytes apart) into m rows of o; ldo and ldp count floats. width is a multiple of 16, n > 0.
+// pvBF16AVX512 mixes n rows of values (ldv bytes apart) into m rows of o; ldo and ldp count floats. It asks for what lies at next, step bytes on for each row of up to 64 columns. width is a multiple of 16, n > 0.
 //
 //go:noescape
-func pvBF16AVX512(o *float32, ldo int, p *float32, ldp int, val *byte, ldv int, m int, n int, width int)
+func pvBF16AVX512(o *float32, ldo int, p *float32, ldp int, val *byte, next *byte, step int, ldv int, m int, n int, width int)
 
 // softmaxAVX512 updates m rows of 64 scores; see softmaxTile.
 //

@@ -56,7 +56,7 @@ type Attention struct {
 	Softcap  float32 // 0 = none: score -> c tanh(score/c)
 	Window   int     // 0 = all: a query sees so many rows, its own included
 	Sinks    []float32
-	Int8     bool // score q8 and q4 panels with int8 queries
+	Int8     bool // score q8 and q4 panels with int8 queries, mix q8 and q4 values by weights of 16 bits
 	Rotation *Rotation
 	Expand   *Expansion // nil: rows are read as they are stored
 }
@@ -182,6 +182,8 @@ type tileScratch struct {
 	panel  []float32 // [TileRows/16][width][16]: keys ready to score
 	weight []float32 // [TileRows/16][heads*rank][16]: factors ready to weigh
 	norm   []float32 // what the norm of rebuilt rows leaves for queries
+	codes  weightCodes
+	next   lookahead
 	part   partial
 	total  partial
 	rawKey int // which plane and head of the tile raw holds; -1 none
@@ -365,6 +367,12 @@ func (a *Attention) int8Keys() bool {
 	return p.Order == Panels && p.Codec >= CodecQ8
 }
 
+// int8Values reports whether a slice of values is mixed by weights of 16 bits: whole blocks of q8 or q4, and no factors, which would leave weights past the last row.
+func (a *Attention) int8Values(v Slice) bool {
+	p := &a.Planes[v.Plane]
+	return a.Int8 && a.Expand == nil && v.Rank == 0 && p.Codec >= CodecQ8 && p.Order == Rows && v.From%RowBlock == 0 && (v.To-v.From)%RowBlock == 0
+}
+
 func grow(x []float32, n int) []float32 {
 	if cap(x) < n {
 		return make([]float32, n)
@@ -387,7 +395,14 @@ func (w *tileScratch) attendChunk(t *Attender, it *attendItem, c int, p *partial
 	for r := max(c*ChunkRows, begin/TileRows*TileRows); r < stop; r += TileRows {
 		n := min(TileRows, end-r)
 		w.rawKey = -1
-		if rows <= fewRows { // memory is the limit: ask for what comes next while computing
+		w.next = lookahead{}
+		switch { // few rows: memory is the limit
+		case rows > fewRows:
+		case a.asksInside():
+			if r+TileRows < stop {
+				w.next = lookahead{keys: a.tile(span, it, a.Keys[0], r+TileRows), values: a.tile(span, it, a.Values[0], r+TileRows)}
+			}
+		default:
 			a.ahead(span, it, a.Values, r)
 		}
 		at := 0
@@ -399,11 +414,14 @@ func (w *tileScratch) attendChunk(t *Attender, it *attendItem, c int, p *partial
 			softcapTile(w.s[:rows*TileRows], a.Softcap)
 		}
 		w.mask(a, it, q0, r, n)
-		if rows <= fewRows && r+TileRows < stop {
+		part := len(w.next.values) / 4 // of which scores asked for two
+		if rows <= fewRows && part == 0 && r+TileRows < stop {
 			a.ahead(span, it, a.Keys, r+TileRows)
 		}
+		prefetchBytes(w.next.values[2*part : 3*part])
 		softmaxTile(w.s, rows, p.max, p.sum, w.alpha)
 		scaleRows(p.o, vw, w.alpha, rows)
+		prefetchBytes(w.next.values[3*part:])
 		at = 0
 		for _, v := range a.Values {
 			w.mix(a, span, it, v, p.o[at:], r, n)
@@ -459,9 +477,9 @@ func (w *tileScratch) scoreHead(s []float32, a *Attention, span *Span, k Slice, 
 		tile := head[(r%p.PageRows)*RowBytes(p.Codec, p.Width):][:TileRows*RowBytes(p.Codec, p.Width)]
 		switch {
 		case p.Codec == CodecF32 || p.Codec <= CodecBF16 && rows <= fewRows:
-			scorePanels(p.Codec, s, w.q[at:], kw, tile, rows, p.Width, add)
+			scorePanels(p.Codec, s, w.q[at:], kw, tile, w.next.values, rows, p.Width, add)
 		case a.int8Keys():
-			scorePanelsInt8(p.Codec, s, &w.q8, tile, rows, p.Width)
+			scorePanelsInt8(p.Codec, s, &w.q8, tile, w.next.values, rows, p.Width)
 		default:
 			w.panel = grow(w.panel, TileRows*p.Width)
 			expandPanels(p.Codec, w.panel, tile, p.Width)
@@ -502,12 +520,18 @@ func (w *tileScratch) mix(a *Attention, span *Span, it *attendItem, v Slice, o [
 // mixHead mixes one head of a plane by s. Few query rows read the values as they lie; many, or a plane that is expanded already, read float32. The bits are the same.
 func (w *tileScratch) mixHead(o, s []float32, a *Attention, span *Span, v Slice, head, rows, r, n int) {
 	p, ldo, wide := &a.Planes[v.Plane], a.ValueWidth(), v.To-v.From
+	if a.int8Values(v) {
+		size := RowBytes(p.Codec, p.Width)
+		val := p.Head(span.page(r, p), head)[r%p.PageRows*size+RowBytes(p.Codec, v.From):]
+		mixCodes(p.Codec, &w.codes, o, ldo, s, val, w.next.keys, size, rows, n, wide)
+		return
+	}
 	if w.rawKey != rawKey(v.Plane, head) && (rows <= fewRows || p.Codec == CodecF32) {
 		size := RowBytes(p.Codec, p.Width)
 		head := p.Head(span.page(r, p), head)[r%p.PageRows*size:]
 		switch from := head[RowBytes(p.Codec, v.From):]; {
 		case p.Codec <= CodecBF16:
-			if pvRowsFast(p.Codec, o, ldo, s, TileRows, from, size, rows, n, wide) {
+			if pvRowsFast(p.Codec, o, ldo, s, TileRows, from, w.next.keys, size, rows, n, wide) {
 				return
 			}
 		case v.From%RowBlock == 0:
@@ -551,6 +575,31 @@ func (w *tileScratch) rows(a *Attention, span *Span, s Slice, head, r, n int) ([
 		w.rawKey = key
 	}
 	return w.raw[s.From:], p.Width
+}
+
+// lookahead is the next tile's keys and values: the kernels of q8 and q4 ask for them while they work on a tile, and what those leave is asked for between them. A core waits for some
+// 16 lines of memory at a time and stalls at one more, so that asking for a tile at once (ahead) costs a third of the time that deep contexts take.
+type lookahead struct {
+	keys, values []byte
+}
+
+// asksInside reports whether both kernels that a tile of few rows needs ask for the next one.
+func (a *Attention) asksInside() bool {
+	if len(a.Keys) != 1 || len(a.Values) != 1 || a.Expand != nil {
+		return false
+	}
+	k, v := a.Keys[0], a.Values[0]
+	if k.Rank > 0 || v.Rank > 0 || k.Own || v.Own || k.Plane == v.Plane || a.Planes[k.Plane].Order != Panels {
+		return false
+	}
+	return (a.Planes[k.Plane].Codec <= CodecBF16 || a.int8Keys()) && (a.Planes[v.Plane].Codec <= CodecBF16 && (v.To-v.From)%16 == 0 || a.int8Values(v))
+}
+
+// tile is the bytes of the tile at row r of the plane of a slice that all heads of the item read.
+func (a *Attention) tile(span *Span, it *attendItem, s Slice, r int) []byte {
+	p := &a.Planes[s.Plane]
+	size := RowBytes(p.Codec, p.Width)
+	return p.Head(span.page(r, p), headOf(s, it.group))[r%p.PageRows*size:][:TileRows*size]
 }
 
 // ahead asks for the tile at row r of the planes of some slices.

@@ -31,8 +31,8 @@ func scoreF32(s, q []float32, ldq int, k []float32, m, width int, add bool) {
 }
 
 // scorePanels is scoreF32 on panels as they lie in a page, for codecs f32, f16, bf16.
-func scorePanels(c Codec, s, q []float32, ldq int, tile []byte, m, width int, add bool) {
-	if scorePanelsFast(c, s, q, ldq, tile, m, width, add) {
+func scorePanels(c Codec, s, q []float32, ldq int, tile, next []byte, m, width int, add bool) {
+	if scorePanelsFast(c, s, q, ldq, tile, next, m, width, add) {
 		return
 	}
 	k := make([]float32, TileRows*width)
@@ -41,8 +41,8 @@ func scorePanels(c Codec, s, q []float32, ldq int, tile []byte, m, width int, ad
 }
 
 // scorePanelsInt8: s[i][j] in the integer order of MatMul, keys being the weight (q8 as Q8_0, q4 as Q4_0).
-func scorePanelsInt8(c Codec, s []float32, q *int8Rows, tile []byte, m, width int) {
-	if scoreInt8Fast(c, s, q.q, q.scale, q.sum, tile, m, width) {
+func scorePanelsInt8(c Codec, s []float32, q *int8Rows, tile, next []byte, m, width int) {
+	if scoreInt8Fast(c, s, q.q, q.scale, q.sum, tile, next, m, width) {
 		return
 	}
 	blocks := width / 32
@@ -129,7 +129,7 @@ func softcapTile(s []float32, c float32) {
 	Softcap(s, c)
 }
 
-// softmaxTile updates m rows of TileRows scores: s becomes exp(s - new max), alpha the factor for what was mixed before (exactly 1 where the maximum stays), sum
+// softmaxTile updates m rows of TileRows scores: s becomes exp(s - new max), alpha the factor for what was mixed before (exactly 1 where the maximum stays; 0 while nothing was seen), sum
 // the running sum. The sum of a row runs over 16 lanes (column j in lane j mod 16, ascending), then pairwise over lanes 8, 4, 2, 1 apart.
 func softmaxTile(s []float32, m int, mx, sum, alpha []float32) {
 	if softmaxFast(s, m, mx, sum, alpha) {
@@ -143,7 +143,7 @@ func softmaxTile(s []float32, m int, mx, sum, alpha []float32) {
 		}
 		if top == negInf { // nothing seen yet, nothing here
 			clear(row)
-			alpha[i] = 1
+			alpha[i] = 0 // and nothing mixed before
 			continue
 		}
 		alpha[i] = expDiff(mx[i], top)
@@ -195,6 +195,61 @@ func accumulatePV(o []float32, ldo int, p []float32, ldp int, v []float32, ldv, 
 				row[d] += float32(w * x)
 			}
 		}
+	}
+}
+
+// weightCodes holds the weights of a tile for one block of columns: codes [rows, TileRows], and what a code of a row is worth.
+type weightCodes struct {
+	codes []int16
+	unit  []float32
+}
+
+// mixCodes adds the mix of n rows of codec q8 or q4, size bytes from row to row, by the weights p [m, TileRows] (0 past n) to o. The scales of the rows are multiplied into the weights and these
+// rounded to 16 bits, of which the largest in the tile takes all, for each block of columns: x_j = p_j scale_j, unit = max|x| / 32767, o_d += unit * sum over j of round(x_j / unit) code_jd. The sum
+// is one of integers, so its order is free. The rounding is at most 1/65534 of the largest weight, far below that of the values themselves.
+func mixCodes(c Codec, w *weightCodes, o []float32, ldo int, p []float32, v, next []byte, size, m, n, width int) {
+	if cap(w.unit) < m {
+		w.codes, w.unit = make([]int16, m*TileRows), make([]float32, m)
+	}
+	w.codes, w.unit = w.codes[:m*TileRows], w.unit[:m]
+	if mixCodesFast(c, w, o, ldo, p, v, next, size, m, n, width) {
+		return
+	}
+	var x [TileRows]float32
+	var row [RowBlock]int32
+	for b := 0; b < width/RowBlock; b++ {
+		at := b * RowBytes(c, RowBlock)
+		for i := 0; i < m; i++ {
+			top := float32(1e-30)
+			for j := range n {
+				x[j] = float32(p[i*TileRows+j] * halfAt(v[j*size+at:]))
+				top = max(top, x[j], -x[j])
+			}
+			up := float32(32767) / top
+			var sum [RowBlock]int32
+			for j := range n {
+				code := int32(math.RoundToEven(float64(float32(x[j] * up))))
+				blockCodes(c, &row, v[j*size+at+2:])
+				for d, r := range row {
+					sum[d] += code * r
+				}
+			}
+			unit := float32(top * float32(1.0/32767))
+			for d, s := range sum {
+				o[i*ldo+b*RowBlock+d] += float32(float32(s) * unit)
+			}
+		}
+	}
+}
+
+// blockCodes reads the signed codes of a whole block in q8 or q4.
+func blockCodes(c Codec, codes *[RowBlock]int32, v []byte) {
+	for d := range codes {
+		if c == CodecQ8 {
+			codes[d] = int32(int8(v[d]))
+			continue
+		}
+		codes[d] = int32(v[d%16]>>(d/16*4)&15) - 8
 	}
 }
 

@@ -19,8 +19,6 @@ type floatTiles struct {
 	span   int // values of k a call takes
 }
 
-const widePanels = 4
-
 var floatAVX512 = [...]floatTiles{
 	F32: {
 		wide: []floatTile{matF32_1x4_AVX512, matF32_2x4_AVX512, matF32_3x4_AVX512, matF32_4x4_AVX512, matF32_5x4_AVX512, matF32_6x4_AVX512},

@@ -22,6 +22,9 @@ const (
 // PanelRows is the number of rows interleaved in one panel.
 const PanelRows = 16
 
+// widePanels is the number of panels that the widest float tiles take side by side.
+const widePanels = 4
+
 // Plane places one stream in a page: Heads heads of Width numbers for each of PageRows rows, from byte Offset on.
 type Plane struct {
 	Codec    Codec

@@ -1,8 +1,8 @@
 package kernel
 
-// Mixing of q8 and q4 values as they lie in a page, a block of 32 columns at a time: the bits are those of expanding the rows first.
+// Mixing of q8 and q4 values as they lie in a page, a block of 32 columns at a time.
 
-// pvBlocksFast mixes columns [0, width) of n rows v of codec q8 or q4, size bytes from row to row, by the weights p [m, TileRows]; width is whole blocks.
+// pvBlocksFast gives the bits of expanding the rows first: it mixes columns [0, width) of n rows v of codec q8 or q4, size bytes from row to row, by the weights p [m, TileRows]; width is whole blocks.
 func pvBlocksFast(c Codec, o []float32, ldo int, p []float32, v []byte, size, m, n, width int) bool {
 	blocks := width / RowBlock
 	if vecLevel == vecPlain || (c != CodecQ8 && c != CodecQ4) || width%RowBlock != 0 || blocks == 0 || m == 0 || n == 0 {
@@ -27,6 +27,46 @@ func pvBlocksFast(c Codec, o []float32, ldo int, p []float32, v []byte, size, m,
 			pvBlockQ4AVX512(to, ldo, &p[0], &scales[0], from, size, m, n)
 		default:
 			pvBlockQ4AVX2(to, ldo, &p[0], &scales[0], from, size, m, n)
+		}
+	}
+	return true
+}
+
+// mixCodesFast is mixCodes in assembly; it asks for next meanwhile.
+func mixCodesFast(c Codec, w *weightCodes, o []float32, ldo int, p []float32, v, next []byte, size, m, n, width int) bool {
+	blocks, even := width/RowBlock, n+n%2 // a row past the last has no weight; a page has an even number of rows
+	if vecLevel == vecPlain || blocks == 0 || m == 0 || n == 0 || n > TileRows {
+		return false
+	}
+	wide, step := vecLevel == vecAVX512, RowBytes(c, RowBlock)
+	_, _, _ = o[(m-1)*ldo+width-1], p[m*TileRows-1], v[(even-1)*size+blocks*step-1]
+	_, _ = w.codes[m*TileRows-1], w.unit[m-1]
+	ask, each := &v[0], len(next)/(blocks*TileRows/2)
+	if each > 0 {
+		ask = &next[0]
+	}
+	var scales [TileRows]float32
+	for b := 0; b < blocks; b++ {
+		to, from := &o[b*RowBlock], &v[b*step+2]
+		if wide {
+			scalesAVX512(&scales[0], &v[b*step], size, n)
+			weightCodesAVX512(&w.codes[0], &w.unit[0], &p[0], &scales[0], m)
+		} else {
+			scalesAVX2(&scales[0], &v[b*step], size, n)
+			weightCodesAVX2(&w.codes[0], &w.unit[0], &p[0], &scales[0], m)
+		}
+		switch {
+		case c == CodecQ8 && wide:
+			pvCodesQ8AVX512(to, ldo, &w.codes[0], &w.unit[0], from, ask, each, size, m, even)
+		case c == CodecQ8:
+			pvCodesQ8AVX2(to, ldo, &w.codes[0], &w.unit[0], from, ask, each, size, m, even)
+		case wide:
+			pvCodesQ4AVX512(to, ldo, &w.codes[0], &w.unit[0], from, ask, each, size, m, even)
+		default:
+			pvCodesQ4AVX2(to, ldo, &w.codes[0], &w.unit[0], from, ask, each, size, m, even)
+		}
+		if each > 0 && b+1 < blocks {
+			ask = &next[(b+1)*each*TileRows/2]
 		}
 	}
 	return true

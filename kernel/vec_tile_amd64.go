@@ -7,7 +7,7 @@ import "unsafe"
 func bytesOf(x []float32) *byte { return (*byte)(unsafe.Pointer(&x[0])) }
 
 // scoreFast scores m > 0 rows of q against panels of codec f32, f16 or bf16.
-func scoreFast(c Codec, s, q []float32, ldq int, k *byte, m, width int, add bool) bool {
+func scoreFast(c Codec, s, q []float32, ldq int, k *byte, next []byte, m, width int, add bool) bool {
 	if vecLevel == vecPlain || width == 0 {
 		return false
 	}
@@ -16,20 +16,26 @@ func scoreFast(c Codec, s, q []float32, ldq int, k *byte, m, width int, add bool
 		onto = 1
 	}
 	_, _ = s[m*TileRows-1], q[(m-1)*ldq+width-1]
-	wide := vecLevel == vecAVX512
+	wide, ask := vecLevel == vecAVX512, k
+	if len(next) > 0 {
+		ask = &next[0]
+	}
+	if !wide {
+		prefetchBytes(next[:len(next)/2])
+	}
 	switch {
 	case c == CodecF32 && wide:
-		scoreF32AVX512(&s[0], &q[0], ldq, k, width, m, onto)
+		scoreF32AVX512(&s[0], &q[0], ldq, k, ask, width, m, onto)
 	case c == CodecF32:
-		scoreF32AVX2(&s[0], &q[0], ldq, k, width, m, onto)
+		scoreF32AVX2(&s[0], &q[0], ldq, k, ask, width, m, onto)
 	case c == CodecF16 && wide:
-		scoreF16AVX512(&s[0], &q[0], ldq, k, width, m, onto)
+		scoreF16AVX512(&s[0], &q[0], ldq, k, ask, width, m, onto)
 	case c == CodecF16:
-		scoreF16AVX2(&s[0], &q[0], ldq, k, width, m, onto)
+		scoreF16AVX2(&s[0], &q[0], ldq, k, ask, width, m, onto)
 	case c == CodecBF16 && wide:
-		scoreBF16AVX512(&s[0], &q[0], ldq, k, width, m, onto)
+		scoreBF16AVX512(&s[0], &q[0], ldq, k, ask, width, m, onto)
 	case c == CodecBF16:
-		scoreBF16AVX2(&s[0], &q[0], ldq, k, width, m, onto)
+		scoreBF16AVX2(&s[0], &q[0], ldq, k, ask, width, m, onto)
 	default:
 		return false
 	}
@@ -40,14 +46,14 @@ func scoreF32Fast(s, q []float32, ldq int, k []float32, m, width int, add bool) 
 	if m == 0 || width == 0 {
 		return false
 	}
-	return scoreFast(CodecF32, s, q, ldq, bytesOf(k[:TileRows*width]), m, width, add)
+	return scoreFast(CodecF32, s, q, ldq, bytesOf(k[:TileRows*width]), nil, m, width, add)
 }
 
-func scorePanelsFast(c Codec, s, q []float32, ldq int, tile []byte, m, width int, add bool) bool {
+func scorePanelsFast(c Codec, s, q []float32, ldq int, tile, next []byte, m, width int, add bool) bool {
 	if m == 0 || width == 0 {
 		return false
 	}
-	return scoreFast(c, s, q, ldq, &tile[:TileRows*RowBytes(c, width)][0], m, width, add)
+	return scoreFast(c, s, q, ldq, &tile[:TileRows*RowBytes(c, width)][0], next, m, width, add)
 }
 
 // pvFast mixes the first columns, a multiple of 16, and returns how many.
@@ -58,9 +64,9 @@ func pvFast(o []float32, ldo int, p []float32, ldp int, v []float32, ldv, m, n, 
 	}
 	_, _, _ = o[(m-1)*ldo+done-1], p[(m-1)*ldp+n-1], v[(n-1)*ldv+done-1]
 	if vecLevel == vecAVX512 {
-		pvF32AVX512(&o[0], ldo, &p[0], ldp, bytesOf(v), 4*ldv, m, n, done)
+		pvF32AVX512(&o[0], ldo, &p[0], ldp, bytesOf(v), bytesOf(v), 0, 4*ldv, m, n, done)
 	} else {
-		pvF32AVX2(&o[0], ldo, &p[0], ldp, bytesOf(v), 4*ldv, m, n, done)
+		pvF32AVX2(&o[0], ldo, &p[0], ldp, bytesOf(v), bytesOf(v), 0, 4*ldv, m, n, done)
 	}
 	return done
 }
@@ -95,23 +101,29 @@ func toPanelsFast(panel, x []float32, ld, n, width int) int {
 	return done
 }
 
-// scoreInt8Fast scores m rows of int8 queries: codes [m, width], and a scale and a sum of codes for each block of 32.
-func scoreInt8Fast(c Codec, s []float32, q []int8, scale []float32, sum []int32, tile []byte, m, width int) bool {
+// scoreInt8Fast scores m rows of int8 queries: codes [m, width], and a scale and a sum of codes for each block of 32. next is asked for meanwhile.
+func scoreInt8Fast(c Codec, s []float32, q []int8, scale []float32, sum []int32, tile, next []byte, m, width int) bool {
 	blocks := width / RowBlock
 	if vecLevel == vecPlain || m == 0 || blocks == 0 || (c != CodecQ8 && c != CodecQ4) {
 		return false
 	}
 	_, _, _, _ = s[m*TileRows-1], q[m*width-1], scale[m*blocks-1], sum[m*blocks-1]
 	tile = tile[:TileRows*RowBytes(c, width)]
+	if vecLevel != vecAVX512 {
+		prefetchBytes(next[:len(next)/2])
+	}
+	if len(next) == 0 {
+		next = tile
+	}
 	switch wide := vecLevel == vecAVX512; {
 	case c == CodecQ8 && wide:
-		scoreQ8AVX512(&s[0], &q[0], &scale[0], &sum[0], &tile[0], blocks, m)
+		scoreQ8AVX512(&s[0], &q[0], &scale[0], &sum[0], &tile[0], &next[0], blocks, m)
 	case c == CodecQ8:
-		scoreQ8AVX2(&s[0], &q[0], &scale[0], &sum[0], &tile[0], blocks, m)
+		scoreQ8AVX2(&s[0], &q[0], &scale[0], &sum[0], &tile[0], &next[0], blocks, m)
 	case wide:
-		scoreQ4AVX512(&s[0], &q[0], &scale[0], &sum[0], &tile[0], blocks, m)
+		scoreQ4AVX512(&s[0], &q[0], &scale[0], &sum[0], &tile[0], &next[0], blocks, m)
 	default:
-		scoreQ4AVX2(&s[0], &q[0], &scale[0], &sum[0], &tile[0], blocks, m)
+		scoreQ4AVX2(&s[0], &q[0], &scale[0], &sum[0], &tile[0], &next[0], blocks, m)
 	}
 	return true
 }
@@ -190,25 +202,29 @@ func gateRowsFast(y []float32, ldy, n int, gates [][]float32, at int, sums []flo
 	return true
 }
 
-// pvRowsFast mixes values as they lie in a page, size bytes from row to row, if the codec and the width allow.
-func pvRowsFast(c Codec, o []float32, ldo int, p []float32, ldp int, v []byte, size, m, n, width int) bool {
+// pvRowsFast mixes values as they lie in a page, size bytes from row to row, if the codec and the width allow. next is asked for meanwhile.
+func pvRowsFast(c Codec, o []float32, ldo int, p []float32, ldp int, v, next []byte, size, m, n, width int) bool {
 	if vecLevel == vecPlain || c > CodecBF16 || width == 0 || width%16 != 0 || m == 0 || n == 0 {
 		return false
 	}
 	_, _, _ = o[(m-1)*ldo+width-1], p[(m-1)*ldp+n-1], v[(n-1)*size+RowBytes(c, width)-1]
+	ask, step := &v[0], len(next)/(n*(width/64+width%64/16))
+	if len(next) > 0 {
+		ask = &next[0]
+	}
 	switch wide := vecLevel == vecAVX512; {
 	case c == CodecF32 && wide:
-		pvF32AVX512(&o[0], ldo, &p[0], ldp, &v[0], size, m, n, width)
+		pvF32AVX512(&o[0], ldo, &p[0], ldp, &v[0], ask, step, size, m, n, width)
 	case c == CodecF32:
-		pvF32AVX2(&o[0], ldo, &p[0], ldp, &v[0], size, m, n, width)
+		pvF32AVX2(&o[0], ldo, &p[0], ldp, &v[0], ask, step, size, m, n, width)
 	case c == CodecF16 && wide:
-		pvF16AVX512(&o[0], ldo, &p[0], ldp, &v[0], size, m, n, width)
+		pvF16AVX512(&o[0], ldo, &p[0], ldp, &v[0], ask, step, size, m, n, width)
 	case c == CodecF16:
-		pvF16AVX2(&o[0], ldo, &p[0], ldp, &v[0], size, m, n, width)
+		pvF16AVX2(&o[0], ldo, &p[0], ldp, &v[0], ask, step, size, m, n, width)
 	case wide:
-		pvBF16AVX512(&o[0], ldo, &p[0], ldp, &v[0], size, m, n, width)
+		pvBF16AVX512(&o[0], ldo, &p[0], ldp, &v[0], ask, step, size, m, n, width)
 	default:
-		pvBF16AVX2(&o[0], ldo, &p[0], ldp, &v[0], size, m, n, width)
+		pvBF16AVX2(&o[0], ldo, &p[0], ldp, &v[0], ask, step, size, m, n, width)
 	}
 	return true
 }

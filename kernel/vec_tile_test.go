@@ -40,11 +40,11 @@ func TestScoreTile(t *testing.T) {
 				tile := makePanels(c, k, width)
 				for _, add := range []bool{false, true} {
 					want := append([]float32(nil), start...)
-					atPlain(func() { scorePanels(c, want, q, ldq, tile, most, width, add) })
+					atPlain(func() { scorePanels(c, want, q, ldq, tile, nil, most, width, add) })
 					var all []float32
 					for m := most; m > 0; m-- {
 						s, check := guarded(t, start[:m*TileRows])
-						scorePanels(c, s, q, ldq, tile, m, width, add)
+						scorePanels(c, s, q, ldq, tile, nil, m, width, add)
 						check()
 						near(t, fmt.Sprintf("%v scores, width %d, %d rows", c, width, m), s, widen(want[:m*TileRows]), 1e-5, 1e-5*math.Sqrt(float64(width)))
 						if all == nil {
@@ -212,7 +212,7 @@ func TestSoftmaxTile(t *testing.T) {
 				t.Fatalf("row %d: maximum %v, want %v", i, mx[i], top)
 			}
 			if i == 1 {
-				if alpha[i] != 1 || sum[i] != 0 || s[i*TileRows] != 0 {
+				if alpha[i] != 0 || sum[i] != 0 || s[i*TileRows] != 0 {
 					t.Fatalf("row of nothing: alpha %v, sum %v, p %v", alpha[i], sum[i], s[i*TileRows])
 				}
 				continue
@@ -339,7 +339,7 @@ func TestScoreInt8(t *testing.T) {
 				var all []float32
 				for m := most; m > 0; m-- {
 					s, check := guarded(t, make([]float32, m*TileRows))
-					if !scoreInt8Fast(c, s, q, scale, sum, tile, m, width) {
+					if !scoreInt8Fast(c, s, q, scale, sum, tile, nil, m, width) {
 						if vecLevel != vecPlain {
 							t.Fatal("not done")
 						}
@@ -430,6 +430,62 @@ func TestPVBlocks(t *testing.T) {
 						check()
 						sameBits(t, fmt.Sprintf("%v mix, width %d, %d rows, %d keys", c, width, m, n), o, want[:m*ldo])
 					}
+				}
+			}
+		}
+	})
+}
+
+// TestMixCodes: the integer sums are those of the plain path at every level, and near the mix in float32; what stands in a page past the last row does not matter.
+func TestMixCodes(t *testing.T) {
+	const most = 50
+	type mixCase struct {
+		codec       Codec
+		width, n    int
+		start, p, o []float32
+		v           []byte
+	}
+	var cases []mixCase
+	r := testRand(28)
+	for _, codec := range []Codec{CodecQ8, CodecQ4} {
+		for _, width := range []int{32, 64, 96, 512} {
+			for _, n := range []int{1, 2, 37, 64} {
+				c := mixCase{codec: codec, width: width, n: n, start: randVec(r, most*(width+3), 1), p: make([]float32, most*TileRows)}
+				size := RowBytes(codec, width)
+				c.v = make([]byte, TileRows*size)
+				for i := range c.v {
+					c.v[i] = byte(r.Uint32())
+				}
+				x := make([]float32, n*width)
+				for j := range n {
+					EncodeRow(codec, c.v[j*size:], randVec(r, width, 1))
+					DecodeRow(codec, x[j*width:][:width], c.v[j*size:])
+				}
+				for i := 1; i < most; i++ { // the first sees nothing here
+					for j := range n {
+						c.p[i*TileRows+j] = float32(math.Exp(-6 * r.Float64()))
+					}
+				}
+				c.o = append(c.o, c.start...)
+				accumulatePV(c.o, width+3, c.p, TileRows, x, width, most, n, width)
+				cases = append(cases, c)
+			}
+		}
+	}
+	eachLevel(t, func(t *testing.T) {
+		for i := range cases {
+			c := &cases[i]
+			what, ldo, rel, abs := fmt.Sprintf("%v mix, width %d, %d keys", c.codec, c.width, c.n), c.width+3, 0.0, 5e-4
+			if vecLevel != vecPlain {
+				rel, abs = 2e-6, 2e-6
+			}
+			for _, m := range []int{1, 2, 3, 5, 12, 13, 23, 48, most} {
+				o, check := guarded(t, c.start[:m*ldo])
+				mixCodes(c.codec, &weightCodes{}, o, ldo, c.p, c.v, nil, RowBytes(c.codec, c.width), m, c.n, c.width)
+				check()
+				near(t, fmt.Sprintf("%s, %d rows", what, m), o, wide(c.o[:m*ldo], func(_ int, v float64) float64 { return v }), rel, abs)
+				if m == most && vecLevel == vecPlain {
+					copy(c.o, o) // the other levels come after
 				}
 			}
 		}

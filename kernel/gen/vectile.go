@@ -147,8 +147,8 @@ func (v isa) accs(rows, cols int) [][]reg.VecVirtual {
 
 // genScore: s[i][j] = (add ? s[i][j] : 0) + sum over d of q[i][d] * k[d][j], keys in panels of 16.
 func genScore(v isa, e element) {
-	v.begin("score"+e.name, "(s, q *float32, ldq int, k *byte, width, m, add int)",
-		"score"+e.name+v.suffix()+" scores m query rows (ldq floats apart) against a tile of 64 keys in panels [4][width][16]; width > 0.")
+	v.begin("score"+e.name, "(s, q *float32, ldq int, k, next *byte, width, m, add int)",
+		"score"+e.name+v.suffix()+" scores m query rows (ldq floats apart) against a tile of 64 keys in panels [4][width][16], and asks (AVX-512) for what lies at next; width > 0.")
 	s, q, ldq, m := v.ptr("s"), v.ptr("q"), v.ptr("ldq"), v.ptr("m")
 	v.SHLQ(operand.U8(2), ldq)
 	panel := v.GP64() // bytes of one panel
@@ -160,7 +160,7 @@ func genScore(v isa, e element) {
 			panels = map[int]int{1: 4, 2: 2, 3: 2, 4: 1, 6: 1}[rows]
 		}
 		v.loop(m, rows, func() {
-			kp, sp, group := v.ptr("k"), v.GP64(), v.GP64()
+			kp, next, sp, group := v.ptr("k"), v.ptr("next"), v.GP64(), v.GP64()
 			v.MOVQ(s, sp)
 			v.MOVQ(operand.I32(int32(4/panels)), group)
 			v.loop(group, 1, func() {
@@ -202,6 +202,12 @@ func genScore(v isa, e element) {
 								e.expand(v, a, d)
 							})
 						}
+						if v.wide { // a line for each dimension: of 16-bit values half as much as is read
+							for u := range unroll {
+								v.PREFETCHT0(mem(next, 64*u))
+							}
+							v.ADDQ(operand.I32(int32(64*unroll)), next)
+						}
 						v.advance(qp, 4*unroll)
 						for _, p := range kps {
 							v.ADDQ(operand.I32(int32(unroll*16*e.size)), p)
@@ -227,8 +233,12 @@ func genScore(v isa, e element) {
 
 // genPV: o[i][d] += sum over j of p[i][j] * v[j][d].
 func genPV(v isa, e element) {
-	v.begin("pv"+e.name, "(o *float32, ldo int, p *float32, ldp int, val *byte, ldv, m, n, width int)",
-		"pv"+e.name+v.suffix()+" mixes n rows of values (ldv bytes apart) into m rows of o; ldo and ldp count floats. width is a multiple of 16, n > 0.")
+	v.begin("pv"+e.name, "(o *float32, ldo int, p *float32, ldp int, val, next *byte, step, ldv, m, n, width int)",
+		"pv"+e.name+v.suffix()+" mixes n rows of values (ldv bytes apart) into m rows of o; ldo and ldp count floats. It asks for what lies at next, step bytes on for each row of up to 64 columns. width is a multiple of 16, n > 0.")
+	step, err := v.Param("step").Resolve()
+	if err != nil {
+		panic(err)
+	}
 	o, ldo, p, ldp, ldv, m := v.ptr("o"), v.ptr("ldo"), v.ptr("p"), v.ptr("ldp"), v.ptr("ldv"), v.ptr("m")
 	v.SHLQ(operand.U8(2), ldo)
 	v.SHLQ(operand.U8(2), ldp)
@@ -238,7 +248,7 @@ func genPV(v isa, e element) {
 			cols = map[int][]int{1: {64, 16}, 2: {32, 16}, 3: {32, 16}, 4: {16}, 6: {16}}[rows]
 		}
 		v.loop(m, rows, func() {
-			vp, width := v.ptr("val"), v.ptr("width")
+			vp, next, width := v.ptr("val"), v.ptr("next"), v.ptr("width")
 			op := v.rowPtrs(o, ldo, rows)
 			for _, c := range cols {
 				v.loop(width, c, func() {
@@ -255,6 +265,9 @@ func genPV(v isa, e element) {
 						v.outer(acc, func(i int) operand.Mem { return pp.at(i, 0) }, func(j int, d reg.VecVirtual) {
 							e.expand(v, mem(row, j*v.lanes()*e.size), d)
 						})
+						v.PREFETCHT0(mem(next, 0))
+						v.PREFETCHT0(mem(next, 64))
+						v.ADDQ(step.Addr, next)
 						v.advance(pp, 4)
 						v.ADDQ(ldv, row)
 					})
@@ -281,78 +294,75 @@ func genSoftmax(v isa) {
 	v.begin("softmax", "(s, mx, sum, alpha *float32, m int)", "softmax"+v.suffix()+" updates m rows of 64 scores; see softmaxTile.")
 	s, mx, sum, alpha, m := v.ptr("s"), v.ptr("mx"), v.ptr("sum"), v.ptr("alpha"), v.ptr("m")
 	k := v.expConsts()
+	least := v.bitsMem(0xff800000)
+	steps := []int{3, 1} // a row is one long chain: several side by side
+	if !v.wide {
+		steps = []int{1}
+	}
 	parts := tileKeys / v.lanes()
-	v.loop(m, 1, func() {
-		x := make([]reg.VecVirtual, parts)
-		top := v.r()
-		if v.wide {
-			for i := range x {
-				x[i] = v.r()
-				v.VMOVUPS(mem(s, i*v.bytes()), x[i])
+	for _, rows := range steps {
+		v.loop(m, rows, func() {
+			tops := make([]reg.VecVirtual, rows)
+			for i := range tops {
+				tops[i] = v.r()
+				v.VMOVUPS(mem(s, i*sRow), tops[i])
+				for j := 1; j < parts; j++ {
+					v.VMAXPS(mem(s, i*sRow+j*v.bytes()), tops[i], tops[i])
+				}
 			}
-			t := v.r()
-			v.VMAXPS(x[1], x[0], top)
-			v.VMAXPS(x[3], x[2], t)
-			v.VMAXPS(t, top, top)
-		} else {
-			v.VMOVUPS(mem(s, 0), top)
-			for i := 1; i < parts; i++ {
-				v.VMAXPS(mem(s, i*v.bytes()), top, top)
+			all, factor := make([]reg.VecVirtual, rows), make([]reg.VecVirtual, rows)
+			for i, top := range tops {
+				t, old := v.foldMax(top), v.r()
+				v.VBROADCASTSS(mem(mx, 4*i), old)
+				v.VMAXSS(old.AsX(), t, t)
+				v.VMOVSS(t, mem(mx, 4*i))
+				// All -Inf so far: zero instead, so that the row becomes zeros. What was mixed before is zero too.
+				all[i] = v.r()
+				v.VBROADCASTSS(t, all[i])
+				if v.wide {
+					seen := v.K()
+					v.VCMPPS_BCST(operand.U8(4), least, all[i], seen)
+					v.VMOVAPS_Z(all[i], seen, all[i])
+				} else {
+					seen := v.r()
+					v.VCMPPS(operand.U8(4), least, all[i], seen)
+					v.VANDPS(seen, all[i], all[i])
+				}
+				v.VSUBPS(all[i], old, old)
+				factor[i] = v.exp(k, old)
+				v.VMOVSS(factor[i].AsX(), mem(alpha, 4*i))
 			}
-		}
-		t := v.foldMax(top)
-		v.VMAXSS(mem(mx, 0), t, t)
-		bits := v.GP32()
-		v.VMOVD(t, bits)
-		seen, next := v.newLabel("seen"), v.newLabel("next")
-		v.CMPL(bits, operand.U32(0xff800000))
-		v.JNE(operand.LabelRef(seen))
-		// All -Inf so far: zeros, and nothing to rescale.
-		z := v.zero()
-		for i := range parts {
-			v.VMOVUPS(z, mem(s, i*v.bytes()))
-		}
-		v.MOVL(operand.U32(0x3f800000), mem(alpha, 0))
-		v.JMP(operand.LabelRef(next))
-		v.Label(seen)
-		all, old := v.r(), v.r()
-		v.VBROADCASTSS(t, all)
-		v.VBROADCASTSS(mem(mx, 0), old)
-		v.VMOVSS(t, mem(mx, 0))
-		v.VSUBPS(all, old, old)
-		f := v.exp(k, old)
-		v.VMOVSS(f.AsX(), mem(alpha, 0))
-		// 16 lanes: one AVX-512 register or two of AVX2, added in ascending order of columns.
-		lane := make([]reg.VecVirtual, 16/v.lanes())
-		for i := range parts {
-			y := x[i]
-			if !v.wide {
-				y = v.r()
-				v.VMOVUPS(mem(s, i*v.bytes()), y)
+			// 16 lanes: one AVX-512 register or two of AVX2, added in ascending order of columns.
+			lanes := v.accs(rows, 16/v.lanes())
+			for j := range parts {
+				for i := range rows {
+					x, w := v.r(), j%len(lanes[i])
+					v.VMOVUPS(mem(s, i*sRow+j*v.bytes()), x)
+					v.VSUBPS(all[i], x, x)
+					e := v.exp(k, x)
+					v.VMOVUPS(e, mem(s, i*sRow+j*v.bytes()))
+					if j < len(lanes[i]) {
+						lanes[i][w] = e
+					} else {
+						v.VADDPS(e, lanes[i][w], lanes[i][w])
+					}
+				}
 			}
-			v.VSUBPS(all, y, y)
-			e := v.exp(k, y)
-			v.VMOVUPS(e, mem(s, i*v.bytes()))
-			if w := i % len(lane); i < len(lane) {
-				lane[w] = e
-			} else {
-				v.VADDPS(e, lane[w], lane[w])
+			for i, lane := range lanes {
+				if !v.wide {
+					v.VADDPS(lane[1], lane[0], lane[0])
+				}
+				total, run := v.foldAdd(lane[0]), v.XMM()
+				v.VMOVSS(mem(sum, 4*i), run)
+				v.VFMADD213SS(total, factor[i].AsX(), run)
+				v.VMOVSS(run, mem(sum, 4*i))
 			}
-		}
-		if !v.wide {
-			v.VADDPS(lane[1], lane[0], lane[0])
-		}
-		total := v.foldAdd(lane[0])
-		run := v.XMM()
-		v.VMOVSS(mem(sum, 0), run)
-		v.VFMADD213SS(total, f.AsX(), run)
-		v.VMOVSS(run, mem(sum, 0))
-		v.Label(next)
-		v.ADDQ(operand.I32(sRow), s)
-		for _, p := range []reg.GPVirtual{mx, sum, alpha} {
-			v.ADDQ(operand.I32(4), p)
-		}
-	})
+			v.ADDQ(operand.I32(int32(rows*sRow)), s)
+			for _, p := range []reg.GPVirtual{mx, sum, alpha} {
+				v.ADDQ(operand.I32(int32(4*rows)), p)
+			}
+		})
+	}
 	v.end()
 }
 

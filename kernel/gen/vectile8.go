@@ -78,9 +78,9 @@ func genExpandPanels(v isa, b blockCodec) {
 // scoreInt8 opens the function and walks rows, panels (as many at a time as given) and blocks; block emits one block of keys.
 //
 // Per block and output: an exact int32 sum, then acc = fma(float32(sum), d*sa, acc).
-func scoreInt8(v isa, b blockCodec, steps []int, panels int, block func(acc [][]reg.VecVirtual, q, scale, sum rowPtrs, k, panel reg.GPVirtual)) {
-	v.begin("score"+b.name, "(s *float32, q *int8, scale *float32, sum *int32, k *byte, blocks, m int)",
-		"score"+b.name+v.suffix()+" scores m rows of int8 queries (32 codes, a scale and a sum of codes for each block) against a tile of 64 keys in panels; blocks > 0.")
+func scoreInt8(v isa, b blockCodec, steps []int, panels int, block func(acc [][]reg.VecVirtual, q, scale, sum rowPtrs, k, panel, next reg.GPVirtual)) {
+	v.begin("score"+b.name, "(s *float32, q *int8, scale *float32, sum *int32, k, next *byte, blocks, m int)",
+		"score"+b.name+v.suffix()+" scores m rows of int8 queries (32 codes, a scale and a sum of codes for each block) against a tile of 64 keys in panels, and asks (AVX-512) for what lies at next; blocks > 0.")
 	s, q, m := v.ptr("s"), v.ptr("q"), v.ptr("m")
 	scale, sum := v.ptr("scale"), v.ptr("sum")
 	var panel reg.GPVirtual // bytes of one, where more than one is read at a time
@@ -90,7 +90,7 @@ func scoreInt8(v isa, b blockCodec, steps []int, panels int, block func(acc [][]
 	}
 	for _, rows := range steps {
 		v.loop(m, rows, func() {
-			k := v.ptr("k")
+			k, next := v.ptr("k"), v.ptr("next")
 			for g := 0; g < 4; g += panels { // k ends a group where the next begins
 				acc := v.accs(rows, panels*16/v.lanes())
 				for i := range acc {
@@ -106,7 +106,7 @@ func scoreInt8(v isa, b blockCodec, steps []int, panels int, block func(acc [][]
 				qs := v.rowPtrs(q, ldq, rows)
 				n := v.ptr("blocks")
 				v.loop(n, 1, func() {
-					block(acc, qs, scales, sums, k, panel)
+					block(acc, qs, scales, sums, k, panel, next)
 					v.advance(qs, 32)
 					v.advance(scales, 4)
 					v.advance(sums, 4)
@@ -150,7 +150,7 @@ func (v isa) join(acc, ints [][]reg.VecVirtual, scales rowPtrs, at func(j int) o
 }
 
 func genScoreInt8VNNI(v isa, b blockCodec) {
-	scoreInt8(v, b, []int{3, 2, 1}, 4, func(acc [][]reg.VecVirtual, q, scales, sums rowPtrs, k, panel reg.GPVirtual) {
+	scoreInt8(v, b, []int{3, 2, 1}, 4, func(acc [][]reg.VecVirtual, q, scales, sums rowPtrs, k, panel, next reg.GPVirtual) {
 		panels := len(acc[0])
 		third := v.GP64()
 		v.LEAQ(operand.Mem{Base: k, Index: panel, Scale: 2}, third)
@@ -188,6 +188,9 @@ func genScoreInt8VNNI(v isa, b blockCodec) {
 			for p := range panels {
 				c := v.r()
 				v.VMOVDQU32(at(p, 64*x), c)
+				if p%2 == 0 { // half as much as is read
+					v.PREFETCHT0(mem(next, 32*(x*panels+p)))
+				}
 				if b.vectors == 8 {
 					dot(c, p, 4*x)
 					continue
@@ -200,6 +203,7 @@ func genScoreInt8VNNI(v isa, b blockCodec) {
 				dot(h, p, 16+4*x)
 			}
 		}
+		v.ADDQ(operand.I32(int32(32*b.vectors*panels)), next)
 		v.join(acc, ints, scales, func(j int) operand.Mem { return at(j, 64*b.vectors) })
 	})
 }
@@ -207,7 +211,7 @@ func genScoreInt8VNNI(v isa, b blockCodec) {
 // genScoreInt8AVX2: VPMADDUBSW adds two products in 16 bits. q4 codes are at most 15, so that all eight vectors' sums fit 16 bits (8 * 2 * 15 * 127 < 32768); for q8 the
 // unsigned side is |code - 128| <= 128 and the sign goes to the query (2 * 128 * 127 < 32768).
 func genScoreInt8AVX2(v isa, b blockCodec) {
-	scoreInt8(v, b, []int{2, 1}, 1, func(acc [][]reg.VecVirtual, q, scales, sums rowPtrs, k, panel reg.GPVirtual) {
+	scoreInt8(v, b, []int{2, 1}, 1, func(acc [][]reg.VecVirtual, q, scales, sums rowPtrs, k, panel, next reg.GPVirtual) {
 		ints := v.accs(len(acc), 2)
 		for i := range ints {
 			for j := range ints[i] {
