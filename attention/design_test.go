@@ -153,8 +153,9 @@ func cases() []testCase {
 	mha.KVHeads, mqa.KVHeads = 6, 1
 	sliding.Window = 70
 	odd.HeadDim, odd.ValueDim, odd.Rope, odd.Softcap, odd.Sinks = 14, 10, ropeOf(14, true), 3, true
+	odd.VNorm, odd.NormEps = true, 1e-6
 	knocked := odd
-	knocked.Sinks, knocked.QKNorm, knocked.NormEps = false, true, 1e-6
+	knocked.Sinks, knocked.QKNorm, knocked.VNorm = false, true, false
 	norm.QKNorm, norm.NormEps, norm.NormPlusOne = true, 1e-6, true
 	out := []testCase{
 		gqa("mha", mha, 2*6*32), gqa("gqa", base, 2*2*32), gqa("mqa", mqa, 2*32), gqa("gqa sliding", sliding, 2*2*32),

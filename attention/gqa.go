@@ -13,7 +13,7 @@ import (
 //	y   = concat(o_1..o_n) Wo
 //
 // One token leaves k and v behind: 2 n_kv d_h elements a layer (MHA 2 n d_h, MQA 2 d_h). Nothing folds.
-// Options that published families add: biases, an RMS norm of q and k before RoPE (per head, or over all heads at once), a sliding window, a cap on scores, sink logits.
+// Options that published families add: biases, an RMS norm of q and k before RoPE (per head, or over all heads at once) and one of v without weight, a sliding window, a cap on scores, sink logits.
 //
 // Weights: q [n d_h, d], k, v [n_kv d_h, d], o [d, n d_v], each with .bias if it has one; q_norm, k_norm; sinks [n].
 type GQA struct {
@@ -25,6 +25,7 @@ type GQA struct {
 	QKNorm                 bool
 	NormAfterRope          bool // HunYuan
 	NormWhole              bool // one norm over all heads (OLMo 2)
+	VNorm                  bool // of each head's value, without weight (Gemma 3n)
 	NormEps                float64
 	NormPlusOne            bool
 	Sinks                  bool
@@ -74,6 +75,8 @@ func (a GQA) norm(heads int) tensor.Norm {
 	return n
 }
 
+func (a GQA) valueNorm() tensor.Norm { return tensor.Norm{Eps: a.NormEps, Groups: a.KVHeads} }
+
 func (a GQA) Forward(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) tensor.Tensor {
 	return a.Read(o, w, x, pos, a.Rows(o, w, x, pos))
 }
@@ -103,7 +106,11 @@ func (a GQA) place(o tensor.Ops, w Weights, name string, heads int, y tensor.Ten
 }
 
 func (a GQA) Rows(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) []tensor.Tensor {
-	return []tensor.Tensor{a.placed(o, w, "k", a.KVHeads, x, pos), linear(o, w, "v", x)}
+	v := linear(o, w, "v", x)
+	if a.VNorm {
+		v = o.RMSNorm(v, nil, a.valueNorm())
+	}
+	return []tensor.Tensor{a.placed(o, w, "k", a.KVHeads, x, pos), v}
 }
 
 func (a GQA) Read(o tensor.Ops, w Weights, x tensor.Tensor, pos []int, rows []tensor.Tensor) tensor.Tensor {
@@ -168,6 +175,9 @@ func (c *gqaCached) Step(s *Step, x tensor.Buf) tensor.Buf {
 	}
 	var p [3]tensor.Buf
 	s.MatMuls(p[:], x, c.q, c.k, c.v)
+	if c.VNorm {
+		p[2] = s.RMSNorm(p[2], nil, c.valueNorm())
+	}
 	return c.attend(s, p[0], p[1], p[2])
 }
 

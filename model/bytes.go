@@ -33,6 +33,9 @@ func WeightBytes(m *Model, opt Options) (int64, error) {
 		n.vector(2 * c.Hidden)
 	}
 	n.norm(c, "norm", func(suffix string) (tensor.Weight, bool) { return m.topWeight("norm", suffix) })
+	if c.AltUp.Streams > 0 {
+		n.streams(m)
+	}
 	for i := range c.Layers {
 		n.layer(m, i)
 		if n.err != nil {
@@ -69,6 +72,16 @@ func (n *counter) weight(name string, w tensor.Weight, ok bool, out, in int) {
 		}
 		n.add(n.packer.LinearBytes(w))
 	}
+}
+
+// needs notes an error where a tensor is missing or of another shape.
+func (n *counter) needs(get func(name string) (tensor.Weight, bool), name string, shape ...int) {
+	w, ok := get(name)
+	if !ok {
+		n.add(0, fault.New(fault.BadFile, "tensor "+name, "missing", "", ""))
+		return
+	}
+	n.add(0, w.Check(shape...))
 }
 
 // table counts a matrix whose rows are read one at a time.
@@ -137,6 +150,25 @@ func (n *counter) layer(m *Model, i int) {
 		n.weight(name, w, ok, out, in)
 		n.bias(lw.Get, name)
 	}
+	vector := func(name string, width int) { n.needs(lw.Get, name, width); n.vector(width) }
+	exact := func(name string, out, in int) { n.needs(lw.Get, name, out, in); n.folded(out, in) }
+	if r := c.LaurelRank; r > 0 {
+		matrix("laurel.left", r, c.Hidden)
+		matrix("laurel.right", c.Hidden, r)
+		vector("laurel.norm", c.Hidden)
+	}
+	if s := c.AltUp; s.Streams > 0 { // of each layer
+		vector("altup.norm", c.Hidden)
+		exact("altup.router", s.Streams, c.Hidden)
+		exact("altup.predict", s.Streams*s.Streams, s.Streams)
+		exact("altup.correct", s.Streams, s.Streams)
+		if s.CorrectScale {
+			vector("altup.scale", c.Hidden)
+		}
+		matrix("input.gate", s.InputWidth, c.Hidden)
+		matrix("input.out", c.Hidden, s.InputWidth)
+		vector("input.norm", c.Hidden)
+	}
 	own := func(name string, out, in int) { matrix("attn."+name, out, in) }
 	if weigh := weigh[c.Layers[i].Attention.Design]; weigh != nil {
 		weigh(n, m.designs[i], own)
@@ -159,6 +191,25 @@ func (n *counter) layer(m *Model, i int) {
 	}
 	matrix("mlp.up", f.Intermediate, c.Hidden)
 	matrix("mlp.down", c.Hidden, f.Intermediate)
+}
+
+// streams follows Engine.loadStreams, without its layers.
+func (n *counter) streams(m *Model) {
+	c := m.Config
+	matrix := func(name string, out, in int) {
+		w, ok := m.topWeight(name, ".weight")
+		n.weight(name, w, ok, out, in)
+	}
+	for j := 1; j < c.AltUp.Streams; j++ {
+		matrix(stream("in", j), c.Hidden, c.Hidden)
+		matrix(stream("out", j), c.Hidden, c.Hidden)
+	}
+	inputs := len(c.Layers) * c.AltUp.InputWidth
+	matrix("inputs.project", inputs, c.Hidden)
+	w, ok := m.topWeight("inputs.table", ".weight")
+	n.table("inputs.table", w, ok, c.AltUp.InputVocab, inputs)
+	n.needs(func(name string) (tensor.Weight, bool) { return m.topWeight(name, ".weight") }, "inputs.norm", c.AltUp.InputWidth)
+	n.vector(c.AltUp.InputWidth)
 }
 
 // mixture follows Engine.loadMoE.
@@ -414,12 +465,21 @@ func ScratchBytes(c *config.Config, tokens, rows int, fast bool) int64 {
 		if c.Parallel { // both halves at once
 			floats, mlp = floats+mlp+3*int64(c.Hidden), 0
 		}
+		if c.LaurelRank > 0 { // what attention read, the map of it and its norm
+			floats += 3*int64(c.Hidden) + int64(c.LaurelRank)
+		}
 		block = max(block, 3*int64(c.Hidden)+floats, 3*int64(c.Hidden)+mlp)
 		widest = max(widest, int64(c.Hidden), wide, in)
 		attend = max(attend, attendFloats(a, q, out))
 	}
-	logits := min(t, int64(rows))
-	floats := t*int64(c.Hidden) + max(t*block, logits*(2*int64(c.Hidden)+int64(c.Vocab)))
+	held, last := int64(c.Hidden), 2*int64(c.Hidden)+int64(c.Vocab) // a token's residual; and what its logits take
+	if s := c.AltUp; s.Streams > 0 {                                // all streams and inputs; and by layer the prediction, what inputs are made of, router, norms
+		n, inputs := int64(s.Streams), int64(len(c.Layers)*s.InputWidth)
+		held += n*int64(c.Hidden) + inputs
+		block += (n+6)*int64(c.Hidden) + 3*inputs + 2*n*n + 4*n + 3*int64(s.InputWidth)
+		last += 2 * n * int64(c.Hidden)
+	}
+	floats := t*held + max(t*block, min(t, int64(rows))*last)
 	if fast && c.Sequential() { // rows of the pass before, and a window
 		floats += t*int64(math.Ceil(c.CacheElementsPerToken())) + int64(passWindow*c.Hidden)
 	}
@@ -510,6 +570,9 @@ func attentionFloats(a *config.Attention, hidden int64) (q, out, floats, in int6
 		floats = 3*q + 3*k + 2*v + out // projections, their norms, turned copies
 		if a.Design == config.KHAMLP {
 			floats += 3 * v
+		}
+		if a.VNorm {
+			floats += v
 		}
 		in = out
 	}

@@ -45,6 +45,8 @@ type Engine struct {
 	last   []int
 	rows   []int // those of one expert
 
+	streams *streams // residual streams side by side; nil where there is one
+	flow    flow
 	carried tensor.Buf // what the router of a layer hands on to the next one's
 
 	circles []circle
@@ -57,7 +59,7 @@ type block struct {
 	attn                                         attention.Cached
 	view                                         kernel.Attention
 	attnNorm, attnPostNorm, mlpNorm, mlpPostNorm normWeights
-	attnJoin, mlpJoin                            *joint // nil where outputs are added as they are
+	attnJoin, mlpJoin                            joiner // nil where outputs are added as they are
 	gate, up, down                               *tensor.Linear
 	moe                                          *mixture // in place of the three
 }
@@ -104,7 +106,7 @@ func (e *Engine) WithCache(spec kvcache.Spec, budget int64) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Engine{Model: e.Model, opt: opt, ws: tensor.NewWorkspace(opt.Pool), embed: e.embed, head: e.head, norm: e.norm, entry: e.entry, blocks: slices.Clone(e.blocks)}
+	f := &Engine{Model: e.Model, opt: opt, ws: tensor.NewWorkspace(opt.Pool), embed: e.embed, head: e.head, norm: e.norm, entry: e.entry, streams: e.streams, blocks: slices.Clone(e.blocks)}
 	f.packer = &tensor.Packer{Pool: opt.Pool, Arith: opt.Arith, To: opt.Weights} // packs nothing
 	f.attach(store)
 	return f, nil
@@ -171,7 +173,13 @@ func (e *Engine) load(progress func(done, total int)) error {
 		return err
 	}
 	if c.Rescaled {
-		if e.entry, err = e.loadRescale(func(name string) (tensor.Weight, bool) { return m.topWeight("embed_"+name, "") }, "embed"); err != nil {
+		g := e.getter(func(name string) (tensor.Weight, bool) { return m.topWeight(name, "") }, "embed_")
+		if e.entry = loadRescale(g, c.Hidden); g.err != nil {
+			return g.err
+		}
+	}
+	if c.AltUp.Streams > 0 {
+		if e.streams, err = e.loadStreams(); err != nil {
 			return err
 		}
 	}
@@ -244,13 +252,8 @@ func (e *Engine) loadBlock(i int, design attention.Design) (b block, err error) 
 	if b.attn, err = design.Bind(layerWeights{m.src, m.names, i, "attn."}, e.packer); err != nil {
 		return b, err
 	}
-	if c.Rescaled {
-		if b.attnJoin, err = e.loadJoint(lw, "attn"); err == nil {
-			b.mlpJoin, err = e.loadJoint(lw, "mlp")
-		}
-		if err != nil {
-			return b, err
-		}
+	if b.attnJoin, b.mlpJoin, err = e.joiners(lw); err != nil {
+		return b, err
 	}
 	f := &c.Layers[i].MLP
 	if f.MoE() {
@@ -326,20 +329,25 @@ func (e *Engine) run(feeds []Feed) tensor.Buf {
 	if n := c.Layers[0].MLP.Routing.Network; n > 0 {
 		e.carried = ws.New(x.Rows, n)
 	}
+	if e.streams != nil {
+		e.streams.enter(e, x)
+	}
 	for i := 0; i < len(e.blocks); i++ {
 		if c := e.circleAt(i); c != nil && x.Rows > len(feeds) {
 			e.settle(c, x)
 			i = c.high
 		}
-		e.block(i, x)
+		e.layer(i, x)
 	}
 	for _, f := range feeds {
 		f.Sequence.Commit(f.Tokens)
 	}
-	if len(e.last) == 0 {
+	switch {
+	case len(e.last) == 0:
 		return tensor.Buf{}
-	}
-	if len(e.last) < x.Rows {
+	case e.streams != nil:
+		x = e.streams.leave(e, e.last)
+	case len(e.last) < x.Rows:
 		x = ws.Gather(x, e.last)
 	}
 	logits := ws.MatMul(e.applyNorm(x, e.norm), e.head)
@@ -386,7 +394,18 @@ func (e *Engine) lay(feeds []Feed) {
 	e.ws.Begin(e.pos)
 }
 
-// block runs layer i on x in place.
+// layer runs layer i on x in place or, where there are several streams, on theirs.
+func (e *Engine) layer(i int, x tensor.Buf) {
+	if e.streams == nil {
+		e.block(i, x)
+		return
+	}
+	b := e.streams.before(e, i)
+	e.block(i, b)
+	e.streams.after(e, i, b)
+}
+
+// block runs the block of layer i on x in place.
 func (e *Engine) block(i int, x tensor.Buf) {
 	b, c, ws := &e.blocks[i], e.Model.Config, e.ws
 	m := ws.Mark()
@@ -394,13 +413,13 @@ func (e *Engine) block(i int, x tensor.Buf) {
 		e.parallel(i, x)
 		return
 	}
-	y := e.attend(i, x)
+	h, y := e.attend(i, x)
 	if c.SandwichNorms || c.PostNormOnly {
 		y = e.applyNorm(y, b.attnPostNorm)
 	}
-	e.join(b.attnJoin, x, y)
+	e.join(b.attnJoin, x, h, y)
 	ws.Release(m)
-	h := x
+	h = x
 	if !c.PostNormOnly {
 		h = e.applyNorm(x, b.mlpNorm)
 	}
@@ -408,26 +427,26 @@ func (e *Engine) block(i int, x tensor.Buf) {
 	if c.SandwichNorms || c.PostNormOnly {
 		y = e.applyNorm(y, b.mlpPostNorm)
 	}
-	e.join(b.mlpJoin, x, y)
+	e.join(b.mlpJoin, x, h, y)
 	ws.Release(m)
 }
 
-// attend is layer i's attention over x, its norm before included.
-func (e *Engine) attend(i int, x tensor.Buf) tensor.Buf {
+// attend is layer i's attention y over x, and h, what it read: x behind the norm, where there is one.
+func (e *Engine) attend(i int, x tensor.Buf) (h, y tensor.Buf) {
 	b, c := &e.blocks[i], e.Model.Config
 	from := c.RowsOf(i)
 	e.step.Layer, e.step.View, e.step.Types, e.step.Strict = from, &b.view, e.Store.Types(from), c.Layers[i].Attention.Strict
 	if !c.PostNormOnly {
 		x = e.applyNorm(x, b.attnNorm)
 	}
-	return b.attn.Step(&e.step, x)
+	return x, b.attn.Step(&e.step, x)
 }
 
 // parallel runs a layer whose attention and MLP both read its input.
 func (e *Engine) parallel(i int, x tensor.Buf) {
 	ws, b := e.ws, &e.blocks[i]
 	m, scale := ws.Mark(), e.Model.Config.ResidualScale
-	y := e.attend(i, x)
+	_, y := e.attend(i, x)
 	z := e.mlp(b, &e.Model.Config.Layers[i].MLP, e.applyNorm(x, b.mlpNorm))
 	ws.Add(x, y, scale)
 	ws.Add(x, z, scale)

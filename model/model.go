@@ -174,6 +174,8 @@ func folderNames(c *config.Config) *names {
 			}
 		}
 		return hfNames.with(own)
+	case c.ModelType == "gemma3n_text":
+		return gemma3nNames(c)
 	case c.SandwichNorms:
 		return hfNames.with(map[string]place{"attn_post_norm": at("post_attention_layernorm"), "mlp_norm": at("pre_feedforward_layernorm"), "mlp_post_norm": at("post_feedforward_layernorm")})
 	case c.PostNormOnly:
@@ -347,12 +349,10 @@ func (m *Model) ForwardAt(o tensor.Ops, ids []int32, pos []int, keep func(layer 
 	embed, _ := m.topWeight("embed", ".weight")
 	x := o.Scale(o.Embed(leaf(embed), ids), c.EmbedScale)
 	if c.Rescaled {
-		x = m.rescaled(o, x, func(name string) (tensor.Weight, bool) { return m.topWeight("embed_"+name, "") })
+		x = rescaled(o, x, func(name string) (tensor.Weight, bool) { return m.topWeight("embed_"+name, "") })
 	}
-	carried := c.Layers[0].MLP.Routing.Network // columns beside x that go on from router to router
-	if carried > 0 {
-		x = o.Concat(x, o.Leaf([]int{len(ids), carried}, make([]float32, len(ids)*carried)))
-	}
+	around := m.around(o, ids)
+	x = around.enter(x)
 	shared := newSharing(m, o, designs, ids, pos)
 	layerNorm := func(i int, x tensor.Tensor, name string) tensor.Tensor {
 		lw := layerWeights{m.src, m.names, i, ""}
@@ -364,7 +364,7 @@ func (m *Model) ForwardAt(o tensor.Ops, ids []int32, pos []int, keep func(layer 
 		}
 		return layerNorm(i, x, name)
 	}
-	block := func(i int, x tensor.Tensor) tensor.Tensor {
+	block := func(i int, all tensor.Tensor) tensor.Tensor {
 		pre := func(x tensor.Tensor, name string) tensor.Tensor { return preNorm(i, x, name) }
 		post := func(y tensor.Tensor, name string) tensor.Tensor {
 			if c.SandwichNorms || c.PostNormOnly {
@@ -372,30 +372,24 @@ func (m *Model) ForwardAt(o tensor.Ops, ids []int32, pos []int, keep func(layer 
 			}
 			return o.Scale(y, c.ResidualScale)
 		}
-		var before tensor.Tensor
-		if carried > 0 {
-			x, before = o.Cols(x, 0, c.Hidden), o.Cols(x, c.Hidden, c.Hidden+carried)
-		}
-		y := shared.attend(i, layerWeights{m.src, m.names, i, "attn."}, pre(x, "attn_norm"))
+		x, beside := around.before(i, all)
+		in := pre(x, "attn_norm")
+		y := shared.attend(i, layerWeights{m.src, m.names, i, "attn."}, in)
 		if keep != nil && shared.last {
 			keep(i, y)
 		}
-		h := m.join(o, i, "attn", x, post(y, "attn_post_norm"))
+		h := m.join(o, i, "attn", x, in, post(y, "attn_post_norm"))
 		from := h
 		if c.Parallel {
 			from = x
 		}
-		var mlp tensor.Tensor
+		in = pre(from, "mlp_norm")
 		if f := &c.Layers[i].MLP; f.MoE() {
-			mlp, before = forwardMoE(o, layerWeights{m.src, m.names, i, "moe."}, f, pre(from, "mlp_norm"), before)
+			y, beside = forwardMoE(o, layerWeights{m.src, m.names, i, "moe."}, f, in, beside)
 		} else {
-			mlp = forwardMLP(o, layerWeights{m.src, m.names, i, "mlp."}, f, pre(from, "mlp_norm"))
+			y = forwardMLP(o, layerWeights{m.src, m.names, i, "mlp."}, f, in)
 		}
-		y = m.join(o, i, "mlp", h, post(mlp, "mlp_post_norm"))
-		if carried > 0 {
-			y = o.Concat(y, before)
-		}
-		return y
+		return around.after(i, m.join(o, i, "mlp", h, in, post(y, "mlp_post_norm")), beside)
 	}
 	run := func(x tensor.Tensor, from, to int) tensor.Tensor {
 		for i := from; i < to; i++ {
@@ -403,12 +397,10 @@ func (m *Model) ForwardAt(o tensor.Ops, ids []int32, pos []int, keep func(layer 
 		}
 		return x
 	}
-	x = shared.run(x, run, func(i int, x tensor.Tensor) {
+	x = around.leave(shared.run(x, run, func(i int, all tensor.Tensor) {
+		x, _ := around.before(i, all)
 		shared.rows(i, layerWeights{m.src, m.names, i, "attn."}, preNorm(i, x, "attn_norm"))
-	})
-	if carried > 0 {
-		x = o.Cols(x, 0, c.Hidden)
-	}
+	}))
 	x = norm(x, func() (tensor.Weight, bool) { return m.topWeight("norm", ".weight") }, func() (tensor.Weight, bool) { return m.topWeight("norm", ".bias") })
 	head, _, _ := m.lmHead()
 	logits := o.Scale(o.MatMul(x, leaf(head)), c.LogitScale)

@@ -25,7 +25,7 @@ func routeOf(f *config.MLP) tensor.Route {
 	return tensor.Route{TopK: f.ExpertsPerToken, Sigmoid: r.Score == config.SigmoidScore, Groups: r.Groups, TopGroups: r.TopGroups, GroupTop: r.GroupTop, Norm: r.Norm, Scale: r.Scale}
 }
 
-// forwardMoE is the definition. before is the state that the layer before handed on to this router, after what this one hands on; nil where routers have none.
+// forwardMoE is the definition. before is the state that the layer before handed on to this router, after what this one hands on; where routers have none, it is handed through.
 func forwardMoE(o tensor.Ops, w layerWeights, f *config.MLP, x, before tensor.Tensor) (y, after tensor.Tensor) {
 	gated := func(get func(name string) (tensor.Weight, bool)) tensor.Tensor {
 		linear := func(name string, x tensor.Tensor) tensor.Tensor {
@@ -45,7 +45,7 @@ func forwardMoE(o tensor.Ops, w layerWeights, f *config.MLP, x, before tensor.Te
 		b, _ := w.Get("router_bias")
 		bias = o.Weight(b)
 	}
-	in := x
+	in, after := x, before
 	if f.Routing.Network > 0 {
 		in, after = forwardRouter(o, w, f, x, before)
 	}

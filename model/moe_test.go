@@ -11,7 +11,6 @@ import (
 	"github.com/lowkeylm/lowkey/fault"
 	"github.com/lowkeylm/lowkey/format/safetensors"
 	"github.com/lowkeylm/lowkey/kernel"
-	"github.com/lowkeylm/lowkey/tensor"
 )
 
 // tinyMixture is the tiny model of the same-bits table: DeepSeek-V3's form, with groups, correction and a shared expert, on the tiny MLA.
@@ -36,18 +35,7 @@ func denseOf(design string) tiny {
 }
 
 // The cached step agrees with the definition in float64, alone and in chunks.
-func TestMixtureStepAgainstForward(t *testing.T) {
-	m := tinyMixture().open(t, 2, false)
-	ids := tinyTokens(60, 4)
-	o := tensor.NewEager64()
-	want := make([]float32, 0, len(ids)*tinyVocab)
-	for _, v := range o.Values(m.Forward(o, ids, nil)) {
-		want = append(want, float32(v))
-	}
-	for _, chunk := range []int{1, 13, len(ids)} {
-		compare(t, fmt.Sprintf("chunks of %d", chunk), cachedLogits(t, m, ids, chunk, "f32"), want, 1e-5*peak(want))
-	}
-}
+func TestMixtureStepAgainstForward(t *testing.T) { stepAgainstForward(t, tinyMixture()) }
 
 // stepAllocations counts those of a step of one token.
 func stepAllocations(t *testing.T, row tiny) float64 {

@@ -238,7 +238,7 @@ func TestSameBits(t *testing.T) {
 		short, long, layers = 70, 70, 1
 	}
 	pairs, refused := map[string]int{}, 0
-	for d, row := range append(tinies(), tinyMixture(), tinyOSS(), tinyZaya()) {
+	for d, row := range append(tinies(), tinyMixture(), tinyOSS(), tinyZaya(), tinyAltUp()) {
 		t.Run(row.name, func(t *testing.T) {
 			m := row.open(t, layers, d%2 == 0)
 			for k, kv := range sameBitsTypes {

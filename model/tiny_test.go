@@ -17,6 +17,7 @@ import (
 	"github.com/lowkeylm/lowkey/format/safetensors"
 	"github.com/lowkeylm/lowkey/kernel"
 	"github.com/lowkeylm/lowkey/kvcache"
+	"github.com/lowkeylm/lowkey/tensor"
 )
 
 // fields are those of a config.json.
@@ -112,13 +113,13 @@ type tiny struct {
 	attn    shapes // under model.layers.N.self_attn.
 	streams [][2]int
 	window  int
-	state   int      // numbers of recurrent state in a layer
-	merged  int      // tokens that share a row, where more than one
-	share   []int    // of tinyLayers layers, the one whose rows each reads; nil: its own
-	makes   []string // tensors that layers without rows lack
-	mlp     shapes   // of a mixture, under model.layers.N.mlp., whole names
-	layer   shapes   // under model.layers.N., and
-	top     shapes   // under model., of a family that has more than blocks, whole names
+	state   int                     // numbers of recurrent state in a layer
+	merged  int                     // tokens that share a row, where more than one
+	share   []int                   // of tinyLayers layers, the one whose rows each reads; nil: its own
+	makes   []string                // tensors that layers without rows lack
+	mlp     shapes                  // of a mixture, under model.layers.N.mlp., whole names
+	layer   shapes                  // under model.layers.N., and
+	top     func(layers int) shapes // under model., of a family that has more than blocks, whole names; nil: nothing
 }
 
 // moreTinies are those of designs whose rows stand in test files of their own.
@@ -197,8 +198,10 @@ func (m tiny) write(t testing.TB, layers int, bf16 bool) string {
 	}
 	tensors := shapes{}
 	tensors.ends(tinyVocab, tinyHidden)
-	for name, shape := range m.top {
-		tensors["model."+name] = shape
+	if m.top != nil {
+		for name, shape := range m.top(layers) {
+			tensors["model."+name] = shape
+		}
 	}
 	for i := 0; i < layers; i++ {
 		at := "model.layers." + string(rune('0'+i)) + "."
@@ -221,6 +224,21 @@ func (m tiny) write(t testing.TB, layers int, bf16 bool) string {
 	}
 	dir, _ := writeTiny(t, config, tensors, bf16)
 	return dir
+}
+
+// stepAgainstForward holds the cached step, in several chunks, to the definition in float64.
+func stepAgainstForward(t *testing.T, row tiny) {
+	t.Helper()
+	m := row.open(t, 2, false)
+	ids := tinyTokens(100, 4)
+	o := tensor.NewEager64()
+	want := make([]float32, 0, len(ids)*tinyVocab)
+	for _, v := range o.Values(m.Forward(o, ids, nil)) {
+		want = append(want, float32(v))
+	}
+	for _, chunk := range []int{1, 13, len(ids)} {
+		compare(t, fmt.Sprintf("chunks of %d", chunk), cachedLogits(t, m, ids, chunk, "f32"), want, 1e-5*peak(want))
+	}
 }
 
 func mustSpec(t testing.TB, text string) kvcache.Spec {

@@ -1,10 +1,6 @@
 package model
 
-import (
-	"testing"
-
-	"github.com/lowkeylm/lowkey/tensor"
-)
+import "testing"
 
 // tinyZaya is ZAYA's form: CCA, learned joints, and a mixture with a network for a router whose state goes from layer to layer.
 func tinyZaya() tiny {
@@ -20,7 +16,7 @@ func tinyZaya() tiny {
 		layer: shapes{"self_attn.o_proj.weight": {d, n * width}, "self_attn.qk_norm.temp": {kv}, qkv + "q_proj.weight": {n * width, d}, qkv + "k_proj.weight": {kv * width, d},
 			qkv + "v_proj_current.weight": {kv * width / 2, d}, qkv + "v_proj_delayed.weight": {kv * width / 2, d}, qkv + "conv_qk_depthwise.weight": {channels, 1, k0},
 			qkv + "conv_qk_depthwise.bias": {channels}, qkv + "conv_qk_grouped.weight": {channels, width, k1}, qkv + "conv_qk_grouped.bias": {channels}},
-		top: shapes{"input_hidden_states_bias": {d}, "input_hidden_states_scale": {d}}}
+		top: func(int) shapes { return shapes{"input_hidden_states_bias": {d}, "input_hidden_states_scale": {d}} }}
 	for _, joint := range []string{"post_attention_residual_scale.", "post_mlp_residual_scale."} {
 		for _, name := range []string{"hidden_states_bias", "hidden_states_scale", "residual_bias", "residual_scale"} {
 			m.layer[joint+name] = []int{d}
@@ -30,15 +26,4 @@ func tinyZaya() tiny {
 }
 
 // The cached step of the whole family agrees with the definition in float64, alone and in chunks.
-func TestZayaStepAgainstForward(t *testing.T) {
-	m := tinyZaya().open(t, 2, false)
-	ids := tinyTokens(60, 4)
-	o := tensor.NewEager64()
-	want := make([]float32, 0, len(ids)*tinyVocab)
-	for _, v := range o.Values(m.Forward(o, ids, nil)) {
-		want = append(want, float32(v))
-	}
-	for _, chunk := range []int{1, 13, len(ids)} {
-		compare(t, "zaya", cachedLogits(t, m, ids, chunk, "f32"), want, 1e-5*peak(want))
-	}
-}
+func TestZayaStepAgainstForward(t *testing.T) { stepAgainstForward(t, tinyZaya()) }

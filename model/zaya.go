@@ -14,7 +14,8 @@ package model
 // Fresh models of the family are not made here.
 
 import (
-	"github.com/lowkeylm/lowkey/fault"
+	"cmp"
+
 	"github.com/lowkeylm/lowkey/model/config"
 	"github.com/lowkeylm/lowkey/tensor"
 )
@@ -46,20 +47,34 @@ func half(lw layerWeights, block, side string) func(name string) (tensor.Weight,
 }
 
 // rescaled is (x + b) s.
-func (m *Model) rescaled(o tensor.Ops, x tensor.Tensor, get func(name string) (tensor.Weight, bool)) tensor.Tensor {
+func rescaled(o tensor.Ops, x tensor.Tensor, get func(name string) (tensor.Weight, bool)) tensor.Tensor {
 	b, _ := get("bias")
 	s, _ := get("scale")
 	return o.MulRow(o.AddBias(x, o.Weight(b)), o.Weight(s))
 }
 
-// join adds a block's output to the residual.
-func (m *Model) join(o tensor.Ops, layer int, block string, x, y tensor.Tensor) tensor.Tensor {
-	if !m.Config.Rescaled {
-		return o.Add(x, y)
-	}
-	lw := layerWeights{m.src, m.names, layer, ""}
-	return o.Add(m.rescaled(o, x, half(lw, block, "x")), m.rescaled(o, y, half(lw, block, "y")))
+// forwardJoint adds the output of half a block to the residual.
+func forwardJoint(o tensor.Ops, lw layerWeights, block string, x, y tensor.Tensor) tensor.Tensor {
+	return o.Add(rescaled(o, x, half(lw, block, "x")), rescaled(o, y, half(lw, block, "y")))
 }
+
+// routerState goes beside the residual, behind its columns: what a router hands on to the next layer's, at first zeros.
+type routerState struct {
+	o             tensor.Ops
+	hidden, width int
+}
+
+func (s routerState) enter(x tensor.Tensor) tensor.Tensor {
+	tokens := x.Shape()[0]
+	return s.o.Concat(x, s.o.Leaf([]int{tokens, s.width}, make([]float32, tokens*s.width)))
+}
+
+func (s routerState) before(_ int, all tensor.Tensor) (x, state tensor.Tensor) {
+	return s.leave(all), s.o.Cols(all, s.hidden, s.hidden+s.width)
+}
+
+func (s routerState) after(_ int, x, state tensor.Tensor) tensor.Tensor { return s.o.Concat(x, state) }
+func (s routerState) leave(all tensor.Tensor) tensor.Tensor             { return s.o.Cols(all, 0, s.hidden) }
 
 // forwardRouter makes what the router's last matrix reads, and what goes on to the next layer's router.
 func forwardRouter(o tensor.Ops, w layerWeights, f *config.MLP, x, before tensor.Tensor) (in, after tensor.Tensor) {
@@ -85,37 +100,20 @@ func (r *rescale) apply(ws *tensor.Workspace, x tensor.Buf) {
 	ws.MulVector(x, r.scale)
 }
 
-// join adds a block's output to the residual in place; y is spent.
-func (e *Engine) join(j *joint, x, y tensor.Buf) {
-	if j != nil {
-		j.x.apply(e.ws, x)
-		j.y.apply(e.ws, y)
-	}
+func (j *joint) join(e *Engine, x, _, y tensor.Buf) { // y is spent
+	j.x.apply(e.ws, x)
+	j.y.apply(e.ws, y)
 	e.ws.Add(x, y, e.Model.Config.ResidualScale)
 }
 
-func (e *Engine) loadRescale(get func(name string) (tensor.Weight, bool), what string) (*rescale, error) {
-	var v [2]*tensor.Vector
-	for i, name := range []string{"bias", "scale"} {
-		w, ok := get(name)
-		if !ok {
-			return nil, fault.New(fault.BadFile, "tensor "+what+" "+name, "missing", "", "")
-		}
-		if err := w.Check(e.Model.Config.Hidden); err != nil {
-			return nil, err
-		}
-		v[i] = e.packer.Vector(w)
-	}
-	return &rescale{v[0], v[1]}, nil
+func loadRescale(g *getter, d int) *rescale {
+	return &rescale{g.vector("bias", d), g.vector("scale", d)}
 }
 
 func (e *Engine) loadJoint(lw layerWeights, block string) (*joint, error) {
-	x, err := e.loadRescale(half(lw, block, "x"), block+" residual")
-	if err != nil {
-		return nil, err
-	}
-	y, err := e.loadRescale(half(lw, block, "y"), block+" output")
-	return &joint{x, y}, err
+	d, x, y := e.Model.Config.Hidden, e.getter(lw.Get, block+"_join.x_"), e.getter(lw.Get, block+"_join.y_")
+	j := &joint{loadRescale(x, d), loadRescale(y, d)}
+	return j, cmp.Or(x.err, y.err)
 }
 
 // routerNetwork is the network before a router's last matrix, in f32 as that is.
@@ -127,44 +125,16 @@ type routerNetwork struct {
 }
 
 func (e *Engine) loadRouter(w layerWeights, f *config.MLP) (*routerNetwork, error) {
-	r, width := &routerNetwork{eps: f.Routing.NetworkEps}, f.Routing.Network
-	get := func(name string, shape ...int) (tensor.Weight, error) {
-		t, ok := w.Get("router_" + name)
-		if !ok {
-			return t, missingExpert("router_" + name)
-		}
-		return t, t.Check(shape...)
+	first := w.layer == 0
+	w.prefix = ""
+	g, width := e.getter(w.Get, "moe.router_"), f.Routing.Network
+	r := &routerNetwork{eps: f.Routing.NetworkEps, norm: g.vector("norm", width),
+		down: g.exact("down", width, e.Model.Config.Hidden), fc1: g.exact("fc1", width, width), fc2: g.exact("fc2", width, width),
+		downBias: g.vector("down.bias", width), fc1Bias: g.vector("fc1.bias", width), fc2Bias: g.vector("fc2.bias", width)}
+	if !first {
+		r.carry = g.vector("carry", width)
 	}
-	for _, m := range []struct {
-		name string
-		in   int
-		to   **tensor.Linear
-		bias **tensor.Vector
-	}{{"down", e.Model.Config.Hidden, &r.down, &r.downBias}, {"fc1", width, &r.fc1, &r.fc1Bias}, {"fc2", width, &r.fc2, &r.fc2Bias}} {
-		t, err := get(m.name, width, m.in)
-		if err != nil {
-			return nil, err
-		}
-		if *m.to, err = e.packer.Floats(width, m.in, t.Float32s()); err != nil {
-			return nil, err
-		}
-		if t, err = get(m.name+".bias", width); err != nil {
-			return nil, err
-		}
-		*m.bias = e.packer.Vector(t)
-	}
-	t, err := get("norm", width)
-	if err != nil {
-		return nil, err
-	}
-	r.norm = e.packer.Vector(t)
-	if w.layer > 0 {
-		if t, err = get("carry", width); err != nil {
-			return nil, err
-		}
-		r.carry = e.packer.Vector(t)
-	}
-	return r, nil
+	return r, g.err
 }
 
 // routed is forwardRouter in the cached step; what goes on lies in e.carried.

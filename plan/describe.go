@@ -111,7 +111,11 @@ func mlpText(m *config.MLP) string {
 	case m.Kind == config.Plain:
 		return fmt.Sprintf("%s %s", m.Activation, Number(int64(m.Intermediate)))
 	}
-	return fmt.Sprintf("gated %s %s", m.Activation, Number(int64(m.Intermediate)))
+	s := fmt.Sprintf("gated %s %s", m.Activation, Number(int64(m.Intermediate)))
+	if m.Sparsity > 0 {
+		s += fmt.Sprintf(", %g %% of the gates cut", 100*m.Sparsity)
+	}
+	return s
 }
 
 func ropeText(r config.Rope) string {

@@ -123,7 +123,8 @@ func (in *Inspection) describe(f *Facts) {
 	for _, x := range []struct {
 		on   bool
 		text string
-	}{{c.Norm.PlusOne, "factor 1 + w"}, {c.Norm.Weightless, "without weights"}, {c.SandwichNorms, "before and after each block"}, {c.PostNormOnly, "after each block"}, {c.Parallel, "blocks side by side"}} {
+	}{{c.Norm.PlusOne, "factor 1 + w"}, {c.Norm.Weightless, "without weights"}, {c.SandwichNorms, "before and after each block"}, {c.PostNormOnly, "after each block"}, {c.Parallel, "blocks side by side"},
+		{c.LaurelRank > 0, fmt.Sprintf("LAUREL of rank %d", c.LaurelRank)}, {c.AltUp.Streams > 0, fmt.Sprintf("%d residual streams", c.AltUp.Streams)}} {
 		if x.on {
 			in.Norm += ", " + x.text
 		}

@@ -1,7 +1,7 @@
 package plan
 
-// Parameters by formula, from the configuration alone. Counts every matrix, bias and norm that the description names; what it does not name (the extra streams of
-// Gemma 3n, hypernetworks, convolutions) is missing, and Approximate says so.
+// Parameters by formula, from the configuration alone. Counts every matrix, bias and norm that the description names; what it does not name (hypernetworks, convolutions) is missing, and Approximate
+// says so.
 
 import "github.com/lowkeylm/lowkey/model/config"
 
@@ -57,11 +57,22 @@ func Count(c *config.Config) Parameters {
 	if c.ModelType == "zaya" {
 		p.Approximate = "the router's network and the scales of residuals are not counted"
 	}
-	if c.ModelType == "gemma3n_text" {
-		p.Approximate = "per-layer embeddings, altup and laurel are not counted"
-	}
+	p.Total += aroundParameters(c)
 	p.Active = p.Total - idle
 	return p
+}
+
+// aroundParameters are those of what lies around the blocks: LAUREL, AltUp's streams, inputs by token.
+func aroundParameters(c *config.Config) (total int64) {
+	d, layers := int64(c.Hidden), int64(len(c.Layers))
+	if r := int64(c.LaurelRank); r > 0 {
+		total += layers * (2*r*d + d)
+	}
+	if n, w := int64(c.AltUp.Streams), int64(c.AltUp.InputWidth); n > 0 {
+		total += 2*(n-1)*d*d + int64(c.AltUp.InputVocab)*layers*w + layers*w*d + w // streams, table, projection and its norm
+		total += layers * (2*d + n*d + n*n*n + n*n + 2*w*d + d)                    // norm and scale, router, coefficients, inputs and their norm
+	}
+	return total
 }
 
 // IdleParameters are those of the experts that a token does not meet.

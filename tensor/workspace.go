@@ -100,12 +100,20 @@ func (w *Workspace) share(rows int, f func(from, to int)) {
 	w.Pool.Run(parts, func(i, _ int) { f(i*rows/parts, (i+1)*rows/parts) })
 }
 
-// Embed gathers rows of a table, times scale.
+// Embed gathers rows of an embedding, times scale; Lookup those of a table.
 func (w *Workspace) Embed(table *Linear, ids []int32, scale float64) Buf {
-	y := w.New(len(ids), table.In())
+	return w.lookup(table.m, table.In(), ids, scale)
+}
+
+func (w *Workspace) Lookup(table *Table, ids []int32, scale float64) Buf {
+	return w.lookup(table.t, table.t.K, ids, scale)
+}
+
+func (w *Workspace) lookup(table interface{ Row(dst []float32, i int) }, width int, ids []int32, scale float64) Buf {
+	y := w.New(len(ids), width)
 	for i, id := range ids {
 		row := y.x[i*y.Cols:][:y.Cols]
-		table.m.Row(row, int(id))
+		table.Row(row, int(id))
 		if scale != 1 {
 			kernel.Scale(row, float32(scale))
 		}
@@ -255,6 +263,13 @@ func (w *Workspace) Add(x, y Buf, scale float64) {
 		} else {
 			kernel.AddScaled(a, b, float32(scale))
 		}
+	}
+}
+
+// AddWeighed adds row i of y, times weights[i, at], to row i of x.
+func (w *Workspace) AddWeighed(x, y, weights Buf, at int) {
+	for r := 0; r < x.Rows; r++ {
+		kernel.AddScaled(x.x[r*x.Cols:][:x.Cols], y.x[r*y.Cols:][:y.Cols], weights.x[r*weights.Cols+at])
 	}
 }
 

@@ -36,8 +36,18 @@ type Config struct {
 	PostNormOnly  bool // no norm before a block, one after it
 	Rescaled      bool // embeddings, block outputs and the residual they join have learned biases and scales (ZAYA)
 	Parallel      bool // attention and MLP both read the layer's input: x + attn(norm1 x) + mlp(norm2 x)
+	LaurelRank    int  // > 0: a learned low-rank map of what attention reads joins the residual with attention's output (LAUREL)
+	AltUp         AltUp
 
 	Layers []Layer
+}
+
+// AltUp describes residual streams side by side, of which one goes through the blocks, and the inputs by token that each layer adds to the others (Gemma 3n). Streams 0: the usual single one.
+type AltUp struct {
+	Streams, Active int
+	CorrectScale    bool // the corrected active stream is scaled, channel by channel, before it meets the inputs
+	InputWidth      int  // of one layer's input
+	InputVocab      int  // ids from here on have the inputs of id 0
 }
 
 // NormKind is the kind of a hidden-wide norm.
@@ -246,10 +256,10 @@ func (m *MLP) MoE() bool { return m.Experts > 0 }
 // families that run, by model_type, from a Hugging Face folder and from GGUF.
 var (
 	runsFolder = []string{"llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "deepseek_v2", "deepseek_v3", "minicpm3", "step3_text", "phi3", "granite", "smollm3", "olmo2", "youtu",
-		"hunyuan_v1_dense", "starcoder2", "gpt_neox", "mixtral", "zaya", "qwen3_moe", "glm4_moe_lite", "gpt_oss",
+		"hunyuan_v1_dense", "starcoder2", "gpt_neox", "mixtral", "zaya", "qwen3_moe", "glm4_moe_lite", "gpt_oss", "gemma3n_text",
 		"mlra_mha", "mlra_mqa", "mlra_gqa", "mlra_mla", "mlra_mfa", "mlra_tpa", "mlra_gla_2", "mlra_gla_4", "mlra_mlra_2", "mlra_mlra_4", "mlra_gta", "mlra_gta_odd", "t6_tpa", "t6_tpa_bf16rope", "t6_tpa_groupnorm", "t6_tpa_kvonly", "lckv-llama", "lowkey"}
 	runsMixtures = []string{"mixtral", "zaya", "qwen3_moe", "deepseek_v2", "deepseek_v3", "glm4_moe_lite", "step3_text", "gpt_oss"}
-	runsSharing  = []string{"lckv-llama", "lowkey"}
+	runsSharing  = []string{"lckv-llama", "lowkey", "gemma3n_text"}
 	runsGGUF     = []string{"llama", "qwen2", "qwen3", "qwen3_moe", "gemma3_text", "deepseek_v2", "deepseek_v3"}
 	runsActs     = []string{SiLU, GELU, GELUTanh}
 	ropeKinds    = []string{RopeDefault, RopeLinear, RopeLlama3, RopeYarn, RopeLong, RopeAlpha, RopeFactors, RopeKVLatent}

@@ -87,7 +87,7 @@ func register(d Design) {
 	}
 	all := d.Tensors
 	d.Tensors = func(c *Config, a *Attention) []Tensor {
-		if a.SharesWith < 0 || c.ModelType == "gemma3n_text" { // Gemma 3n stores keys and values that it does not use
+		if a.SharesWith < 0 {
 			return all(c, a)
 		}
 		return slices.DeleteFunc(all(c, a), func(t Tensor) bool {

@@ -5,6 +5,7 @@ package config
 import (
 	"fmt"
 	"math"
+	"slices"
 )
 
 func (p *parser) llama() {
@@ -210,13 +211,17 @@ func (p *parser) gemmaRopes(dim int, slides []bool) {
 	})
 }
 
-// gemma3n: facts for plan and inspect. Its extra streams (altup, laurel, per-layer embeddings) leave nothing in the cache and are not described.
+// gemma3n: what it has beside attention (AltUp, LAUREL, inputs by token) leaves nothing in the cache.
 func (p *parser) gemma3n() {
 	m := p.gemmaDecoder(262400, 32768)
 	p.c.Norm.PlusOne = false
 	a := p.gemmaHeads()
 	a.Scale, a.QKNorm, a.QKNormEps, a.VNorm = 1, NormHead, p.c.Norm.Eps, true
 	p.c.FinalSoftcap = p.capOr("final_logit_softcapping", 30)
+	p.c.LaurelRank = p.size("laurel_rank", 64, maxWidth)
+	p.c.AltUp = AltUp{Streams: p.intIn("altup_num_inputs", 4, 2, maxStreams), CorrectScale: p.bool("altup_correct_scale", true),
+		InputWidth: p.size("hidden_size_per_layer_input", 256, maxWidth), InputVocab: p.size("vocab_size_per_layer_input", 262144, maxVocab)}
+	p.c.AltUp.Active = p.intIn("altup_active_idx", 0, 0, p.c.AltUp.Streams-1)
 	widths := p.ints("intermediate_size", 1, maxFFN)
 	slides := p.slides(func(i int) bool { return (i+1)%5 != 0 })
 	p.layers(a, m)
@@ -226,9 +231,20 @@ func (p *parser) gemma3n() {
 		p.fail("intermediate_size", fmt.Sprintf("%d entries", len(widths)), fmt.Sprintf("num_hidden_layers is %d", p.n))
 		return
 	}
+	sparsity := p.shares("activation_sparsity_pattern")
+	if sparsity == nil && len(p.c.Layers) > 10 {
+		sparsity = append(slices.Repeat([]float64{0.95}, 10), make([]float64, len(p.c.Layers)-10)...)
+	}
+	if len(sparsity) > 1 && len(sparsity) != len(p.c.Layers) {
+		p.fail("activation_sparsity_pattern", fmt.Sprintf("%d entries", len(sparsity)), fmt.Sprintf("num_hidden_layers is %d", p.n))
+		return
+	}
 	own := len(p.c.Layers) - p.intIn("num_kv_shared_layers", 15, 0, maxLayers)
 	p.eachLayer(func(i int, l *Layer) {
 		l.MLP.Intermediate = widths[i%len(widths)]
+		if len(sparsity) > 0 {
+			l.MLP.Sparsity = sparsity[i%len(sparsity)]
+		}
 		for j := own - 1; i >= own && j >= 0; j-- { // the last layer with own rows that slides alike
 			if slides[j] == slides[i] {
 				l.Attention.SharesWith = j

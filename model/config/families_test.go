@@ -51,6 +51,8 @@ func TestGoldenFacts(t *testing.T) {
 	check("gemma 3n: sharing", layer("gemma3n_text", 3).Attention.SharesWith == 2 && layer("gemma3n_text", 4).Attention.SharesWith == 1 && n.Layers[2].Attention.SharesWith == -1)
 	check("gemma 3n: scale, caps, norms", n.Layers[0].Attention.Scale == 1 && n.Layers[0].Attention.VNorm && !n.Norm.PlusOne && n.FinalSoftcap == 30)
 
+	check("gemma 3n: streams, laurel, sparse gates", n.AltUp == AltUp{Streams: 3, CorrectScale: true, InputWidth: 6, InputVocab: 45} && n.LaurelRank == 5 && n.Layers[0].MLP.Sparsity == 0.8 && n.Layers[1].MLP.Sparsity == 0)
+
 	m := found["minicpm3"]
 	near(t, "minicpm3 embedding", m.EmbedScale, 3)
 	near(t, "minicpm3 residual", m.ResidualScale, 1.4/math.Sqrt2)

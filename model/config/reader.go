@@ -21,6 +21,7 @@ const (
 	maxVocab   = 1 << 24
 	maxTokens  = 1 << 40 // context lengths and windows
 	maxExperts = 1 << 16
+	maxStreams = 64
 	maxFloat   = 1e30
 	minFloat   = 1e-30 // of a number that must be above zero: it may be divided by
 )
@@ -222,12 +223,28 @@ func (r *reader) ints(key string, low, high int) []int {
 
 // positives gives a list of numbers above zero.
 func (r *reader) positives(key string) []float64 {
+	return r.numbers(key, "must be above 0", func(f float64) bool { return f >= minFloat })
+}
+
+// shares gives a list of numbers from 0 to below 1; a single number counts as a list of one.
+func (r *reader) shares(key string) []float64 {
+	if raw, ok := r.raw(key); ok && !bytes.HasPrefix(bytes.TrimSpace(raw), []byte("[")) {
+		f := r.fraction(key, 0)
+		if f == 1 {
+			r.fail(key, string(raw), "must be below 1")
+		}
+		return []float64{f}
+	}
+	return r.numbers(key, "must be from 0 to below 1", func(f float64) bool { return f >= 0 && f < 1 })
+}
+
+func (r *reader) numbers(key, limit string, good func(float64) bool) []float64 {
 	var out []float64
 	for i, raw := range r.list(key) {
 		at := fmt.Sprintf("%s[%d]", key, i)
 		f, ok := r.number(at, raw)
-		if ok && !(f >= minFloat) {
-			r.fail(at, string(raw), "must be above 0")
+		if ok && !good(f) {
+			r.fail(at, string(raw), limit)
 			ok = false
 		}
 		if !ok {
