@@ -196,8 +196,8 @@ func trainCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "train --design DESIGN --data go|FOLDER|FILE --tokens N",
 		Short: "Train a small-cache model from scratch",
-		Long: `Train a model from scratch. The run's folder (--out) holds settings.json, the tokenizer, the logs (log.csv, log.jsonl), the newest two checkpoints, and model/, which
-run, eval, bench and the others take. Ctrl-C saves and stops; --resume goes on bit for bit.
+		Long: `Train a model from scratch. The run's folder (--out) holds settings.json, the tokenizer, the logs (log.csv, log.jsonl), their picture (loss.svg),
+the newest two checkpoints, and model/, which run, eval, bench and the others take. Ctrl-C saves and stops; --resume goes on bit for bit.
 
 Sizes that are not given are chosen so that the parameters are those of MHA at the same width and depth, within 1 %.`,
 		Example: `  lowkey train --design mfa --data go --tokens 20M
@@ -220,6 +220,21 @@ Sizes that are not given are chosen so that the parameters are those of MHA at t
 	p.StringVar(&f.save, "save", "f32", "type of the weights in model/: f32, bf16, q8_0")
 	p.BoolVar(&f.json, "json", false, "print each step as a line of JSON")
 	p.StringVar(&f.profile, "cpuprofile", "", "write a CPU profile to this file")
+	c.AddCommand(trainPlotCommand())
+	return c
+}
+
+// trainPlotCommand draws what logs hold.
+func trainPlotCommand() *cobra.Command {
+	out := ""
+	c := &cobra.Command{
+		Use:     "plot RUN...",
+		Short:   "Draw the loss of a run, or of phases that went on from one another, as SVG",
+		Example: "  lowkey train plot runs/phase1 runs/phase2 -o loss.svg",
+		Args:    cobra.MinimumNArgs(1),
+		RunE:    func(_ *cobra.Command, dirs []string) error { return train.PicturePhases(out, dirs...) },
+	}
+	c.Flags().StringVarP(&out, "out", "o", "loss.svg", "the file to write")
 	return c
 }
 
@@ -355,6 +370,9 @@ func (f *trainFlags) train(ctx context.Context, s *train.Settings, set *data.Set
 		return err
 	})
 	show.end()
+	if drawn := train.Picture(f.out); err == nil {
+		err = drawn
+	}
 	if err != nil {
 		return err
 	}
