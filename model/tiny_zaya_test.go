@@ -1,6 +1,13 @@
 package model
 
-import "testing"
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/lowkeylm/lowkey/fault"
+)
 
 // tinyZaya is ZAYA's form: CCA, learned joints, and a mixture with a network for a router whose state goes from layer to layer.
 func tinyZaya() tiny {
@@ -27,3 +34,14 @@ func tinyZaya() tiny {
 
 // The cached step of the whole family agrees with the definition in float64, alone and in chunks.
 func TestZayaStepAgainstForward(t *testing.T) { stepAgainstForward(t, tinyZaya()) }
+
+// Fresh weights of the family are not made: it says why.
+func TestNoFreshZaya(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(tinyZaya().write(t, 2, false), "config.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(text, 1); !fault.Is(err, fault.Unsupported) || !strings.Contains(err.Error(), "mixture") {
+		t.Error(err)
+	}
+}

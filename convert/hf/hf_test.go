@@ -391,12 +391,26 @@ func TestRefusals(t *testing.T) {
 	if _, err := Export(t.Context(), filepath.Join(from, "model.safetensors"), filepath.Join(dir, "x"), Options{}); !fault.Is(err, fault.Unsupported) {
 		t.Error(err)
 	}
+	zaya := filepath.Join(dir, "zaya") // a folder of a published family is in its public form already, whatever it holds
+	if err := os.Mkdir(zaya, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	text := `{"model_type": "zaya", "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 4, "vocab_size": 5, "num_experts": 1, "num_experts_per_tok": 1,
+		"moe_intermediate_size": 4, "cca_time0": 2, "cca_time1": 2}`
+	if err := os.WriteFile(filepath.Join(zaya, "config.json"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, form := range []string{Auto, Public, Custom} {
+		if _, err := Export(t.Context(), zaya, filepath.Join(dir, "x"), Options{Form: form}); !fault.Is(err, fault.Unsupported) || !strings.Contains(err.Error(), "family zaya") {
+			t.Errorf("zaya, %s: %v", form, err)
+		}
+	}
 	stopped, stop := context.WithCancel(t.Context())
 	stop()
 	if _, err := Import(stopped, from, filepath.Join(dir, "stopped"), Options{}); err != context.Canceled {
 		t.Error(err)
 	}
-	if entries, _ := os.ReadDir(dir); len(entries) != 2 {
+	if entries, _ := os.ReadDir(dir); len(entries) != 3 {
 		t.Errorf("left behind: %v", entries)
 	}
 }
