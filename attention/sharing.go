@@ -147,9 +147,10 @@ func (w *Watch) note(stream int, x tensor.Buf, p *kernel.Plane) {
 		row, old := w.row[:p.Width], before[w.Rows[token]*x.Cols+at%x.Cols:][:p.Width]
 		copy(row, now[at:])
 		if p.Codec != kernel.CodecF32 {
-			code := w.code[:kernel.RowBytes(p.Codec, p.Width)]
-			kernel.EncodeRow(p.Codec, code, row)
-			kernel.DecodeRow(p.Codec, row, code)
+			c := p.Codec.Staging() // as the step's own rows are read
+			code := w.code[:kernel.RowBytes(c, p.Width)]
+			kernel.EncodeRow(c, code, row)
+			kernel.DecodeRow(c, row, code)
 		}
 		for i, v := range row {
 			if v-old[i] > bound || old[i]-v > bound {

@@ -100,9 +100,9 @@ func newCost(m *lowkey.Model, machine *Machine) (*cost, error) {
 				ops *= float64(s.Heads)
 			}
 			p := m.Engine.Store.Planes(from)[j]
-			codes := int8 && p.Codec >= kernel.CodecQ8
+			codes := int8 && (p.Codec == kernel.CodecQ8 || p.Codec == kernel.CodecQ4)
 			switch {
-			case codes && s.Role == kvcache.Key && p.Order == kernel.Panels:
+			case s.Role == kvcache.Key && p.Order == kernel.Panels && (codes || int8 && p.Codec.Columns()):
 				lc.row.int8 += ops
 			case codes && s.Role == kvcache.Value && !factored && s.Width%kernel.RowBlock == 0:
 				lc.row.int16 += ops

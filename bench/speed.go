@@ -93,7 +93,12 @@ func speed(ctx context.Context, m *lowkey.Model, o *Options, machine *Machine, r
 		}
 		if c != nil {
 			var b bill
-			const chunk = lowkey.StepTokens
+			chunk := lowkey.StepTokens
+			for _, l := range m.Account.Layers {
+				if l.Stage > 0 { // page by page
+					chunk = m.Account.PageRows
+				}
+			}
 			for at := 0; at < n; at += chunk {
 				if err := c.step(&b, at, min(chunk, n-at), 1); err != nil {
 					return err

@@ -94,7 +94,10 @@ type Span struct {
 	First     int // pages before this one were given back (sliding window)
 	Rows      int // rows in the lane, the new ones included
 	Q0        int // row of q and out that holds the first query
-	N         int // queries
+	// Where planes have codecs of columns: rows from Open on lie in the stage at Arena[Stage*PageUnit:], in the staging codec.
+	Open  int
+	Stage uint32
+	N     int // queries
 	// Tokens are the ids behind the rows, New those of the rows after them: read where rows are rebuilt by their ids.
 	Tokens, New []int32
 }
@@ -187,6 +190,10 @@ type tileScratch struct {
 	part   partial
 	total  partial
 	rawKey int // which plane and head of the tile raw holds; -1 none
+
+	columns columnTile // a sealed tile whose scales belong to columns
+	folded  []float32  // [rows, width]: queries that took its scales in
+	sums    []float32  // [rows]: of their products with its offsets
 }
 
 // NewAttender makes an Attender for this pool.
@@ -364,13 +371,22 @@ func (a *Attention) int8Keys() bool {
 		return false
 	}
 	p := &a.Planes[a.Keys[0].Plane]
-	return p.Order == Panels && p.Codec >= CodecQ8
+	return p.Order == Panels && (p.Codec == CodecQ8 || p.Codec == CodecQ4)
+}
+
+// int8Columns reports whether int8 queries score sealed tiles whose scales belong to columns.
+func (a *Attention) int8Columns() bool {
+	if !a.Int8 || len(a.Keys) != 1 || a.Expand != nil {
+		return false
+	}
+	p := &a.Planes[a.Keys[0].Plane]
+	return p.Order == Panels && p.Codec.Columns()
 }
 
 // int8Values reports whether a slice of values is mixed by weights of 16 bits: whole blocks of q8 or q4, and no factors, which would leave weights past the last row.
 func (a *Attention) int8Values(v Slice) bool {
 	p := &a.Planes[v.Plane]
-	return a.Int8 && a.Expand == nil && v.Rank == 0 && p.Codec >= CodecQ8 && p.Order == Rows && v.From%RowBlock == 0 && (v.To-v.From)%RowBlock == 0
+	return a.Int8 && a.Expand == nil && v.Rank == 0 && (p.Codec == CodecQ8 || p.Codec == CodecQ4) && p.Order == Rows && v.From%RowBlock == 0 && (v.To-v.From)%RowBlock == 0
 }
 
 func grow(x []float32, n int) []float32 {
@@ -473,16 +489,17 @@ func (w *tileScratch) scoreHead(s []float32, a *Attention, span *Span, k Slice, 
 	p := &a.Planes[k.Plane]
 	kw := a.KeyWidth()
 	if p.Order == Panels {
-		head := p.Head(span.page(r, p), head)
-		tile := head[(r%p.PageRows)*RowBytes(p.Codec, p.Width):][:TileRows*RowBytes(p.Codec, p.Width)]
+		c, tile := span.tile(p, head, r)
 		switch {
-		case p.Codec == CodecF32 || p.Codec <= CodecBF16 && rows <= fewRows:
-			scorePanels(p.Codec, s, w.q[at:], kw, tile, w.next.values, rows, p.Width, add)
+		case c == CodecF32 || c <= CodecBF16 && rows <= fewRows:
+			scorePanels(c, s, w.q[at:], kw, tile, w.next.values, rows, p.Width, add)
+		case c.Columns():
+			w.scoreColumns(c, s, tile, at, kw, rows, p.Width, a.int8Columns(), add)
 		case a.int8Keys():
-			scorePanelsInt8(p.Codec, s, &w.q8, tile, w.next.values, rows, p.Width)
+			scorePanelsInt8(c, s, &w.q8, tile, w.next.values, rows, p.Width)
 		default:
 			w.panel = grow(w.panel, TileRows*p.Width)
-			expandPanels(p.Codec, w.panel, tile, p.Width)
+			expandPanels(c, w.panel, tile, p.Width)
 			scoreF32(s, w.q[at:], kw, w.panel, rows, p.Width, add)
 		}
 		return
@@ -521,21 +538,20 @@ func (w *tileScratch) mix(a *Attention, span *Span, it *attendItem, v Slice, o [
 func (w *tileScratch) mixHead(o, s []float32, a *Attention, span *Span, v Slice, head, rows, r, n int) {
 	p, ldo, wide := &a.Planes[v.Plane], a.ValueWidth(), v.To-v.From
 	if a.int8Values(v) {
-		size := RowBytes(p.Codec, p.Width)
-		val := p.Head(span.page(r, p), head)[r%p.PageRows*size+RowBytes(p.Codec, v.From):]
-		mixCodes(p.Codec, &w.codes, o, ldo, s, val, w.next.keys, size, rows, n, wide)
+		c, tile := span.tile(p, head, r)
+		mixCodes(c, &w.codes, o, ldo, s, tile[RowBytes(c, v.From):], w.next.keys, RowBytes(c, p.Width), rows, n, wide)
 		return
 	}
 	if w.rawKey != rawKey(v.Plane, head) && (rows <= fewRows || p.Codec == CodecF32) {
-		size := RowBytes(p.Codec, p.Width)
-		head := p.Head(span.page(r, p), head)[r%p.PageRows*size:]
-		switch from := head[RowBytes(p.Codec, v.From):]; {
-		case p.Codec <= CodecBF16:
-			if pvRowsFast(p.Codec, o, ldo, s, TileRows, from, w.next.keys, size, rows, n, wide) {
+		c, tile := span.tile(p, head, r)
+		size := RowBytes(c, p.Width)
+		switch from := tile[RowBytes(c, v.From):]; {
+		case c <= CodecBF16:
+			if pvRowsFast(c, o, ldo, s, TileRows, from, w.next.keys, size, rows, n, wide) {
 				return
 			}
-		case v.From%RowBlock == 0:
-			if pvBlocksFast(p.Codec, o, ldo, s, from, size, rows, n, wide) {
+		case v.From%RowBlock == 0 && !c.Columns():
+			if pvBlocksFast(c, o, ldo, s, from, size, rows, n, wide) {
 				return
 			}
 		}
@@ -549,8 +565,8 @@ func (w *tileScratch) weights(a *Attention, span *Span, s Slice, r, n int) {
 	p := &a.Planes[s.By]
 	w.weight = grow(w.weight, TileRows*p.Width)
 	if p.Order == Panels {
-		size := RowBytes(p.Codec, p.Width)
-		expandPanels(p.Codec, w.weight, p.Head(span.page(r, p), 0)[r%p.PageRows*size:][:TileRows*size], p.Width)
+		c, tile := span.tile(p, 0, r)
+		w.columns.panels(c, w.weight, tile, p.Width)
 		return
 	}
 	x, ld := w.rows(a, span, Slice{Plane: s.By, To: p.Width}, 0, r, n)
@@ -571,7 +587,8 @@ func (w *tileScratch) rows(a *Attention, span *Span, s Slice, head, r, n int) ([
 	p := &a.Planes[s.Plane]
 	if key := rawKey(s.Plane, head); w.rawKey != key {
 		w.raw = grow(w.raw, TileRows*p.Width)
-		expandRows(p.Codec, w.raw, p.Head(span.page(r, p), head)[(r%p.PageRows)*RowBytes(p.Codec, p.Width):], n, p.Width)
+		c, tile := span.tile(p, head, r)
+		w.columns.rows(c, w.raw, tile, n, p.Width)
 		w.rawKey = key
 	}
 	return w.raw[s.From:], p.Width
@@ -592,22 +609,20 @@ func (a *Attention) asksInside() bool {
 	if k.Rank > 0 || v.Rank > 0 || k.Own || v.Own || k.Plane == v.Plane || a.Planes[k.Plane].Order != Panels {
 		return false
 	}
-	return (a.Planes[k.Plane].Codec <= CodecBF16 || a.int8Keys()) && (a.Planes[v.Plane].Codec <= CodecBF16 && (v.To-v.From)%16 == 0 || a.int8Values(v))
+	return (a.Planes[k.Plane].Codec <= CodecBF16 || a.int8Keys() || a.int8Columns()) && (a.Planes[v.Plane].Codec <= CodecBF16 && (v.To-v.From)%16 == 0 || a.int8Values(v))
 }
 
 // tile is the bytes of the tile at row r of the plane of a slice that all heads of the item read.
 func (a *Attention) tile(span *Span, it *attendItem, s Slice, r int) []byte {
-	p := &a.Planes[s.Plane]
-	size := RowBytes(p.Codec, p.Width)
-	return p.Head(span.page(r, p), headOf(s, it.group))[r%p.PageRows*size:][:TileRows*size]
+	_, x := span.tile(&a.Planes[s.Plane], headOf(s, it.group), r)
+	return x
 }
 
 // ahead asks for the tile at row r of the planes of some slices.
 func (a *Attention) ahead(span *Span, it *attendItem, slices []Slice, r int) {
 	tile := func(plane, head int) {
-		p := &a.Planes[plane]
-		size := RowBytes(p.Codec, p.Width)
-		prefetchBytes(p.Head(span.page(r, p), head)[r%p.PageRows*size:][:TileRows*size])
+		_, x := span.tile(&a.Planes[plane], head, r)
+		prefetchBytes(x)
 	}
 	for _, s := range slices {
 		if s.Own {
@@ -629,6 +644,17 @@ func (a *Attention) ahead(span *Span, it *attendItem, slices []Slice, r int) {
 
 func (s *Span) page(row int, p *Plane) []byte {
 	return s.Arena[int(s.Pages[row/p.PageRows-s.First])*PageUnit:][:s.PageBytes]
+}
+
+// tile is where TileRows rows of one head lie, from row r on, and in which codec: in their page, or, where that is still open and the plane's codec is one of columns, in the stage.
+func (s *Span) tile(p *Plane, head, r int) (Codec, []byte) {
+	c, at, page := p.Codec, p.Offset, s.Pages[r/p.PageRows-s.First]
+	if c.Columns() && r >= s.Open {
+		c, at, page = c.Staging(), p.Stage, s.Stage
+	}
+	size := RowBytes(c, p.Width)
+	n := TileRows * size
+	return c, s.Arena[int(page)*PageUnit+at+(head*p.PageRows+r%p.PageRows)*size:][:n:n]
 }
 
 func rawKey(plane, head int) int { return plane<<16 | head }

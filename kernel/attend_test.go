@@ -105,6 +105,17 @@ func attendCases() []attendCase {
 		{"q4 panels, sinks", gqa(CodecQ4, CodecQ4, Panels, func(a *Attention) { a.Sinks = []float32{0, 1, -1, 5, 2, -30} }), 261},
 		{"q8 int8", gqa(CodecQ8, CodecQ8, Panels, func(a *Attention) { a.Int8 = true }), 581},
 		{"q4 int8", gqa(CodecQ4, CodecF16, Panels, func(a *Attention) { a.Int8 = true }), 581},
+		{"q4c panels, q2c rows", gqa(CodecQ4C, CodecQ2C, Panels, nil), 645},
+		{"q2c panels", gqa(CodecQ2C, CodecF16, Panels, nil), 581},
+		{"q4c int8, window", gqa(CodecQ4C, CodecQ4, Panels, func(a *Attention) { a.Int8, a.Window = true, 90 }), 581},
+		{"q2c int8", gqa(CodecQ2C, CodecQ8, Panels, func(a *Attention) { a.Int8 = true }), 581},
+		{"q4c rows of 20, and two slices", Attention{Groups: 1, PerGroup: 3, Scale: 0.2, Int8: true,
+			Planes: []Plane{{Codec: CodecQ4C, Heads: 1, Width: 84}, {Codec: CodecQ4C, Order: Panels, Heads: 1, Width: 32}, {Codec: CodecQ2C, Heads: 1, Width: 37}},
+			Keys:   []Slice{{Plane: 0, To: 84}, {Plane: 1, To: 32}}, Values: []Slice{{Plane: 0, From: 40, To: 84}, {Plane: 2, To: 37}}}, 581},
+		{"q4c, all planes in the stage", gqa(CodecQ4C, CodecQ4C, Panels, func(a *Attention) { a.Int8 = true }), 100},
+		{"factors, q4c and q2c", factored(32, CodecQ4C, CodecQ2C, CodecQ4C, CodecQ4C, Panels), 261},
+		{"heads of their own, q4c", own(14, 32, CodecQ4C, CodecQ4C, Panels), 581},
+		{"rebuilt, q4c", rebuilt(CodecQ4C, CodecQ4C, F32, 0), 581},
 		{"latent", latent, 1029},
 		{"rotated and tied", rotated, 581},
 		{"many heads", func() Attention {
@@ -118,14 +129,17 @@ func attendCases() []attendCase {
 // fill lays the planes out in pages and writes random rows.
 func (c *attendCase) fill(seed uint64) Span {
 	const pageRows = 128
-	size := 0
+	size, stage := 0, 0
 	for i := range c.a.Planes {
 		p := &c.a.Planes[i]
-		p.PageRows, p.Offset = pageRows, size
+		p.PageRows, p.Offset, p.Stage = pageRows, size, stage
 		size += (p.Bytes() + PageUnit - 1) / PageUnit * PageUnit
+		if p.Codec.Columns() {
+			stage += p.Open().Bytes()
+		}
 	}
 	pages := (c.rows + pageRows - 1) / pageRows
-	s := Span{Arena: make([]byte, pages*size), PageBytes: size, Rows: c.rows, N: 1}
+	s := Span{Arena: make([]byte, pages*size+stage), PageBytes: size, Rows: c.rows, N: 1, Open: c.rows / pageRows * pageRows, Stage: uint32(pages * size / PageUnit)}
 	for i := range s.Arena {
 		s.Arena[i] = 0x7b // not zero: nothing past the last row may count
 	}
@@ -141,7 +155,18 @@ func (c *attendCase) fill(seed uint64) Span {
 	for row := 0; row < c.rows; row++ {
 		for i := range c.a.Planes {
 			p := &c.a.Planes[i]
-			p.Put(s.page(row, p), row%pageRows, randVec(r, p.Heads*p.Width, 1), code)
+			x, page := randVec(r, p.Heads*p.Width, 1), s.page(row, p)
+			if !p.Codec.Columns() {
+				p.Put(page, row%pageRows, x, code)
+				continue
+			}
+			for d := range x { // channels of very different sizes, some far from zero
+				x[d] = float32(float64(x[d])*math.Exp2(float64(d*7%5)-3) + float64(d*5%3-1))
+			}
+			p.Open().Put(s.Arena[pages*size:], row%pageRows, x, code)
+			if row%pageRows == pageRows-1 {
+				p.Seal(page, s.Arena[pages*size:], &Sealer{})
+			}
 		}
 	}
 	return s
@@ -153,6 +178,9 @@ func (c *attendCase) naive(s Span, q []float32) []float64 {
 	heads, kw, vw := a.Groups*a.PerGroup, a.KeyWidth(), a.ValueWidth()
 	decode := func(row, plane, head int) []float64 {
 		p := &a.Planes[plane]
+		if p.Codec.Columns() {
+			return s.column(p, row, head)
+		}
 		code, x := make([]byte, RowBytes(p.Codec, p.Width)), make([]float32, p.Width)
 		p.Code(code, s.page(row, p), row%p.PageRows, head)
 		DecodeRow(p.Codec, x, code)

@@ -137,8 +137,9 @@ type rebuilt struct {
 }
 
 type expanderScratch struct {
-	x  []float32 // cached rows, or embeddings
-	in Input
+	columns columnTile
+	x       []float32 // cached rows, or embeddings
+	in      Input
 }
 
 // blockHeads is how many heads' columns are multiplied and gated together: they fill whole panels, four or more.
@@ -297,7 +298,8 @@ func (t *Attender) runExpand(i, worker int) {
 	p, r := &a.Planes[e.Plane], x.row0+i*TileRows
 	n := min(TileRows, s.Rows-r)
 	w.x = grow(w.x, n*p.Width)
-	expandRows(p.Codec, w.x, p.Head(s.page(r, p), 0)[r%p.PageRows*RowBytes(p.Codec, p.Width):], n, p.Width)
+	codec, stored := s.tile(p, 0, r)
+	w.columns.rows(codec, w.x, stored, n, p.Width)
 	if e.Turn > 0 {
 		for at := 0; at < n*p.Width; at += e.Turn {
 			Hadamard(w.x[at:][:e.Turn])

@@ -33,6 +33,7 @@ type Plane struct {
 	Width    int
 	PageRows int // a multiple of PanelRows
 	Offset   int // bytes from the page's start
+	Stage    int // bytes from the start of an open page's stage, where rows lie in Codec.Staging until it is full; of codecs of columns alone
 }
 
 // PanelsFit reports whether a stream of this codec and width can lie in panels: blocks must be whole.
@@ -90,7 +91,8 @@ func (p Plane) Code(dst []byte, page []byte, row, head int) {
 //
 //	f32, f16, bf16   [width][16] elements
 //	q8               per 32-block: 8 vectors of 64 bytes, byte 4r+i of vector v = code[4v+i] + 128 of row r, then 16 f16 scales
-//	q4               per 32-block: 4 vectors of 64 bytes, byte 4r+i of vector v = code[4v+i] | code[16+4v+i] << 4, then 16 f16 scales
+//	q4, q4c          per 32-block: 4 vectors of 64 bytes, byte 4r+i of vector v = code[4v+i] | code[16+4v+i] << 4, then 16 f16 scales (of q4c two bytes of its table for each row)
+//	q2c              per 32-block: 2 vectors of 64 bytes, byte 4r+i of vector v = byte 4v+i of the row's codes, then two bytes of its table for each row
 func (p Plane) scatter(head []byte, row int, code []byte) {
 	g, r := row/PanelRows, row%PanelRows
 	panel := head[g*PanelRows*len(code):][:PanelRows*len(code)]
@@ -116,7 +118,14 @@ func (p Plane) scatter(head []byte, row int, code []byte) {
 				binary.LittleEndian.PutUint32(blk[64*v+4*r:], w)
 			}
 		}
-	case CodecQ4:
+	case CodecQ2C:
+		for b := 0; b < p.Width/32; b++ {
+			blk, c := panel[b*160:][:160], code[b*10:][:10]
+			copy(blk[128+2*r:][:2], c[:2])
+			copy(blk[4*r:][:4], c[2:6])
+			copy(blk[64+4*r:][:4], c[6:])
+		}
+	case CodecQ4, CodecQ4C:
 		for b := 0; b < p.Width/32; b++ {
 			blk, c := panel[b*288:][:288], code[b*18:][:18]
 			copy(blk[256+2*r:][:2], c[:2])
@@ -149,7 +158,14 @@ func (p Plane) gather(code []byte, head []byte, row int) {
 				binary.LittleEndian.PutUint32(c[2+4*v:], w)
 			}
 		}
-	case CodecQ4:
+	case CodecQ2C:
+		for b := 0; b < p.Width/32; b++ {
+			blk, c := panel[b*160:][:160], code[b*10:][:10]
+			copy(c[:2], blk[128+2*r:][:2])
+			copy(c[2:6], blk[4*r:][:4])
+			copy(c[6:], blk[64+4*r:][:4])
+		}
+	case CodecQ4, CodecQ4C:
 		for b := 0; b < p.Width/32; b++ {
 			blk, c := panel[b*288:][:288], code[b*18:][:18]
 			copy(c[:2], blk[256+2*r:][:2])

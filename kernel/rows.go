@@ -25,13 +25,15 @@ const (
 	CodecBF16
 	CodecQ8
 	CodecQ4
+	CodecQ4C // q4c, q2c: scales by column, of tiles of rows; see columns.go
+	CodecQ2C
 	numCodecs
 )
 
 // RowBlock is the number of elements that share a scale in q8 and q4.
 const RowBlock = 32
 
-var codecNames = [numCodecs]string{"f32", "f16", "bf16", "q8", "q4"}
+var codecNames = [numCodecs]string{"f32", "f16", "bf16", "q8", "q4", "q4c", "q2c"}
 
 func (c Codec) String() string {
 	if c < numCodecs {
@@ -64,17 +66,23 @@ func RowBytes(c Codec, width int) int {
 			n += 2 + rest
 		}
 		return n
-	case CodecQ4:
+	case CodecQ4, CodecQ4C:
 		n := full * 18
 		if rest > 0 {
 			n += 2 + (rest+1)/2
+		}
+		return n
+	case CodecQ2C:
+		n := full * 10
+		if rest > 0 {
+			n += 2 + (rest+3)/4
 		}
 		return n
 	}
 	return 0
 }
 
-// EncodeRow writes src into dst, which holds at least RowBytes(c, len(src)) bytes.
+// EncodeRow writes src into dst, which holds at least RowBytes(c, len(src)) bytes. A codec of columns has no rows of its own: nothing is written.
 func EncodeRow(c Codec, dst []byte, src []float32) {
 	dst = dst[:RowBytes(c, len(src))]
 	done := encodeFast(c, dst, src)

@@ -7,7 +7,7 @@ import "unsafe"
 
 // encodeFast encodes the first elements of src.
 func encodeFast(c Codec, dst []byte, src []float32) int {
-	if vecLevel == vecPlain || c >= numCodecs || len(src) < RowBlock {
+	if vecLevel == vecPlain || c > CodecQ4 || len(src) < RowBlock {
 		return 0
 	}
 	if c == CodecF32 {
@@ -42,7 +42,7 @@ func encodeFast(c Codec, dst []byte, src []float32) int {
 
 // decodeFast decodes the first elements of dst.
 func decodeFast(c Codec, dst []float32, src []byte) int {
-	if vecLevel == vecPlain || c >= numCodecs || len(dst) < RowBlock {
+	if vecLevel == vecPlain || c > CodecQ4 || len(dst) < RowBlock {
 		return 0
 	}
 	if c == CodecF32 {

@@ -16,6 +16,7 @@ type LayerBytes struct {
 	PerToken  int    `json:"per_token"`            // bytes of a row, which is a token's alone unless RowTokens says otherwise
 	Window    int    `json:"window,omitempty"`     // rows a query sees; 0 = all
 	Page      int    `json:"page"`                 // bytes of a page
+	Stage     int    `json:"stage,omitempty"`      // bytes of the stage beside an open page, where the type stores whole pages
 	RowTokens int    `json:"row_tokens,omitempty"` // tokens that share a row, where more than one
 	State     int    `json:"state,omitempty"`      // bytes of recurrent state that a sequence keeps, however long it is
 }
@@ -41,7 +42,7 @@ func Account(cfg Config) (*Accounting, error) {
 	a := &Accounting{PageRows: cfg.PageRows, Record: stateSizeOf(cfg.Layers).record}
 	perToken := 0.0
 	for i, text := range s.streams() {
-		a.Layers = append(a.Layers, LayerBytes{Layer: i, Streams: text, Elements: cfg.Layers[i].Elements(), PerToken: lanes[i].rowBytes, Window: lanes[i].window, Page: lanes[i].pageBytes,
+		a.Layers = append(a.Layers, LayerBytes{Layer: i, Streams: text, Elements: cfg.Layers[i].Elements(), PerToken: lanes[i].rowBytes, Window: lanes[i].window, Page: lanes[i].pageBytes, Stage: lanes[i].stage,
 			State: 4 * cfg.Layers[i].State})
 		if n := lanes[i].rowTokens; n > 1 {
 			a.Layers[i].RowTokens = n
@@ -52,18 +53,35 @@ func Account(cfg Config) (*Accounting, error) {
 	return a, nil
 }
 
-// Sequence is the bytes that a sequence of so many tokens holds between steps: whole pages, sliding layers their window and at most one page more, and a record of recurrent state.
+// Sequence is the bytes that a sequence of so many tokens holds between steps: whole pages, sliding layers their window and at most one page more, a stage where a page is open, and a
+// record of recurrent state.
 // Snapshots of the state for prefixes are not counted: they give way where a step needs the room.
 func (a *Accounting) Sequence(rows int) int64 {
 	if rows == 0 {
 		return 0
 	}
-	return a.bytes(rows, 0) + int64(a.Record)
+	return a.bytes(rows, 0) + a.Staged(rows) + int64(a.Record)
 }
 
-// Peak is the most a sequence takes while it grows to rows in steps of at most step tokens: a sliding layer gives pages back after a step, and
-// the state before a step stays until its end.
-func (a *Accounting) Peak(rows, step int) int64 { return a.bytes(rows, step) + 2*int64(a.Record) }
+// Staged is the part of Sequence(tokens) that lies in stages: those of layers whose last page is open.
+func (a *Accounting) Staged(tokens int) (n int64) {
+	for _, l := range a.Layers {
+		if tokens%(a.PageRows*max(1, l.RowTokens)) > 0 {
+			n += int64(l.Stage)
+		}
+	}
+	return n
+}
+
+// Peak is the most a sequence takes while it grows to rows in steps of at most step tokens: a sliding layer gives pages back after a step, the state before a step stays until its end,
+// and a page is open until it is full.
+func (a *Accounting) Peak(rows, step int) int64 {
+	n := a.bytes(rows, step) + 2*int64(a.Record)
+	for _, l := range a.Layers {
+		n += int64(l.Stage)
+	}
+	return n
+}
 
 func (a *Accounting) bytes(rows, step int) int64 {
 	var total int64
@@ -106,6 +124,9 @@ func (a *Accounting) Arena(n int64, rows, step int) int64 {
 		if l.Page > 0 {
 			pages[l.Page] += n * int64(a.pages(l, rows, step))
 		}
+		if l.Stage > 0 {
+			pages[l.Stage] += n
+		}
 	}
 	if a.Record > 0 {
 		pages[a.Record] += 2 * n
@@ -130,9 +151,10 @@ func ArenaBytes(pages map[int]int64) int64 {
 	return max(smallBudget, in(smallBudget))
 }
 
-// Slack is the part of Sequence(rows) that no row and no state uses: the ends of last pages and, in sliding layers, rows before the window.
+// Slack is the part of Sequence(rows) that no row and no state uses: the ends of last pages and, in sliding layers, rows before the window. Stages are apart, and the rows in them are
+// counted in their pages, where their place is kept.
 func (a *Accounting) Slack(rows int) int64 {
-	slack := a.Sequence(rows)
+	slack := a.Sequence(rows) - a.Staged(rows)
 	for _, l := range a.Layers {
 		n := l.rows(rows)
 		if l.Window > 0 {

@@ -64,6 +64,7 @@ type lane struct {
 	planes    []kernel.Plane
 	types     []Type
 	pageBytes int // rounded up to kernel.PageUnit
+	stage     int // bytes of the stage that an open page has beside it, rounded up likewise; 0 where every codec stores rows at once
 	rowBytes  int // what one row's codes take, all streams
 	window    int
 	rowTokens int // tokens that share a row, at least 1
@@ -72,6 +73,8 @@ type lane struct {
 
 // rows is the number of rows that so many tokens have, an open one included.
 func (ln *lane) rows(tokens int) int { return (tokens + ln.rowTokens - 1) / ln.rowTokens }
+
+func roundUp(n, unit int) int { return (n + unit - 1) / unit * unit }
 
 func resolveLane(l Layout, types []Type, pageRows int) (lane, error) {
 	ln := lane{types: types, window: l.Window, rowTokens: max(1, l.RowTokens)}
@@ -100,10 +103,14 @@ func resolveLane(l Layout, types []Type, pageRows int) (lane, error) {
 					fmt.Sprintf("use %s=%s", s.Name, Type{Codec: t.Codec}))
 			}
 		}
+		if t.Codec.Columns() {
+			p.Stage = ln.stage
+			ln.stage += p.Open().Bytes()
+		}
 		ln.planes = append(ln.planes, p)
 		at += p.Bytes()
 		ln.rowBytes += s.Heads * kernel.RowBytes(t.Codec, s.Width)
 	}
-	ln.pageBytes = (at + kernel.PageUnit - 1) / kernel.PageUnit * kernel.PageUnit
+	ln.pageBytes, ln.stage = roundUp(at, kernel.PageUnit), roundUp(ln.stage, kernel.PageUnit)
 	return ln, nil
 }

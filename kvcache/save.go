@@ -1,7 +1,7 @@
 package kvcache
 
 // Saved sessions: one file with a header that says exactly what the rows belong to, the tokens, the rows in canonical order (lane, row, stream, head: not
-// the order of pages), the recurrent state if layers have one, and a SHA-256 of everything before it. Written beside the target, synced, renamed: a file is whole or absent.
+// the order of pages; those of an open page as they are staged), the recurrent state if layers have one, and a SHA-256 of everything before it. Written beside the target, synced, renamed: a file is whole or absent.
 
 import (
 	"bufio"
@@ -111,8 +111,8 @@ func (q *Sequence) write(w *bufio.Writer, extra []byte) error {
 	for i := range q.lanes {
 		ln, t := &s.lanes[i], &q.lanes[i]
 		for row := t.first * p; row < ln.rows(q.rows) && ln.pageBytes > 0; row++ {
-			page := s.arena.page(t.pages[row/p-t.first], ln.pageBytes)
-			for _, plane := range ln.planes {
+			for stream := range ln.planes {
+				plane, page := q.saved(i, stream, row, q.rows)
 				code := s.code[:kernel.RowBytes(plane.Codec, plane.Width)]
 				for h := 0; h < plane.Heads; h++ {
 					plane.Code(code, page, row%p, h)
@@ -129,6 +129,17 @@ func (q *Sequence) write(w *bufio.Writer, extra []byte) error {
 		}
 	}
 	return nil
+}
+
+// saved is where a row of a sequence of so many tokens lies: in its page, or, where that is open, in the stage.
+func (q *Sequence) saved(lane, stream, row, tokens int) (kernel.Plane, []byte) {
+	s, ln, t := q.store, &q.store.lanes[lane], &q.lanes[lane]
+	p := s.cfg.PageRows
+	plane := ln.planes[stream]
+	if plane.Codec.Columns() && (row/p+1)*ln.tokens > tokens {
+		return plane.Open(), s.arena.page(t.stage, ln.stage)
+	}
+	return plane, s.arena.page(t.pages[row/p-t.first], ln.pageBytes)
 }
 
 // Restore fills an empty sequence from path. A file of another model, cache type or version is refused with the field and both values. notice is not empty when the
@@ -167,7 +178,7 @@ func (q *Sequence) Restore(path string) (extra []byte, notice string, err error)
 		q.Close()
 		return nil, "", err
 	}
-	q.Commit(tokens)
+	q.commit(tokens) // what is sealed was saved so
 	return h.Extra, notice, nil
 }
 
@@ -273,8 +284,8 @@ func (q *Sequence) read(r io.Reader, h *Header, path string) error {
 	for i := range q.lanes {
 		ln, t := &s.lanes[i], &q.lanes[i]
 		for row := t.first * p; row < ln.rows(h.Rows) && ln.pageBytes > 0; row++ {
-			page := s.arena.page(t.pages[row/p-t.first], ln.pageBytes)
-			for _, plane := range ln.planes {
+			for stream := range ln.planes {
+				plane, page := q.saved(i, stream, row, h.Rows)
 				code := s.code[:kernel.RowBytes(plane.Codec, plane.Width)]
 				for head := 0; head < plane.Heads; head++ {
 					if _, err := io.ReadFull(r, code); err != nil {

@@ -3,7 +3,7 @@ package kvcache
 // Recurrent state: numbers that a design keeps of a sequence however long it is, as the last columns of a convolution or a moving average, in f32.
 //
 // A record holds the states of all layers, side by side, and lies in the arena like a page. A sequence holds one record: the state after its committed rows. While a step
-// runs it has a second one, which Commit makes the first and Rollback gives back. A record is never written once it is committed, so prefix blocks and sequences share it.
+// runs it has a second one, which Commit makes the first and Rollback gives back; a step in parts turns between two. A record is never written once it is committed, so prefix blocks and sequences share it.
 //
 // A prefix block keeps the state after its page: without it, its rows cannot be continued. These snapshots lie in a size class of their own, so that their chunks come back
 // when the blocks are forgotten, and are taken only where the budget has room left: a step never fails for the lack of one.
@@ -93,23 +93,47 @@ func (q *Sequence) keep(rows int) uint32 {
 	return r
 }
 
-// wantsState reports whether a step of n rows needs a record that it does not have.
+// wantsState reports whether n more rows need a record that the sequence does not have, and wantsSpare whether they need a second one: where they are committed in parts, each part
+// writes a record while it reads another, and the one before cannot serve again.
 func (q *Sequence) wantsState(n int) bool {
 	return q.store.states.record > 0 && n > 0 && q.next == noRecord
 }
 
-// reserveState takes the record of the state after this step.
+func (q *Sequence) wantsSpare(n int) bool {
+	return q.store.states.record > 0 && q.Step(n) < n && q.spare == noRecord && (q.state == noRecord || q.store.arena.shared(q.state))
+}
+
+func (q *Sequence) wantedStates(n int) (records int) {
+	if q.wantsState(n) {
+		records++
+	}
+	if q.wantsSpare(n) {
+		records++
+	}
+	return records
+}
+
+// reserveState takes the records of a step.
 func (q *Sequence) reserveState(n int) {
 	if q.wantsState(n) {
 		q.next, _ = q.store.arena.get(q.store.states.record)
 	}
+	if q.wantsSpare(n) {
+		q.spare, _ = q.store.arena.get(q.store.states.record)
+	}
 }
 
-// commitState makes the step's state the sequence's.
+// commitState makes the step's state the sequence's. Where more rows are reserved their state goes to the spare record, or to that which the sequence has just given back.
 func (q *Sequence) commitState() {
-	if q.next != noRecord {
-		q.setState(q.next)
-		q.next = noRecord
+	if q.next == noRecord {
+		return
+	}
+	q.setState(q.next)
+	q.next = noRecord
+	if q.room > q.rows {
+		if q.next, q.spare = q.spare, noRecord; q.next == noRecord {
+			q.next, _ = q.store.arena.get(q.store.states.record)
+		}
 	}
 }
 
@@ -122,13 +146,18 @@ func (q *Sequence) publishState(b *block, rows int) {
 	}
 }
 
-// dropState gives back what a step took: the next state and the snapshots that no block wanted.
-func (q *Sequence) dropState() {
+// dropSnapshots gives back those that no block wanted, and dropState all that a step took.
+func (q *Sequence) dropSnapshots() {
 	for _, k := range q.kept {
 		q.store.release(&k.record)
 	}
 	q.kept = q.kept[:0]
+}
+
+func (q *Sequence) dropState() {
+	q.dropSnapshots()
 	q.store.release(&q.next)
+	q.store.release(&q.spare)
 }
 
 // setState changes the committed record; the reference to r becomes the sequence's.

@@ -39,6 +39,7 @@ type Store struct {
 	slots []int // by lane: where its pages begin in the list of a block's pages; one more for the end
 
 	states    stateSize
+	sealer    kernel.Sealer
 	snapshots *class
 	zeros     []float32 // the states of an empty sequence
 }
@@ -105,7 +106,10 @@ func New(cfg Config) (*Store, error) {
 			sizes = append(sizes, ln.pageBytes)
 		}
 		for _, p := range ln.planes {
-			most = max(most, kernel.RowBytes(p.Codec, p.Width))
+			most = max(most, kernel.RowBytes(p.Codec, p.Width), kernel.RowBytes(p.Codec.Staging(), p.Width))
+		}
+		if ln.stage > 0 {
+			sizes = append(sizes, ln.stage)
 		}
 	}
 	if len(sizes) == 0 {
@@ -176,6 +180,7 @@ type Sequence struct {
 	store  *Store
 	lanes  []table
 	rows   int     // committed tokens
+	room   int     // tokens that are committed or reserved
 	tokens []int32 // the tokens behind the rows, for prefixes and saved files
 	owner  string
 	digest string // of given
@@ -185,6 +190,7 @@ type Sequence struct {
 
 	state uint32     // record of the recurrent state after the committed rows
 	next  uint32     // of the state after the reserved ones
+	spare uint32     // takes the place of next when a part of the reserved rows is committed and what was the state cannot
 	kept  []snapshot // of rows in this step that end a page
 }
 
@@ -192,12 +198,14 @@ type Sequence struct {
 type table struct {
 	pages []uint32 // from page number first on
 	first int
+	stage uint32 // of the open page: that of the next token; noRecord where none is held
 }
 
 // NewSequence makes an empty sequence. Prefixes are shared between sequences of the same owner alone.
 func (s *Store) NewSequence(owner string) *Sequence {
-	q := &Sequence{store: s, lanes: make([]table, len(s.lanes)), tokens: make([]int32, 0, s.cfg.MaxRows), owner: owner, state: noRecord, next: noRecord}
+	q := &Sequence{store: s, lanes: make([]table, len(s.lanes)), tokens: make([]int32, 0, s.cfg.MaxRows), owner: owner, state: noRecord, next: noRecord, spare: noRecord}
 	for i, ln := range s.lanes {
+		q.lanes[i].stage = noRecord
 		if ln.pageBytes > 0 {
 			q.lanes[i].pages = make([]uint32, 0, (s.cfg.MaxRows+ln.tokens-1)/ln.tokens+1)
 		}
@@ -247,7 +255,11 @@ func (q *Sequence) Reserve(n int) error {
 			page, _ := s.arena.get(ln.pageBytes)
 			t.pages = append(t.pages, page)
 		}
+		if q.wantsStage(i, n) {
+			t.stage, _ = s.arena.get(ln.stage)
+		}
 	}
+	q.room = q.rows + n
 	q.reserveState(n)
 	return nil
 }
@@ -263,9 +275,12 @@ func (q *Sequence) missing(n int) int64 {
 			if s.lanes[i].pageBytes == c.pageBytes {
 				pages += q.wanted(i, n)
 			}
+			if s.lanes[i].stage == c.pageBytes && q.wantsStage(i, n) {
+				pages++
+			}
 		}
-		if q.wantsState(n) && s.states.record == c.pageBytes {
-			pages++
+		if s.states.record == c.pageBytes {
+			pages += q.wantedStates(n)
 		}
 		lack := pages - len(c.free)
 		if lack <= 0 {
@@ -291,13 +306,16 @@ func (q *Sequence) wanted(i, n int) int {
 	return pages
 }
 
-// Put writes row `row` of stream `stream` of a layer: src [heads*width]. Rows must be reserved.
+// Put writes row `row` of stream `stream` of a layer: src [heads*width]. Rows must be reserved, and where the type needs whole pages they must be of one step: see Step.
 func (q *Sequence) Put(layer, stream, row int, src []float32) {
 	s := q.store
 	ln, t := &s.lanes[layer], &q.lanes[layer]
 	p := s.cfg.PageRows
-	page := s.arena.page(t.pages[row/p-t.first], ln.pageBytes)
-	ln.planes[stream].Put(page, row%p, src, s.code)
+	plane, page := ln.planes[stream], s.arena.page(t.pages[row/p-t.first], ln.pageBytes)
+	if plane.Codec.Columns() {
+		plane, page = plane.Open(), s.arena.page(t.stage, ln.stage)
+	}
+	plane.Put(page, row%p, src, s.code)
 }
 
 // Span describes a lane for attention: n queries at the rows after the committed ones; q0 is where they lie in the caller's list.
@@ -305,20 +323,27 @@ func (q *Sequence) Span(layer, q0, n int) kernel.Span { return q.SpanAt(layer, q
 
 // SpanAt is Span for n queries at rows row, row+1 ..: each sees the rows up to its own.
 func (q *Sequence) SpanAt(layer, q0, row, n int) kernel.Span {
-	t := &q.lanes[layer]
-	return kernel.Span{Arena: q.store.arena.buf, Pages: t.pages, PageBytes: q.store.lanes[layer].pageBytes, First: t.first, Rows: row + n, Q0: q0, N: n}
+	ln, t := &q.store.lanes[layer], &q.lanes[layer]
+	return kernel.Span{Arena: q.store.arena.buf, Pages: t.pages, PageBytes: ln.pageBytes, First: t.first, Rows: row + n, Q0: q0, N: n, Open: q.rows / ln.tokens * q.store.cfg.PageRows, Stage: t.stage}
 }
 
-// Commit makes the rows of these tokens, which were reserved, part of the sequence, gives back pages that slid out of their windows, and publishes full pages as prefix.
+// Commit makes the rows of these tokens, which were reserved, part of the sequence, seals the pages that they fill, gives back pages that slid out of their windows, and publishes
+// full pages as prefix.
 func (q *Sequence) Commit(tokens []int32) {
+	q.seal(len(tokens))
+	q.commit(tokens)
+}
+
+func (q *Sequence) commit(tokens []int32) {
 	q.rows += len(tokens)
 	q.tokens = append(q.tokens, tokens...)
 	q.commitState()
 	q.publish()
-	q.dropState()
+	q.dropSnapshots()
 	for i := range q.lanes {
 		q.slide(i)
 	}
+	q.dropStages()
 }
 
 func (q *Sequence) slide(i int) {
@@ -335,14 +360,15 @@ func (q *Sequence) slide(i int) {
 }
 
 // Truncate drops the tokens from rows on. It fails, changing nothing, where a sliding lane no longer holds the window that the shorter sequence needs, where a row covers
-// tokens on both sides of the cut, and where the state after its rows is not kept.
+// tokens on both sides of the cut, where the cut would open a sealed page (its rows' own precision is gone), and where the state after its rows is not kept.
 func (q *Sequence) Truncate(rows int) error {
 	if err := q.cut(rows); err != nil {
 		return err
 	}
 	q.truncateState(rows)
 	q.giveBack(rows)
-	q.rows, q.tokens = rows, q.tokens[:rows]
+	q.rows, q.room, q.tokens = rows, rows, q.tokens[:rows]
+	q.dropStages()
 	for q.hashed > rows {
 		q.chain = q.chain.parent
 		q.hashed -= q.store.block
@@ -374,6 +400,9 @@ func (q *Sequence) cut(rows int) error {
 			return fault.New(fault.Unsupported, "truncate", fmt.Sprintf("%d tokens", rows), fmt.Sprintf("layer %d merges each %d tokens into a row", i, ln.rowTokens), "cut at a multiple of that")
 		}
 	}
+	if err := q.cutSealed(rows); err != nil {
+		return err
+	}
 	return q.cutState(rows)
 }
 
@@ -392,6 +421,8 @@ func (q *Sequence) giveBack(tokens int) {
 func (q *Sequence) Rollback() {
 	q.dropState()
 	q.giveBack(q.rows)
+	q.room = q.rows
+	q.dropStages()
 }
 
 // Close gives all pages back.
@@ -400,11 +431,12 @@ func (q *Sequence) Close() {
 		for _, page := range q.lanes[i].pages {
 			q.store.arena.put(page)
 		}
-		q.lanes[i] = table{pages: q.lanes[i].pages[:0]}
+		q.store.release(&q.lanes[i].stage)
+		q.lanes[i] = table{pages: q.lanes[i].pages[:0], stage: noRecord}
 	}
 	q.dropState()
 	q.store.release(&q.state)
-	q.rows, q.tokens, q.chain, q.hashed = 0, q.tokens[:0], nil, 0
+	q.rows, q.room, q.tokens, q.chain, q.hashed = 0, 0, q.tokens[:0], nil, 0
 }
 
 // Bytes is what the sequence's pages and state take, shared ones included.
@@ -412,8 +444,11 @@ func (q *Sequence) Bytes() int64 {
 	var n int64
 	for i := range q.lanes {
 		n += int64(len(q.lanes[i].pages)) * int64(q.store.lanes[i].pageBytes)
+		if q.lanes[i].stage != noRecord {
+			n += int64(q.store.lanes[i].stage)
+		}
 	}
-	for _, r := range [2]uint32{q.state, q.next} {
+	for _, r := range [3]uint32{q.state, q.next, q.spare} {
 		if r != noRecord {
 			n += int64(q.store.states.record)
 		}

@@ -19,7 +19,7 @@ type Type struct {
 
 // Types lists every type by name, in the order reports show them.
 var Types = []Type{{kernel.CodecF32, false}, {kernel.CodecF16, false}, {kernel.CodecBF16, false}, {kernel.CodecQ8, false}, {kernel.CodecQ8, true},
-	{kernel.CodecQ4, false}, {kernel.CodecQ4, true}}
+	{kernel.CodecQ4, false}, {kernel.CodecQ4, true}, {kernel.CodecQ4C, false}, {kernel.CodecQ2C, false}}
 
 func (t Type) String() string {
 	if t.Hadamard {

@@ -584,7 +584,8 @@ func attendFloats(a *config.Attention, q, out int64) int64 {
 	const rows, parts = 48, 4 * 9 // query rows that share a tile; items a thread times chunks held at once
 	kw, vw := q/int64(a.Heads), out/int64(a.Heads)
 	floats := rows*(2*kw+kernel.TileRows+vw+8) + 2*kernel.TileRows*(kw+vw) + parts*rows*(vw+2)
-	if a.Design == config.TPA { // weighed scores, and the factors as they are read and in panels
+	floats += rows*(kw+1) + 16*(kw+vw) // sealed pages: queries that took scales in, a tile's codes and table
+	if a.Design == config.TPA {        // weighed scores, and the factors as they are read and in panels
 		floats += rows*kernel.TileRows + 2*kernel.TileRows*int64(a.Heads*max(a.KRank, a.VRank))
 	}
 	if a.Design == config.EGMLA { // a tile: cached rows, embeddings, rebuilt rows and their sums, and the int8 copy of an input

@@ -48,6 +48,7 @@ type Engine struct {
 	streams *streams // residual streams side by side; nil where there is one
 	flow    flow
 	carried tensor.Buf // what the router of a layer hands on to the next one's
+	logits  []float32  // of a step in parts
 
 	circles []circle
 	passes  Passes
@@ -132,7 +133,7 @@ func (e *Engine) attach(store *kvcache.Store) {
 func (e *Engine) WeightBytes() int64 { return e.packer.Bytes() }
 
 // ScratchBytes is what the workspace holds.
-func (e *Engine) ScratchBytes() int64 { return e.ws.Bytes() }
+func (e *Engine) ScratchBytes() int64 { return e.ws.Bytes() + 4*int64(cap(e.logits)) }
 
 // Close gives everything back.
 func (e *Engine) Close() {
@@ -315,7 +316,10 @@ func (e *Engine) Step(feeds []Feed) (tensor.Buf, error) {
 	if err := e.reserve(feeds); err != nil {
 		return tensor.Buf{}, err
 	}
-	e.lay(feeds)
+	if inParts(feeds) {
+		return e.runParts(feeds), nil
+	}
+	e.lay(feeds, nil)
 	return e.run(feeds), nil
 }
 
@@ -377,13 +381,13 @@ func (e *Engine) reserve(feeds []Feed) error {
 	return nil
 }
 
-// lay lays out ids, positions and the rows whose logits are wanted: of every token or the last.
-func (e *Engine) lay(feeds []Feed) {
+// lay lays out ids, positions and the rows whose logits are wanted: of every token or the last, of the feeds that wants names; nil names all.
+func (e *Engine) lay(feeds []Feed, wants func(feed int) bool) {
 	e.ids, e.pos, e.last = e.ids[:0], e.pos[:0], e.last[:0]
 	e.step.Workspace, e.step.Sequences, e.step.Counts = e.ws, e.step.Sequences[:0], e.step.Counts[:0]
-	for _, f := range feeds {
+	for i, f := range feeds {
 		for j := range f.Tokens {
-			if f.All || j == len(f.Tokens)-1 {
+			if (f.All || j == len(f.Tokens)-1) && (wants == nil || wants(i)) {
 				e.last = append(e.last, len(e.ids))
 			}
 			e.ids, e.pos = append(e.ids, f.Tokens[j]), append(e.pos, f.Sequence.Rows()+j)

@@ -33,7 +33,7 @@ func TestQuality2000(t *testing.T) {
 			ids := windows(t, cacheFile(t, file), string(text[:100000]))
 			base := map[int][]float32{}
 			teach(t, file, "f32", kernel.ArithF32, ids, func(i int, row []float32) { base[i] = append([]float32{}, row...) })
-			for _, kv := range []string{"f16", "q8", "q8h", "q4", "q4h"} {
+			for _, kv := range []string{"f16", "q8", "q8h", "q4", "q4h", "q4c", "k=q4c,v=q4h", "q2c"} {
 				kl, agree := 0.0, 0.0
 				teach(t, file, kv, kernel.ArithInt8, ids, func(i int, row []float32) {
 					kl += divergence(base[i], row) / float64(len(base))
@@ -42,7 +42,7 @@ func TestQuality2000(t *testing.T) {
 					}
 				})
 				want, known := peer[kv]
-				t.Logf("%-4s %d positions: mean KL %.5f, top-1 %.4f (peer %.5f, %.4f)", kv, len(base), kl, agree, want.kl, want.top1)
+				t.Logf("%-11s %d positions: mean KL %.5f, top-1 %.4f (peer %.5f, %.4f)", kv, len(base), kl, agree, want.kl, want.top1)
 				if known && (kl > 1.1*want.kl || agree < want.top1-0.014) {
 					t.Errorf("%s: mean KL %.5f, top-1 %.4f; the peer has %.5f and %.4f", kv, kl, agree, want.kl, want.top1)
 				}

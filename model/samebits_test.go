@@ -18,7 +18,7 @@ import (
 
 // The table's three sides. A design that runs, a cache type or a way that has no row here fails the test.
 var (
-	sameBitsTypes = []string{"f32", "f16", "bf16", "q8", "q8h", "q4", "q4h"}
+	sameBitsTypes = []string{"f32", "f16", "bf16", "q8", "q8h", "q4", "q4h", "q4c", "q2c"}
 	sameBitsWays  = []struct {
 		name string
 		run  func(*sameBits)

@@ -39,7 +39,7 @@ func init() {
 		m.share, m.makes = []int{0, 0}, []string{"kv_a_proj_with_mqa", "kv_a_layernorm"}
 		return m
 	})
-	tinyBytes["clla-quant"] = map[string]int{"f32": 28 + 64, "f16": 28 + 32, "bf16": 28 + 32, "q8": 28 + 18, "q8h": 28 + 18, "q4": 28 + 10, "q4h": 28 + 10, "latent=q4,rope=f32": 28 + 64}
+	tinyBytes["clla-quant"] = map[string]int{"f32": 28 + 64, "f16": 28 + 32, "bf16": 28 + 32, "q8": 28 + 18, "q8h": 28 + 18, "q4": 28 + 10, "q4c": 28 + 10, "q2c": 34, "q4h": 28 + 10, "latent=q4,rope=f32": 28 + 64}
 	sameBitsRefused["mfa-kr cla q8h"], sameBitsRefused["mfa-kr cla q4h"] = "Hadamard", "Hadamard"
 }
 

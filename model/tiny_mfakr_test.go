@@ -16,7 +16,7 @@ func init() {
 			}
 			return m
 		})
-		tinyBytes[name] = map[string]int{"f32": 128, "f16": 64, "bf16": 64, "q8": 34, "q8h": 34, "q4": 18, "q4h": 18}
+		tinyBytes[name] = map[string]int{"f32": 128, "f16": 64, "bf16": 64, "q8": 34, "q8h": 34, "q4": 18, "q4h": 18, "q4c": 18, "q2c": 10}
 	}
 	relative("mfa-kr, relative values", nil)
 	relative("mfa-kr, relative values, cla", []int{0, 0})

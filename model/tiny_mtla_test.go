@@ -16,8 +16,8 @@ import (
 // MTLA's row is MLA's, r + d_R, and covers two tokens. MKA: levels x 2 n_kv d_h = 2 x 2*2*16, 3 x 2*2*16; FastMKA 2 n_kv d_h = 2*2*32.
 func init() {
 	tinyBytes["mtla"] = tinyBytes["mla"]
-	tinyBytes["mka"] = map[string]int{"f32": 512, "f16": 256, "bf16": 256, "q8": 144, "q8h": 144, "q4": 80, "q4h": 80, "k=q8,v=q4": 112}
-	tinyBytes["mka of 3 levels"] = map[string]int{"f32": 768, "f16": 384, "bf16": 384, "q8": 216, "q8h": 216, "q4": 120, "q4h": 120, "k=q8,v=q4": 168}
+	tinyBytes["mka"] = map[string]int{"f32": 512, "f16": 256, "bf16": 256, "q8": 144, "q8h": 144, "q4": 80, "q4c": 80, "q2c": 48, "q4h": 80, "k=q8,v=q4": 112}
+	tinyBytes["mka of 3 levels"] = map[string]int{"f32": 768, "f16": 384, "bf16": 384, "q8": 216, "q8h": 216, "q4": 120, "q4c": 120, "q2c": 72, "q4h": 120, "k=q8,v=q4": 168}
 	tinyBytes["mka-fast"] = tinyBytes["gqa"]
 	const d, n = tinyHidden, tinyHeads
 	moreTinies = append(moreTinies, func() tiny {

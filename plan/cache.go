@@ -19,9 +19,11 @@ type Cache struct {
 	State    int64              `json:"state"`            // bytes a sequence keeps however long it is (recurrent state, in f32)
 	Record   int64              `json:"record,omitempty"` // bytes its record takes: State, rounded up as it is allocated
 	PageRows int                `json:"page_rows"`
+	Open     int64              `json:"open,omitempty"` // bytes of a sequence's stages while its last page is open, where types store whole pages
 	Layers   []Layer            `json:"layers"`
 
-	parts []part
+	parts  []part
+	stages []stage
 }
 
 // Layer is one layer's share.
@@ -35,6 +37,9 @@ type part struct {
 	kvcache.Accounting
 	rowTokens, page int
 }
+
+// stage is what lies beside a layer's open page.
+type stage struct{ bytes, tokens int }
 
 // NewCache accounts for the layouts of a model with these types.
 func NewCache(c *config.Config, layouts []kvcache.Layout, spec kvcache.Spec, pageRows int) (*Cache, error) {
@@ -72,7 +77,11 @@ func (k *Cache) add(l kvcache.LayerBytes, tokens int) {
 	if l.Page == 0 {
 		return
 	}
-	l.State, l.RowTokens = 0, 0 // counted in Record, and in rows
+	if l.Stage > 0 {
+		k.stages = append(k.stages, stage{l.Stage, k.PageRows * tokens})
+		k.Open += int64(l.Stage)
+	}
+	l.State, l.RowTokens, l.Stage = 0, 0, 0 // counted in Record, in rows, and in stages
 	for i := range k.parts {
 		if p := &k.parts[i]; p.rowTokens == tokens && p.page == l.Page {
 			p.Layers = append(p.Layers, l)
@@ -82,12 +91,24 @@ func (k *Cache) add(l kvcache.LayerBytes, tokens int) {
 	k.parts = append(k.parts, part{kvcache.Accounting{Layers: []kvcache.LayerBytes{l}, PageRows: k.PageRows}, tokens, l.Page})
 }
 
-// Sequence is what a sequence of so many tokens holds between steps: whole pages, and a record of its constant state.
-func (k *Cache) Sequence(tokens int) int64 { return k.sum(tokens, part.held) + k.Record }
+// Sequence is what a sequence of so many tokens holds between steps: whole pages, stages where the last one is open, and a record of its constant state.
+func (k *Cache) Sequence(tokens int) int64 {
+	return k.sum(tokens, part.held) + k.Staged(tokens) + k.Record
+}
+
+// Staged is what a sequence of so many tokens holds in stages.
+func (k *Cache) Staged(tokens int) (n int64) {
+	for _, s := range k.stages {
+		if tokens%s.tokens > 0 {
+			n += int64(s.bytes)
+		}
+	}
+	return n
+}
 
 // Peak is the most it takes while it grows to that length in steps of at most step tokens: inside a step there are two states, the one before it and the next.
 func (k *Cache) Peak(tokens, step int) int64 {
-	return k.sum(tokens, func(p part, rows int) int64 { return p.peak(rows, step) }) + 2*k.Record
+	return k.sum(tokens, func(p part, rows int) int64 { return p.peak(rows, step) }) + k.Open + 2*k.Record
 }
 
 // Slack is the part of Sequence that no visible row uses: ends of last pages and of the record and, in sliding layers, rows before the window.
@@ -117,6 +138,9 @@ func (k *Cache) Arena(n int64, tokens, step int) int64 {
 	for _, p := range k.parts {
 		rows := p.rows(tokens)
 		pages[p.page] += ((n-1)*p.peak(rows, 1) + p.peak(rows, step)) / int64(p.page)
+	}
+	for _, s := range k.stages {
+		pages[s.bytes] += n
 	}
 	if k.Record > 0 {
 		pages[int(k.Record)] += 2 * n

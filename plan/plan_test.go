@@ -245,7 +245,7 @@ func hold(t *testing.T, f *Facts, spec kvcache.Spec, budget int64, tokens, step 
 func TestAgainst(t *testing.T) {
 	p := planOf(t, "llama-3.1-8b", Options{Against: true, Memory: 40 << 30, Context: 8192})
 	want := map[string][2]float64{"f32": {262144, 0.5}, "f16": {131072, 0.25}, "bf16": {131072, 0.25}, "q8": {69632, 0.1328125}, "q8h": {69632, 0.1328125}, "q4": {36864, 0.0703125},
-		"q4h": {36864, 0.0703125}, "k=q8,v=q4": {53248, 0.1015625}}
+		"q4h": {36864, 0.0703125}, "k=q8,v=q4": {53248, 0.1015625}, "q4c": {36864, 0.0703125}, "q2c": {20480, 0.0390625}}
 	if len(p.Against) != len(want) {
 		t.Errorf("%d rows, want %d", len(p.Against), len(want))
 	}

@@ -86,6 +86,9 @@ func (p *Plan) Write(w io.Writer) error {
 		out.line("state", "%s a sequence, however long", lowkey.Bytes(p.KV.State))
 	}
 	out.line("sequence", "%s tokens: %s (%s in pages of %d rows that no row uses)", Number(int64(p.KV.Context)), lowkey.Bytes(p.KV.Sequence), lowkey.Bytes(p.KV.Slack), p.KV.PageRows)
+	if p.KV.Open > 0 {
+		out.line("open page", "%s a sequence while its last page is not full, where its rows wait in f16", lowkey.Bytes(p.KV.Open))
+	}
 	if p.KV.Peak != p.KV.Sequence {
 		out.line("peak", "%s while it is filled by %d tokens a step", lowkey.Bytes(p.KV.Peak), p.KV.Step)
 	}

@@ -46,7 +46,7 @@ type modelFlags struct {
 func (f *modelFlags) add(c *cobra.Command) {
 	p := c.Flags()
 	p.StringVarP(&f.path, "model", "m", "", "a .gguf file, a folder with config.json, or a model that the program carries: "+strings.Join(models.Names(), ", "))
-	p.StringVar(&f.kv, "kv", "", "cache type: f16 (default), f32, bf16, q8, q8h, q4, q4h, or by stream: k=q8,v=q4")
+	p.StringVar(&f.kv, "kv", "", "cache type: f16 (default), f32, bf16, q8, q8h, q4, q4h, q4c, q2c, or by stream: k=q8,v=q4")
 	p.IntVar(&f.ctx, "ctx", 0, "longest sequence in tokens (default: as trained, at most 16384, less if memory is short)")
 	p.IntVar(&f.threads, "threads", 0, "threads (default: all cores)")
 	p.StringVar(&f.memory, "memory", "", "hard budget for weights + cache + scratch + heap, as 512m or 3g (default: 90 % of what the container allows)")

@@ -57,7 +57,7 @@ A .gguf file, a model folder, or a config.json alone; families that cannot run a
 	}
 	p := c.Flags()
 	p.StringVarP(&f.path, "model", "m", "", "a .gguf file, a model folder or a config.json")
-	p.StringVar(&f.kv, "kv", "", "cache type: f16 (default), f32, bf16, q8, q8h, q4, q4h, or by stream: k=q8,v=q4")
+	p.StringVar(&f.kv, "kv", "", "cache type: f16 (default), f32, bf16, q8, q8h, q4, q4h, q4c, q2c, or by stream: k=q8,v=q4")
 	p.IntVar(&f.ctx, "ctx", 0, "length of a sequence in tokens (default: as trained, at most 16384)")
 	p.StringVar(&f.memory, "memory", "", "budget, as 512m or 3g (default: 90 % of what the container allows)")
 	p.StringVar(&f.weights, "weights", "", "quantise matrices at load: q8_0, q4_0, q4_1, q5_0, q5_1, f16, bf16, f32 (default: as in the file)")
