@@ -87,9 +87,6 @@ func panelBytes(f Format, k int) int {
 	return n
 }
 
-// Int8 reports whether products with w round their input to int8.
-func (w *Matrix) Int8() bool { return w.format.Quantised() }
-
 // PackedBytes is what Pack needs, before anything is allocated. It refuses a K that is not a multiple of the format's block.
 func PackedBytes(f Format, n, k int, a Arith) (int64, error) {
 	if elems, _ := f.Block(); k%elems != 0 || k <= 0 || n <= 0 {

@@ -51,6 +51,7 @@ type Engine struct {
 	logits  []float32  // of a step in parts
 
 	circles []circle
+	rounds  bool // some product rounds its input to int8
 	passes  Passes
 }
 
@@ -85,6 +86,7 @@ func (opt Options) Numerics() string {
 // NewEngine packs the weights and reserves the cache. progress, if not nil, is told the share of layers done.
 func NewEngine(m *Model, opt Options, progress func(done, total int)) (*Engine, error) {
 	e := &Engine{Model: m, opt: opt, ws: tensor.NewWorkspace(opt.Pool), packer: &tensor.Packer{Pool: opt.Pool, Arith: opt.Arith, To: opt.Weights}}
+	e.rounds = m.anyLayer(e.packer.Rounds, "attn.o", "mlp.up", "mlp.down", "moe.up", "moe.down")
 	if err := e.load(progress); err != nil {
 		e.Close()
 		return nil, err
@@ -107,7 +109,7 @@ func (e *Engine) WithCache(spec kvcache.Spec, budget int64) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Engine{Model: e.Model, opt: opt, ws: tensor.NewWorkspace(opt.Pool), embed: e.embed, head: e.head, norm: e.norm, entry: e.entry, streams: e.streams, blocks: slices.Clone(e.blocks)}
+	f := &Engine{Model: e.Model, opt: opt, ws: tensor.NewWorkspace(opt.Pool), embed: e.embed, head: e.head, norm: e.norm, entry: e.entry, streams: e.streams, blocks: slices.Clone(e.blocks), rounds: e.rounds}
 	f.packer = &tensor.Packer{Pool: opt.Pool, Arith: opt.Arith, To: opt.Weights} // packs nothing
 	f.attach(store)
 	return f, nil

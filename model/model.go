@@ -296,6 +296,18 @@ func (m *Model) Fingerprint(context int) string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
+// anyLayer asks about the tensors of these names in all layers.
+func (m *Model) anyLayer(is func(tensor.Weight) bool, names ...string) bool {
+	for i := range m.designs {
+		for _, name := range names {
+			if w, ok := (layerWeights{m.src, m.names, i, ""}).Get(name); ok && is(w) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 func (m *Model) topWeight(name, suffix string) (tensor.Weight, bool) {
 	p, ok := m.names.top[name]
 	if !ok {

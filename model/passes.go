@@ -76,10 +76,7 @@ func (e *Engine) circleAt(layer int) *circle {
 
 // window is how many tokens of a sequence go through a circle together.
 func (e *Engine) window(c *circle) int {
-	if !e.opt.Fast {
-		return 1
-	}
-	if down := e.blocks[c.high].down; down == nil || down.Int8() {
+	if !e.opt.Fast || e.rounds {
 		return 1
 	}
 	for _, i := range c.read {

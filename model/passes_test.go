@@ -60,7 +60,7 @@ var cyclicMaps = []string{"1_1_3_3", "0_3_3_3_4", "0_2_2_2_4", "2_2_2", "2_3_2_3
 // Exact numerics in one step, and fast ones, against tokens one by one, in maps that close circles of all kinds (apart, overlapping, with layers before and behind, read from above too). Fast ones are within 1e-3 of the largest logit in a float32
 // cache, and the same bits where the cache rounds, for every chunking. These weights are random: no pass has been taught to change little.
 func TestPasses(t *testing.T) {
-	const n = 70
+	const n = 60
 	ids := tinyIDs(n)
 	worst, taken, tokens := 0.0, 0, 0
 	for i, design := range []string{"gqa", "mla", "mfa", "mfa-kr", "gta", "gla"} {

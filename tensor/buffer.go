@@ -97,9 +97,6 @@ type Linear struct {
 func (l *Linear) Out() int { return l.m.N }
 func (l *Linear) In() int  { return l.m.K }
 
-// Int8 reports whether its products round their input to int8.
-func (l *Linear) Int8() bool { return l.m.Int8() }
-
 // Vector is a small weight in f32: a norm, a bias.
 type Vector struct{ x []float32 }
 
@@ -204,6 +201,9 @@ func (p *Packer) format(w Weight) kernel.Format {
 	}
 	return *p.To
 }
+
+// Rounds reports whether products with w, packed, will round their input to int8.
+func (p *Packer) Rounds(w Weight) bool { return p.Arith == kernel.ArithInt8 && p.format(w).Quantised() }
 
 // LinearBytes is what Linear would take, before anything is allocated.
 func (p *Packer) LinearBytes(w Weight) (int64, error) {
