@@ -27,12 +27,15 @@ import (
 //
 // Weights: MLA's (kv_b is Wuk,uv), and gate_embed [V, d_e], gate [N, d_e], kv_norm [N], rows ordered as kv_b's: head after head, its key and then its value.
 type EGMLA struct {
-	MLA            MLA // not embedded: rows that need this layer's table mean nothing to another layer
+	MLA            MLA // by name: its keys and values are not EG-MLA's
 	Vocab, GateDim int // V, d_e
 	NormEps        float64
 
 	ids []int32 // of the sequence that Forward is given
 }
+
+// Reader is a layer with a table, gates and a norm of its own: it gates the other layer's latents.
+func (a EGMLA) Reader() Design { a.MLA.Reads = true; return a }
 
 func (a EGMLA) Layout() kvcache.Layout { return a.MLA.Layout() }
 
@@ -49,11 +52,18 @@ func (a EGMLA) Of(ids []int32) Design {
 }
 
 func (a EGMLA) Forward(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) tensor.Tensor {
-	m := a.MLA
+	return a.Read(o, w, x, pos, a.Rows(o, w, x, pos))
+}
+
+func (a EGMLA) Rows(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) []tensor.Tensor {
+	return a.MLA.Rows(o, w, x, pos)
+}
+
+func (a EGMLA) Read(o tensor.Ops, w Weights, x tensor.Tensor, pos []int, rows []tensor.Tensor) tensor.Tensor {
+	m, c, kr := a.MLA, rows[0], rows[1]
 	q := m.query(o, w, x, pos)
-	c, kr := m.down(o, w, x, pos, "kv_a_norm")
 	e := o.Embed(leaf(o, w, "gate_embed"), a.ids)
-	kv := o.Mul(o.MatMul(c[0], leaf(o, w, "kv_b")), o.MatMul(e, leaf(o, w, "gate")))
+	kv := o.Mul(o.MatMul(c, leaf(o, w, "kv_b")), o.MatMul(e, leaf(o, w, "gate")))
 	var bias tensor.Tensor
 	if _, ok := w.Get("kv_norm.bias"); ok {
 		bias = leaf(o, w, "kv_norm.bias")

@@ -29,13 +29,19 @@ type MKA struct {
 	Levels, Router                  int // 2, or 3 with a bank; m
 	Beta, Scale                     float64
 	Rope                            *tensor.Rope // may be nil
+	Reads                           bool         // the memories' rows are another layer's, which has their state and reads the bank: here a query and a router that weighs what it finds
 }
+
+func (a MKA) Reader() Design { a.Reads = true; return a }
 
 func (a MKA) Layout() kvcache.Layout {
 	return a.layout(a.Levels * a.KVHeads)
 }
 
 func (a MKA) layout(heads int) kvcache.Layout {
+	if a.Reads {
+		return noRows
+	}
 	rope := kvcache.After
 	if a.Rope == nil {
 		rope = kvcache.None
@@ -48,7 +54,7 @@ func (a MKA) layout(heads int) kvcache.Layout {
 
 // MemoryWidth implements MemoryReader.
 func (a MKA) MemoryWidth() int {
-	if a.Levels < 3 {
+	if a.Levels < 3 || a.Reads {
 		return 0
 	}
 	return a.Hidden
@@ -56,27 +62,36 @@ func (a MKA) MemoryWidth() int {
 
 func (a MKA) Params() []Param {
 	d, w := a.Hidden, a.HeadDim
-	return []Param{{"q", []int{a.Heads * w, d}, Normal}, {"k", []int{a.KVHeads * w, d}, Normal}, {"v", []int{a.KVHeads * w, d}, Normal}, {"o", []int{d, a.Heads * w}, Output},
+	p := []Param{{"q", []int{a.Heads * w, d}, Normal}, {"k", []int{a.KVHeads * w, d}, Normal}, {"v", []int{a.KVHeads * w, d}, Normal}, {"o", []int{d, a.Heads * w}, Output},
 		{"router_a", []int{a.Router, a.Heads * w}, Normal}, {"router_a.bias", []int{a.Router}, Zeros}, {"router_b", []int{a.Levels, a.Router}, Normal}, {"router_b.bias", []int{a.Levels}, Zeros}}
+	if a.Reads {
+		return without(p, "k", "v")
+	}
+	return p
 }
 
 func (a MKA) Forward(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) tensor.Tensor {
-	q := linear(o, w, "q", x)
-	λ := o.Softmax(linear(o, w, "router_b", o.GELU(linear(o, w, "router_a", q), false)))
-	q = a.turn(o, q, a.Heads, pos)
-	var outs []tensor.Tensor
-	for _, level := range a.levels(o, w, x, pos) {
-		k := a.turn(o, linear(o, w, "k", level), a.KVHeads, pos)
-		outs = append(outs, o.Attend(q, k, linear(o, w, "v", level), a.attend()))
-	}
-	return linear(o, w, "o", o.Outer(λ, o.Concat(outs...), 1, a.Levels, 1))
+	return a.Read(o, w, x, pos, a.Rows(o, w, x, pos))
 }
 
-func (a MKA) turn(o tensor.Ops, x tensor.Tensor, heads int, pos []int) tensor.Tensor {
-	if a.Rope == nil {
-		return x
+func (a MKA) Rows(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) []tensor.Tensor {
+	var k, v []tensor.Tensor
+	for _, level := range a.levels(o, w, x, pos) {
+		k = append(k, turn(o, linear(o, w, "k", level), a.KVHeads, a.Rope, pos))
+		v = append(v, linear(o, w, "v", level))
 	}
-	return o.RoPE(x, rotary(a.Rope, heads, 0), pos)
+	return []tensor.Tensor{o.Concat(k...), o.Concat(v...)}
+}
+
+func (a MKA) Read(o tensor.Ops, w Weights, x tensor.Tensor, pos []int, rows []tensor.Tensor) tensor.Tensor {
+	q := linear(o, w, "q", x)
+	λ := o.Softmax(linear(o, w, "router_b", o.GELU(linear(o, w, "router_a", q), false)))
+	q = turn(o, q, a.Heads, a.Rope, pos)
+	var outs []tensor.Tensor
+	for l, wide := 0, a.KVHeads*a.HeadDim; l < a.Levels; l++ {
+		outs = append(outs, o.Attend(q, o.Cols(rows[0], l*wide, (l+1)*wide), o.Cols(rows[1], l*wide, (l+1)*wide), a.attend()))
+	}
+	return linear(o, w, "o", o.Outer(λ, o.Concat(outs...), 1, a.Levels, 1))
 }
 
 func (a MKA) attend() tensor.Attend {
@@ -116,14 +131,21 @@ type mkaCached struct {
 func (a MKA) Bind(w Weights, p *tensor.Packer) (Cached, error) {
 	b := &binder{w: w, p: p}
 	c := a.bind(b)
-	c.act = tensor.GELU
+	c.router, c.act = a.bindRouter(b), tensor.GELU
 	return &c, b.err
 }
 
 func (a MKA) bind(b *binder) mkaCached {
 	n, kv := a.Heads*a.HeadDim, a.KVHeads*a.HeadDim
-	return mkaCached{MKA: a, q: b.linear("q", n, a.Hidden), k: b.linear("k", kv, a.Hidden), v: b.linear("v", kv, a.Hidden), o: b.linear("o", a.Hidden, n),
-		router: [2]*tensor.Linear{b.linear("router_a", a.Router, n), b.linear("router_b", a.Levels, a.Router)}}
+	c := mkaCached{MKA: a, q: b.linear("q", n, a.Hidden), o: b.linear("o", a.Hidden, n)}
+	if !a.Reads {
+		c.k, c.v = b.linear("k", kv, a.Hidden), b.linear("v", kv, a.Hidden)
+	}
+	return c
+}
+
+func (a MKA) bindRouter(b *binder) [2]*tensor.Linear {
+	return [2]*tensor.Linear{b.linear("router_a", a.Router, a.Heads*a.HeadDim), b.linear("router_b", a.Levels, a.Router)}
 }
 
 // View: the groups of one level after those of another.
@@ -136,21 +158,31 @@ func (a MKA) view(groups int) kernel.Attention {
 
 func (c *mkaCached) Step(s *Step, x tensor.Buf) tensor.Buf {
 	q, λ := c.route(s, x)
-	levels := c.memories(s, x)
-	var k, v, asked tensor.Buf
+	if !c.Reads {
+		c.put(s, c.memories(s, x))
+	}
+	asked := q
+	for range c.Levels - 1 {
+		asked = s.HeadConcat(asked, q, 1)
+	}
+	return s.MatMul(s.Outer(λ, s.Attend(asked), 1, c.Levels, 1), c.o)
+}
+
+// put leaves the rows of all levels behind.
+func (c *mkaCached) put(s *Step, levels tensor.Buf) {
+	var k, v tensor.Buf
 	for l := range c.Levels {
 		var p [2]tensor.Buf
 		s.MatMuls(p[:], s.Cols(levels, l*c.Hidden, (l+1)*c.Hidden), c.k, c.v)
 		s.RoPE(p[0], c.KVHeads, 0, c.Rope)
 		if l == 0 {
-			k, v, asked = p[0], p[1], q
+			k, v = p[0], p[1]
 		} else {
-			k, v, asked = s.HeadConcat(k, p[0], 1), s.HeadConcat(v, p[1], 1), s.HeadConcat(asked, q, 1)
+			k, v = s.HeadConcat(k, p[0], 1), s.HeadConcat(v, p[1], 1)
 		}
 	}
 	s.Put(0, k)
 	s.Put(1, v)
-	return s.MatMul(s.Outer(λ, s.Attend(asked), 1, c.Levels, 1), c.o)
 }
 
 // route is the queries, turned, and the weights of the levels.

@@ -23,12 +23,28 @@ type FastMKA struct{ MKA }
 func (a FastMKA) Layout() kvcache.Layout { return a.layout(a.KVHeads) }
 
 func (a FastMKA) Forward(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) tensor.Tensor {
-	q := linear(o, w, "q", x)
-	λ := o.Softmax(linear(o, w, "router_b", o.SiLU(linear(o, w, "router_a", q))))
+	return a.Read(o, w, x, pos, a.Rows(o, w, x, pos))
+}
+
+// Reader has no router: the memories are fused as they are written.
+func (a FastMKA) Reader() Design { a.Reads = true; return a }
+
+func (a FastMKA) Params() []Param {
+	if a.Reads {
+		return without(a.MKA.Params(), "router_a", "router_a.bias", "router_b", "router_b.bias")
+	}
+	return a.MKA.Params()
+}
+
+func (a FastMKA) Rows(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) []tensor.Tensor {
+	λ := o.Softmax(linear(o, w, "router_b", o.SiLU(linear(o, w, "router_a", linear(o, w, "q", x)))))
 	fused := o.Outer(λ, o.Concat(a.levels(o, w, x, pos)...), 1, a.Levels, 1)
-	q = a.turn(o, q, a.Heads, pos)
-	k := a.turn(o, linear(o, w, "k", fused), a.KVHeads, pos)
-	return linear(o, w, "o", o.Attend(q, k, linear(o, w, "v", fused), a.attend()))
+	return []tensor.Tensor{turn(o, linear(o, w, "k", fused), a.KVHeads, a.Rope, pos), linear(o, w, "v", fused)}
+}
+
+func (a FastMKA) Read(o tensor.Ops, w Weights, x tensor.Tensor, pos []int, rows []tensor.Tensor) tensor.Tensor {
+	q := turn(o, linear(o, w, "q", x), a.Heads, a.Rope, pos)
+	return linear(o, w, "o", o.Attend(q, rows[0], rows[1], a.attend()))
 }
 
 type fastMKACached struct{ mkaCached }
@@ -36,13 +52,20 @@ type fastMKACached struct{ mkaCached }
 func (a FastMKA) Bind(w Weights, p *tensor.Packer) (Cached, error) {
 	b := &binder{w: w, p: p}
 	c := &fastMKACached{a.bind(b)}
-	c.act = tensor.SiLU
+	if c.act = tensor.SiLU; !a.Reads {
+		c.router = a.bindRouter(b)
+	}
 	return c, b.err
 }
 
 func (c *fastMKACached) View() kernel.Attention { return c.view(c.KVHeads) }
 
 func (c *fastMKACached) Step(s *Step, x tensor.Buf) tensor.Buf {
+	if c.Reads {
+		q := s.MatMul(x, c.q)
+		s.RoPE(q, c.Heads, 0, c.Rope)
+		return s.MatMul(s.Attend(q), c.o)
+	}
 	q, λ := c.route(s, x)
 	fused := s.Outer(λ, c.memories(s, x), 1, c.Levels, 1)
 	var p [2]tensor.Buf

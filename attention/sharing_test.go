@@ -38,6 +38,7 @@ func reading(t *testing.T, c testCase, kv string, x, z []float32, rows int, stri
 	made, read := bind(maker), bind(maker.Reader())
 	seq := store.NewSequence("")
 	var out []float32
+	ids := tokenIDs(0, rows)
 	for at := range rows {
 		if err := seq.Reserve(1); err != nil {
 			t.Fatal(err)
@@ -48,7 +49,7 @@ func reading(t *testing.T, c testCase, kv string, x, z []float32, rows int, stri
 			view.Planes = store.Planes(0)
 			in := ws.New(1, c.hidden)
 			copy(in.Float32s(), from[at*c.hidden:][:c.hidden])
-			s := &Step{Workspace: ws, Sequences: []*kvcache.Sequence{seq}, Counts: []int{1}, View: &view, Types: store.Types(0), Strict: strict}
+			s := &Step{Workspace: ws, Sequences: []*kvcache.Sequence{seq}, Counts: []int{1}, View: &view, Types: store.Types(0), Strict: strict, Tokens: ids[at : at+1]}
 			return b.Step(s, in).Float32s()
 		}
 		if strict {
@@ -58,7 +59,7 @@ func reading(t *testing.T, c testCase, kv string, x, z []float32, rows int, stri
 			run(made, x, false)
 			out = append(out, run(read, z, false)...)
 		}
-		seq.Commit([]int32{0})
+		seq.Commit(ids[at : at+1])
 	}
 	return out
 }
@@ -93,7 +94,7 @@ func TestReaders(t *testing.T) {
 				p = Strictly(o)
 			}
 			made := maker.Rows(o, c.w, o.Leaf([]int{rows, c.hidden}, x), pos)
-			want := o.Values(maker.Read(p, c.w, o.Leaf([]int{rows, c.hidden}, z), pos, made))
+			want := o.Values(Of(maker, tokenIDs(0, rows)).(Sharer).Read(p, c.w, o.Leaf([]int{rows, c.hidden}, z), pos, made))
 			top := 0.0
 			for _, v := range want {
 				top = max(top, math.Abs(v))

@@ -32,9 +32,15 @@ type TPA struct {
 	Rope                   *tensor.Rope
 	OutNorm                bool
 	OutNormEps             float64
+	Reads                  bool // the factors of keys and values are another layer's
 }
 
+func (a TPA) Reader() Design { a.Reads = true; return a }
+
 func (a TPA) Layout() kvcache.Layout {
+	if a.Reads {
+		return noRows
+	}
 	return kvcache.Layout{Streams: []kvcache.Stream{
 		{Name: "k_a", Heads: 1, Width: a.Heads * a.KRank, Role: kvcache.Key, Rope: kvcache.None, Weighs: true},
 		{Name: "k_b", Heads: a.KRank, Width: a.HeadDim, Role: kvcache.Key, Rope: kvcache.After},
@@ -54,25 +60,30 @@ func (a TPA) Params() []Param {
 	if a.OutNorm {
 		p = append(p, Param{"out_norm", []int{dh}, Ones})
 	}
+	if a.Reads {
+		return without(p, "a_k", "b_k", "a_v", "b_v")
+	}
 	return p
 }
 
 func (a TPA) Forward(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) tensor.Tensor {
+	return a.Read(o, w, x, pos, a.Rows(o, w, x, pos))
+}
+
+func (a TPA) Rows(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) []tensor.Tensor {
+	return []tensor.Tensor{linear(o, w, "a_k", x), turn(o, linear(o, w, "b_k", x), a.KRank, a.Rope, pos), linear(o, w, "a_v", x), linear(o, w, "b_v", x)}
+}
+
+func (a TPA) Read(o tensor.Ops, w Weights, x tensor.Tensor, pos []int, rows []tensor.Tensor) tensor.Tensor {
 	h := a.Heads
-	turn := func(b tensor.Tensor, heads int) tensor.Tensor {
-		if a.Rope == nil {
-			return b
-		}
-		return o.RoPE(b, rotary(a.Rope, heads, 0), pos)
-	}
 	var q tensor.Tensor
 	if a.QRank > 0 {
-		q = o.Outer(linear(o, w, "a_q", x), turn(linear(o, w, "b_q", x), a.QRank), h, a.QRank, 1/float64(a.QRank))
+		q = o.Outer(linear(o, w, "a_q", x), turn(o, linear(o, w, "b_q", x), a.QRank, a.Rope, pos), h, a.QRank, 1/float64(a.QRank))
 	} else {
-		q = turn(linear(o, w, "q", x), h)
+		q = turn(o, linear(o, w, "q", x), h, a.Rope, pos)
 	}
-	k := o.Outer(linear(o, w, "a_k", x), turn(linear(o, w, "b_k", x), a.KRank), h, a.KRank, 1/float64(a.KRank))
-	v := o.Outer(linear(o, w, "a_v", x), linear(o, w, "b_v", x), h, a.VRank, 1/float64(a.VRank))
+	k := o.Outer(rows[0], rows[1], h, a.KRank, 1/float64(a.KRank))
+	v := o.Outer(rows[2], rows[3], h, a.VRank, 1/float64(a.VRank))
 	y := o.Attend(q, k, v, tensor.Attend{Heads: h, KVHeads: h, Scale: a.Scale})
 	if a.OutNorm {
 		y = o.RMSNorm(y, leaf(o, w, "out_norm"), a.outNorm())
@@ -84,7 +95,7 @@ func (a TPA) outNorm() tensor.Norm { return tensor.Norm{Eps: a.OutNormEps, Group
 
 type tpaCached struct {
 	TPA
-	in      []*tensor.Linear // a_k, b_k, a_v, b_v, then a_q and b_q, or q
+	in      []*tensor.Linear // a_k, b_k, a_v, b_v, of own rows, then a_q and b_q, or q
 	o       *tensor.Linear
 	outNorm *tensor.Vector
 }
@@ -95,8 +106,10 @@ func (a TPA) Bind(w Weights, p *tensor.Packer) (Cached, error) {
 	factors := func(x string, rank int) {
 		c.in = append(c.in, b.linear("a_"+x, a.Heads*rank, a.Hidden), b.linear("b_"+x, rank*a.HeadDim, a.Hidden))
 	}
-	factors("k", a.KRank)
-	factors("v", a.VRank)
+	if !a.Reads {
+		factors("k", a.KRank)
+		factors("v", a.VRank)
+	}
 	if a.QRank > 0 {
 		factors("q", a.QRank)
 	} else {
@@ -118,14 +131,18 @@ func (c *tpaCached) View() kernel.Attention {
 func (c *tpaCached) Step(s *Step, x tensor.Buf) tensor.Buf {
 	var p [6]tensor.Buf // as in
 	s.MatMuls(p[:len(c.in)], x, c.in...)
-	s.RoPE(p[1], c.KRank, 0, c.Rope)
-	for stream, rows := range p[:4] {
-		s.Put(stream, rows)
+	asks := p[:]
+	if !c.Reads {
+		s.RoPE(p[1], c.KRank, 0, c.Rope)
+		for stream, rows := range p[:4] {
+			s.Put(stream, rows)
+		}
+		asks = p[4:]
 	}
-	q := p[4]
+	q := asks[0]
 	if c.QRank > 0 {
-		s.RoPE(p[5], c.QRank, 0, c.Rope)
-		q = s.Outer(q, p[5], c.Heads, c.QRank, 1/float64(c.QRank))
+		s.RoPE(asks[1], c.QRank, 0, c.Rope)
+		q = s.Outer(q, asks[1], c.Heads, c.QRank, 1/float64(c.QRank))
 	} else {
 		s.RoPE(q, c.Heads, 0, c.Rope)
 	}

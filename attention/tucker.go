@@ -34,9 +34,15 @@ type Tucker struct {
 	SharedKV             bool
 	Scale                float64
 	Rope                 *tensor.Rope
+	Reads                bool // the rows are another layer's: no k, v here, but cores and factors of its own
 }
 
+func (a Tucker) Reader() Design { a.Reads = true; return a }
+
 func (a Tucker) Layout() kvcache.Layout {
+	if a.Reads {
+		return noRows
+	}
 	if a.SharedKV {
 		return kvcache.Layout{Streams: []kvcache.Stream{{Name: "kv", Heads: 1, Width: a.KRank, Role: kvcache.Both, Rope: kvcache.Before}}}
 	}
@@ -52,18 +58,33 @@ func (a Tucker) Params() []Param {
 	if !a.SharedKV {
 		p = append(p, Param{"v", []int{a.VRank, d}, Normal})
 	}
-	return append(p, Param{"o_heads", []int{a.OutHeadRank, n}, Normal}, Param{"o_core", []int{a.OutRank, a.OutHeadRank * a.VRank}, Normal}, Param{"o", []int{d, a.OutRank}, Output})
+	p = append(p, Param{"o_heads", []int{a.OutHeadRank, n}, Normal}, Param{"o_core", []int{a.OutRank, a.OutHeadRank * a.VRank}, Normal}, Param{"o", []int{d, a.OutRank}, Output})
+	if a.Reads {
+		return without(p, "k", "v")
+	}
+	return p
 }
 
 func (a Tucker) Forward(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) tensor.Tensor {
+	return a.Read(o, w, x, pos, a.Rows(o, w, x, pos))
+}
+
+func (a Tucker) Rows(o tensor.Ops, w Weights, x tensor.Tensor, pos []int) []tensor.Tensor {
+	k := linear(o, w, "k", x)
+	if a.SharedKV {
+		return []tensor.Tensor{k}
+	}
+	return []tensor.Tensor{turn(o, k, 1, a.Rope, pos), linear(o, w, "v", x)}
+}
+
+func (a Tucker) Read(o tensor.Ops, w Weights, x tensor.Tensor, pos []int, rows []tensor.Tensor) tensor.Tensor {
 	u := linear(o, w, "q_a", x)
 	q := o.Outer(everyRow(o, w, "q_heads", len(pos)), linear(o, w, "q_core", u), a.Heads, a.HeadRank, 1)
-	k := linear(o, w, "k", x)
-	v := k
-	if !a.SharedKV {
-		v = linear(o, w, "v", x)
+	k, v := rows[0], rows[len(rows)-1]
+	if a.SharedKV {
+		k = turn(o, k, 1, a.Rope, pos)
 	}
-	z := o.Attend(o.RoPE(q, rotary(a.Rope, a.Heads, 0), pos), o.RoPE(k, rotary(a.Rope, 1, 0), pos), v, tensor.Attend{Heads: a.Heads, KVHeads: 1, Scale: a.Scale})
+	z := o.Attend(turn(o, q, a.Heads, a.Rope, pos), k, v, tensor.Attend{Heads: a.Heads, KVHeads: 1, Scale: a.Scale})
 	z = o.Outer(everyRow(o, w, "o_heads", len(pos)), z, a.OutHeadRank, a.Heads, 1)
 	return linear(o, w, "o", linear(o, w, "o_core", z))
 }
@@ -80,7 +101,7 @@ func everyRow(o tensor.Ops, w Weights, name string, T int) tensor.Tensor {
 
 type tuckerCached struct {
 	Tucker
-	in       []*tensor.Linear // q_a, k, v
+	in       []*tensor.Linear // q_a, and, of own rows, k, v
 	q, z, o  *tensor.Linear   // the folded cores, [n r3, r2] and [r2', n r3'], and U2'
 	rotation *kernel.Rotation // SharedKV
 }
@@ -88,13 +109,16 @@ type tuckerCached struct {
 func (a Tucker) Bind(w Weights, p *tensor.Packer) (Cached, error) {
 	b := &binder{w: w, p: p}
 	c := &tuckerCached{Tucker: a}
-	c.in = []*tensor.Linear{b.linear("q_a", a.QRank, a.Hidden), b.linear("k", a.KRank, a.Hidden)}
+	c.in = []*tensor.Linear{b.linear("q_a", a.QRank, a.Hidden)}
+	if !a.Reads {
+		c.in = append(c.in, b.linear("k", a.KRank, a.Hidden))
+	}
 	if a.SharedKV {
 		var err error
 		if c.rotation, err = onReading("tucker", a.Rope, a.KRank, "one row for keys and values turns whole, forwards, without an attention factor or rounding"); err != nil {
 			return nil, err
 		}
-	} else {
+	} else if !a.Reads {
 		c.in = append(c.in, b.linear("v", a.VRank, a.Hidden))
 	}
 	c.fold(b)
@@ -150,12 +174,12 @@ func (c *tuckerCached) View() kernel.Attention {
 func (c *tuckerCached) Step(s *Step, x tensor.Buf) tensor.Buf {
 	var p [3]tensor.Buf // as in
 	s.MatMuls(p[:len(c.in)], x, c.in...)
-	if c.SharedKV {
-		s.Put(0, p[1])
-	} else {
-		s.RoPE(p[1], 1, 0, c.Rope)
-		s.Put(0, p[1])
-		s.Put(1, p[2])
+	rows := p[1:len(c.in)]
+	if !c.Reads && !c.SharedKV {
+		s.RoPE(rows[0], 1, 0, c.Rope)
+	}
+	for stream, y := range rows {
+		s.Put(stream, y)
 	}
 	q := s.MatMul(p[0], c.q)
 	s.RoPE(q, c.Heads, 0, c.Rope)

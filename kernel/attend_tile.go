@@ -103,9 +103,28 @@ func expandRows(c Codec, dst []float32, src []byte, n, width int) {
 		return
 	}
 	size := RowBytes(c, width)
-	for j := 0; j < n; j++ {
-		DecodeRow(c, dst[j*width:][:width], src[j*size:][:size])
+	var block [RowBlock]float32
+	for j := decodeOver(c, dst[:n*width], src, n, width); j < n; j++ {
+		decodeShort(c, dst[j*width:][:width], src[j*size:], &block)
 	}
+}
+
+// decodeShort is DecodeRow of a row that ends in a short block, which it decodes as a whole one where src goes on far enough: what follows the row is read, and dropped.
+func decodeShort(c Codec, dst []float32, src []byte, block *[RowBlock]float32) {
+	whole := len(dst) &^ (RowBlock - 1)
+	at := RowBytes(c, whole)
+	if len(src) < at+RowBytes(c, RowBlock) || decodeFast(c, block[:], src[at:]) < RowBlock {
+		DecodeRow(c, dst, src)
+		return
+	}
+	decodeFast(c, dst[:whole], src)
+	short := dst[whole:]
+	if c == CodecQ4 { // a byte holds two elements half a block apart
+		n := copy(short[:(len(short)+1)/2], block[:])
+		copy(short[n:], block[RowBlock/2:])
+		return
+	}
+	copy(short, block[:])
 }
 
 // toPanels writes rows x [n, width] (distance ld) into f32 panels; rows past n are zero.

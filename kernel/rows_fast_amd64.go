@@ -75,6 +75,27 @@ func decodeFast(c Codec, dst []float32, src []byte) int {
 	return done
 }
 
+// decodeOver decodes the first of n q8 rows that end in a short block, each of them as if it were whole: what that writes behind a row, the next one writes over. It returns how many it did:
+// those behind which memory goes on.
+func decodeOver(c Codec, dst []float32, src []byte, n, width int) int {
+	if vecLevel == vecPlain || c != CodecQ8 {
+		return 0
+	}
+	blocks, size := (width+RowBlock-1)/RowBlock, RowBytes(c, width)
+	for j := range n {
+		to, from := j*width, j*size
+		if to+blocks*RowBlock > len(dst) || from+RowBytes(c, blocks*RowBlock) > len(src) {
+			return j
+		}
+		if vecLevel == vecAVX512 {
+			decodeQ8AVX512(&dst[to], &src[from], blocks)
+		} else {
+			decodeQ8AVX2(&dst[to], &src[from], blocks)
+		}
+	}
+	return n
+}
+
 // halfBytes is x as bytes; the row codecs for f16 and bf16 are the machine's own order here.
 func halfBytes(x []uint16) []byte {
 	if len(x) == 0 {

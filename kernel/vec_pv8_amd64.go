@@ -2,14 +2,46 @@ package kernel
 
 // Mixing of q8 and q4 values as they lie in a page, a block of 32 columns at a time.
 
-// pvBlocksFast gives the bits of expanding the rows first: it mixes columns [0, width) of n rows v of codec q8 or q4, size bytes from row to row, by the weights p [m, TileRows]; width is whole blocks.
+// pvBlocksFast gives the bits of expanding the rows first: it mixes columns [0, width) of n rows v of codec q8 or q4, size bytes from row to row, by the weights p [m, TileRows]; width is whole blocks, which those of q8 may end short of.
 func pvBlocksFast(c Codec, o []float32, ldo int, p []float32, v []byte, size, m, n, width int) bool {
-	blocks := width / RowBlock
-	if vecLevel == vecPlain || (c != CodecQ8 && c != CodecQ4) || width%RowBlock != 0 || blocks == 0 || m == 0 || n == 0 {
+	short := width % RowBlock
+	if vecLevel == vecPlain || (c != CodecQ8 && c != CodecQ4) || short > 0 && c == CodecQ4 || width == 0 || m == 0 || n == 0 {
 		return false
 	}
+	whole := width - short
+	if whole > 0 {
+		pvBlocks(c, o, ldo, p, v, size, m, n, whole)
+	}
+	if short == 0 {
+		return true
+	}
+	// As a whole block; what the columns behind it become is dropped. Memory may end with the rows: the last ones are taken from a copy.
+	v = v[RowBytes(c, whole):]
+	var copied [2 + RowBlock]byte
+	ahead := 0
+	if len(v) >= len(copied) {
+		ahead = min(n, (len(v)-len(copied))/size+1)
+	}
+	for i := range m {
+		var row [RowBlock]float32
+		to := o[i*ldo+whole:][:short]
+		copy(row[:], to)
+		if ahead > 0 {
+			pvBlocks(c, row[:], RowBlock, p[i*TileRows:], v, size, 1, ahead, RowBlock)
+		}
+		for j := ahead; j < n; j++ {
+			copy(copied[:], v[j*size:])
+			pvBlocks(c, row[:], RowBlock, p[i*TileRows+j:], copied[:], len(copied), 1, 1, RowBlock)
+		}
+		copy(to, row[:])
+	}
+	return true
+}
+
+func pvBlocks(c Codec, o []float32, ldo int, p []float32, v []byte, size, m, n, width int) {
+	blocks := width / RowBlock
 	wide, step := vecLevel == vecAVX512, RowBytes(c, RowBlock)
-	_, _, _ = o[(m-1)*ldo+width-1], p[m*TileRows-1], v[(n-1)*size+blocks*step-1]
+	_, _, _ = o[(m-1)*ldo+width-1], p[(m-1)*TileRows+n-1], v[(n-1)*size+blocks*step-1]
 	var scales [TileRows]float32
 	for b := 0; b < blocks; b++ {
 		to, from := &o[b*RowBlock], &v[b*step+2]
@@ -29,7 +61,6 @@ func pvBlocksFast(c Codec, o []float32, ldo int, p []float32, v []byte, size, m,
 			pvBlockQ4AVX2(to, ldo, &p[0], &scales[0], from, size, m, n)
 		}
 	}
-	return true
 }
 
 // mixCodesFast is mixCodes in assembly; it asks for next meanwhile.

@@ -86,6 +86,32 @@ func TestWeigh(t *testing.T) {
 	})
 }
 
+// Rows that end in a short block are read as those of the plain path, and nothing before or behind them is written; the last one may end where memory does.
+func TestExpandRows(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		r := testRand(29)
+		for _, c := range []Codec{CodecQ8, CodecQ4} {
+			for _, width := range []int{1, 5, 8, 24, 31, 32, 33, 40, 56, 127} {
+				const n = 5
+				var src []byte
+				want := make([]float32, n*width)
+				for j := range n {
+					code := make([]byte, RowBytes(c, width))
+					encodeRowPlain(c, code, randVec(r, width, 1))
+					decodeRowPlain(c, want[j*width:][:width], code)
+					src = append(src, code...)
+				}
+				for rows := 1; rows <= n; rows++ {
+					got, check := guarded(t, make([]float32, rows*width))
+					expandRows(c, got, src[:len(src):len(src)], rows, width)
+					check()
+					sameBits(t, fmt.Sprintf("%v, %d rows of %d", c, rows, width), got, want[:rows*width])
+				}
+			}
+		}
+	})
+}
+
 func TestGateRows(t *testing.T) {
 	eachLevel(t, func(t *testing.T) {
 		r := testRand(28)
@@ -407,10 +433,13 @@ func TestPVBlocks(t *testing.T) {
 	eachLevel(t, func(t *testing.T) {
 		r := testRand(27)
 		for _, c := range []Codec{CodecQ8, CodecQ4} {
-			for _, width := range []int{32, 64, 96, 512} {
+			for _, width := range []int{1, 24, 32, 56, 64, 96, 512} {
+				if c == CodecQ4 && width%RowBlock > 0 {
+					continue
+				}
 				const most = 15
 				ldo, size := width+3, RowBytes(c, width)+RowBytes(c, 32)
-				v, x := make([]byte, TileRows*size), make([]float32, TileRows*width)
+				v, x := make([]byte, (TileRows-1)*size+RowBytes(c, width)), make([]float32, TileRows*width)
 				for j := 0; j < TileRows; j++ {
 					EncodeRow(c, v[j*size:], randVec(r, width, 1))
 					DecodeRow(c, x[j*width:][:width], v[j*size:])

@@ -346,8 +346,10 @@ func (n *counter) attention(d attention.Design, matrix, table func(name string, 
 			matrix("a_"+x, a.Heads*rank, a.Hidden)
 			matrix("b_"+x, rank*a.HeadDim, a.Hidden)
 		}
-		factors("k", a.KRank)
-		factors("v", a.VRank)
+		if !a.Reads {
+			factors("k", a.KRank)
+			factors("v", a.VRank)
+		}
 		if a.QRank > 0 {
 			factors("q", a.QRank)
 		} else {
@@ -380,9 +382,11 @@ func (n *counter) attention(d attention.Design, matrix, table func(name string, 
 		n.vector(width)        // temperatures
 	case attention.Tucker:
 		matrix("q_a", a.QRank, a.Hidden)
-		matrix("k", a.KRank, a.Hidden)
-		if !a.SharedKV {
-			matrix("v", a.VRank, a.Hidden)
+		if !a.Reads {
+			matrix("k", a.KRank, a.Hidden)
+			if !a.SharedKV {
+				matrix("v", a.VRank, a.Hidden)
+			}
 		}
 		n.folded(a.Heads*a.KRank, a.QRank) // the cores with the factors over heads in them
 		n.folded(a.OutRank, a.Heads*a.VRank)

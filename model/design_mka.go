@@ -43,9 +43,14 @@ func weighMKA(n *counter, d attention.Design, matrix func(name string, out, in i
 	}
 	w := a.HeadDim
 	matrix("q", a.Heads*w, a.Hidden)
-	matrix("k", a.KVHeads*w, a.Hidden)
-	matrix("v", a.KVHeads*w, a.Hidden)
 	matrix("o", a.Hidden, a.Heads*w)
+	if !a.Reads {
+		matrix("k", a.KVHeads*w, a.Hidden)
+		matrix("v", a.KVHeads*w, a.Hidden)
+	}
+	if a.Reads && !full { // the memories were weighed as they were written
+		return
+	}
 	matrix("router_a", a.Router, a.Heads*w)
 	matrix("router_b", a.Levels, a.Router)
 }

@@ -41,13 +41,6 @@ func init() {
 		return tiny{name: "kvlatent", design: "kvlatent", config: fields{"attention": "kvlatent", "num_key_value_heads": 2, "head_dim": 8, "v_head_dim": 20}, streams: [][2]int{{2, 8}, {2, 20}},
 			attn: shapes{"q_proj": {n * 8, d}, "k_proj": {2 * 8, d}, "v_proj": {2 * 20, d}, "o_proj": {d, n * 20}}}
 	}
-	shared := func(of func() tiny, makes ...string) func() tiny { // two layers, of which the lower owns the cache
-		return func() tiny {
-			m := of()
-			m.name, m.share, m.makes = m.name+" cla", []int{0, 0}, makes
-			return m
-		}
-	}
 	moreTinies = append(moreTinies, shared(lrkv("lrkv", 12, 0), "k_proj", "k_a_proj", "v_proj", "v_a_proj"), shared(kha("kha-linear", square(w, "t_q", "t_k", "t_v")), "k_proj", "v_proj", "t_k", "t_v"))
 	moreTinies = append(moreTinies, lrkv("lrkv", 12, 0), lrkv("lrkv, turned latents", 32, 8), kha("kha-linear", square(w, "t_q", "t_k", "t_v")), kha("kha-mlp", square(w, "v_up", "v_gate", "v_down")), mla, narrow)
 }

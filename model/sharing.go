@@ -60,18 +60,23 @@ func (s *sharing) attend(i int, w attention.Weights, x tensor.Tensor) tensor.Ten
 	a := &s.c.Layers[i].Attention
 	switch {
 	case a.Strict:
-		return s.designs[i].(attention.Sharer).Read(attention.Strictly(s.o), w, x, s.pos, s.before[a.SharesWith])
+		return s.sharer(i).Read(attention.Strictly(s.o), w, x, s.pos, s.before[a.SharesWith])
 	case a.SharesWith >= 0:
-		return s.designs[i].(attention.Sharer).Read(s.o, w, x, s.pos, s.made[a.SharesWith])
+		return s.sharer(i).Read(s.o, w, x, s.pos, s.made[a.SharesWith])
 	case s.c.IsRead(i):
-		return s.designs[i].(attention.Sharer).Read(s.o, w, x, s.pos, s.rows(i, w, x))
+		return s.sharer(i).Read(s.o, w, x, s.pos, s.rows(i, w, x))
 	}
 	return attention.Of(s.designs[i], s.ids).Forward(s.o, w, x, s.pos)
 }
 
+// sharer is layer i's design, given the sequence's ids if it reads them.
+func (s *sharing) sharer(i int) attention.Sharer {
+	return attention.Of(s.designs[i], s.ids).(attention.Sharer)
+}
+
 // rows makes and notes what layer i leaves behind.
 func (s *sharing) rows(i int, w attention.Weights, x tensor.Tensor) []tensor.Tensor {
-	s.made[i] = s.designs[i].(attention.Sharer).Rows(s.o, w, x, s.pos)
+	s.made[i] = s.sharer(i).Rows(s.o, w, x, s.pos)
 	return s.made[i]
 }
 

@@ -30,6 +30,7 @@ func init() {
 	add("gqa cla", "gqa", []int{0, 0}, "k_proj", "v_proj")
 	add("mla cla", "mla", []int{0, 0}, "kv_a_proj_with_mqa", "kv_a_layernorm")
 	add("mfa-kr cla", "mfa-kr", []int{0, 0}, "k_proj")
+	add("tpa cla", "tpa", []int{0, 0}, "a_k_proj", "b_k_proj", "a_v_proj", "b_v_proj")
 	add("gqa top", "gqa", []int{1, 1}, "k_proj", "v_proj")
 	add("gta top", "gta", []int{1, 1}, "kv_proj", "k_rope_proj")
 	// CLLA-quant: a latent of 48 in q4, 18 + 10 bytes, whatever the run says; the rotary key of 16 as the run says.
@@ -41,6 +42,16 @@ func init() {
 	})
 	tinyBytes["clla-quant"] = map[string]int{"f32": 28 + 64, "f16": 28 + 32, "bf16": 28 + 32, "q8": 28 + 18, "q8h": 28 + 18, "q4": 28 + 10, "q4c": 28 + 10, "q2c": 34, "q4h": 28 + 10, "latent=q4,rope=f32": 28 + 64}
 	sameBitsRefused["mfa-kr cla q8h"], sameBitsRefused["mfa-kr cla q4h"] = "Hadamard", "Hadamard"
+	sameBitsRefused["tpa cla q8h"], sameBitsRefused["tpa cla q4h"] = "Hadamard", "Hadamard"
+}
+
+// shared is a row with two layers, of which the lower owns the cache.
+func shared(of func() tiny, makes ...string) func() tiny {
+	return func() tiny {
+		m := of()
+		m.name, m.share, m.makes = m.name+" cla", []int{0, 0}, makes
+		return m
+	}
 }
 
 // alone is a row that no file adds.
@@ -89,7 +100,9 @@ func small(t *testing.T, design, layerMap string) *Model {
 	t.Helper()
 	more := map[string]string{"gqa": `"num_key_value_heads":2,"head_dim":6`, "mla": `"kv_lora_rank":8,"qk_nope_head_dim":4,"qk_rope_head_dim":4,"v_head_dim":4`,
 		"mfa-kr": `"head_dim":6,"q_lora_rank":8`, "mfa": `"head_dim":6,"q_lora_rank":8`, "gta": `"num_key_value_heads":2,"head_dim":8`,
-		"gla": `"kv_lora_rank":8,"qk_nope_head_dim":4,"qk_rope_head_dim":4,"v_head_dim":4`}[design]
+		"gla":    `"kv_lora_rank":8,"qk_nope_head_dim":4,"qk_rope_head_dim":4,"v_head_dim":4`,
+		"eg-mla": `"kv_lora_rank":8,"qk_nope_head_dim":4,"qk_rope_head_dim":4,"v_head_dim":4,"gate_embed_dim":6`, "tpa": `"head_dim":6,"q_rank":3`, "tucker": `"k_rank":6,"head_rank":3`,
+		"mka": `"num_key_value_heads":2,"head_dim":6`, "mka-fast": `"num_key_value_heads":2,"head_dim":6`}[design]
 	m, err := New([]byte(fmt.Sprintf(`{"model_type":"lowkey","attention":%q,%s,"hidden_size":16,"intermediate_size":20,"num_hidden_layers":%d,"num_attention_heads":4,"vocab_size":30,
 		"max_position_embeddings":64,"tie_word_embeddings":true,"layer_map":%q}`, design, more, strings.Count(layerMap, "_")+1, layerMap)), 3)
 	if err != nil {
@@ -102,7 +115,7 @@ func small(t *testing.T, design, layerMap string) *Model {
 // that close a circle all passes carry gradients here: the derivative of so many passes is exact.
 func TestSharedGradients(t *testing.T) {
 	ids, pos, targets := []int32{1, 7, 3, 9, 4, 4, 2, 8}, []int{0, 1, 2, 3, 4, 0, 1, 2}, []int32{7, 3, 9, 4, -100, 2, 8, 5}
-	for _, c := range [][2]string{{"gqa", "0_0_2_2"}, {"mla", "0_0_0"}, {"mfa", "0_1_1"}, {"mfa-kr", "0_0_2"}, {"gta", "0_0"}, {"gla", "0_0"}, {"gqa", "1_1_3_3"}, {"mla", "0_2_2_3"}, {"mfa-kr", "2_2_2"}} {
+	for _, c := range [][2]string{{"gqa", "0_0_2_2"}, {"mla", "0_0_0"}, {"mfa", "0_1_1"}, {"mfa-kr", "0_0_2"}, {"gta", "0_0"}, {"gla", "0_0"}, {"eg-mla", "0_0_2"}, {"tpa", "0_0"}, {"tucker", "0_0"}, {"mka", "0_0"}, {"mka-fast", "0_0"}, {"gqa", "1_1_3_3"}, {"eg-mla", "1_1"}, {"tpa", "1_1"}, {"mla", "0_2_2_3"}, {"mfa-kr", "2_2_2"}} {
 		m := small(t, c[0], c[1])
 		m.passes = &[2]int{0, 3}
 		o := tensor.NewTape64()

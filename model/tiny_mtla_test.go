@@ -27,17 +27,22 @@ func init() {
 				"kv_b_proj": {n * 44, 48}, "o_proj": {d, n * 20}, "merge_block_proj": {10, 48}, "merge_block_proj.bias": {10}, "merge_latent_proj": {10, 48}, "merge_latent_proj.bias": {10}},
 			streams: [][2]int{{1, 48}, {1, 16}}}
 	})
-	mka := func(name, design string, kv, w, levels, heads int) {
-		moreTinies = append(moreTinies, func() tiny {
+	mka := func(name, design string, kv, w, levels, heads int, makes ...string) {
+		of := func() tiny {
 			return tiny{name: name, design: design, state: d, config: fields{"attention": design, "num_key_value_heads": kv, "head_dim": w, "memory_levels": levels, "router_hidden": 20},
 				attn: shapes{"q_proj": {n * w, d}, "k_proj": {kv * w, d}, "v_proj": {kv * w, d}, "o_proj": {d, n * w},
 					"router.0": {20, n * w}, "router.0.bias": {20}, "router.2": {levels, 20}, "router.2.bias": {levels}},
 				streams: [][2]int{{heads, w}, {heads, w}}}
-		})
+		}
+		moreTinies = append(moreTinies, of)
+		if makes != nil {
+			moreTinies = append(moreTinies, shared(of, makes...))
+			tinyBytes[name+" cla"] = tinyBytes[name]
+		}
 	}
 	mka("mka", "mka", 2, 16, 2, 4)
-	mka("mka of 3 levels", "mka", 2, 16, 3, 6)
-	mka("mka-fast", "mka-fast", 2, 32, 2, 2)
+	mka("mka of 3 levels", "mka", 2, 16, 3, 6, "k_proj", "v_proj")
+	mka("mka-fast", "mka-fast", 2, 32, 2, 2, "k_proj", "v_proj", "router.0", "router.0.bias", "router.2", "router.2.bias")
 	moduleNames[config.MTLA] = map[string]string{"q": "wq", "q_a": "wq_a", "q_a_norm": "q_norm", "q_b": "wq_b", "kv_a": "wkv_a", "kv_a_norm": "kv_norm", "kv_b": "wkv_b", "o": "wo",
 		"merge_c": "hypernet_down.fc_c", "merge_p": "hypernet_down.fc_p"}
 	moduleNames[config.MKA] = map[string]string{"q": "wq", "k": "wk", "v": "wv", "o": "wo", "router_a": "router.0", "router_b": "router.2"}

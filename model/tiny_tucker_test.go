@@ -11,8 +11,9 @@ import (
 
 // Bytes a token in a layer: tucker r3 + r3' = 32 + 48 numbers, 32 where keys are values; moas 2 d_h (H + G + 1) = 2*32*7, held to mqa 2 d_h. As in tiny_bytes_test.go.
 func init() {
-	moreTinies = append(moreTinies, func() tiny { return tinyTucker("tucker", false) }, func() tiny { return tinyTucker("tucker, shared", true) }, tinyMoAS, tinyRouted)
+	moreTinies = append(moreTinies, func() tiny { return tinyTucker("tucker", false) }, func() tiny { return tinyTucker("tucker, shared", true) }, shared(func() tiny { return tinyTucker("tucker", false) }, "k_proj", "v_proj"), tinyMoAS, tinyRouted)
 	tinyBytes["tucker"] = map[string]int{"f32": 320, "f16": 160, "bf16": 160, "q8": 86, "q8h": 86, "q4": 46, "q4c": 46, "q2c": 26, "q4h": 46, "k=q8,v=q4": 34 + 28}
+	tinyBytes["tucker cla"] = tinyBytes["tucker"]
 	tinyBytes["tucker, shared"] = map[string]int{"f32": 128, "f16": 64, "bf16": 64, "q8": 34, "q4": 18, "q4c": 18, "q2c": 10}
 	tinyBytes["moas"] = map[string]int{"f32": 1792, "f16": 896, "bf16": 896, "q8": 476, "q8h": 476, "q4": 252, "q4c": 252, "q2c": 140, "q4h": 252, "k=q8,v=q4": 7 * 52}
 	tinyBytes["moas, routed"] = map[string]int{"f32": 256, "f16": 128, "bf16": 128, "q8": 68, "q8h": 68, "q4": 36, "q4c": 36, "q2c": 20, "q4h": 36}

@@ -520,6 +520,7 @@ class FastMKA(Grouped):
     take weight as published. Caches k and v; the average is kept in the cache object. It will not do beam search, nor a cache that is cut."""
 
     looks_back = True
+    makes = (*Grouped.makes, "router")
     act = nn.SiLU
 
     def __init__(self, config, layer_idx):
@@ -554,13 +555,16 @@ class FastMKA(Grouped):
 class MKA(FastMKA):
     """MKA: one attention for each memory, whose outputs a router weighs as a token asks. Caches k and v of all memories, head after head."""
 
+    makes = Grouped.makes
     act = nn.GELU
 
+    def query(self, x, turn):
+        return super().query(x, turn).repeat(1, self.config.memory_levels, 1, 1)
+
     def project(self, x, turn, positions, cache):
-        query = rotate(self.split(self.q_proj(x), self.heads), turn)
         levels = self.memories(x, positions, cache)
         keys = torch.cat([rotate(self.split(self.k_proj(m), self.key_heads), turn) for m in levels], dim=1)
-        return query.repeat(1, len(levels), 1, 1), keys, torch.cat([self.split(self.v_proj(m), self.key_heads) for m in levels], dim=1)
+        return self.query(x, turn), keys, torch.cat([self.split(self.v_proj(m), self.key_heads) for m in levels], dim=1)
 
     def join(self, y, x, turn):
         weights = self.router(self.q_proj(x)).softmax(-1)
@@ -679,6 +683,8 @@ class MFAKR(MFA):
 class TPA(Attention):
     """Tensor product attention: queries, keys and values are short sums of outer products of a factor over heads (a) and one over channels (b); caches the factors, b of keys after rotation."""
 
+    makes = ("a_k_proj", "b_k_proj", "a_v_proj", "b_v_proj")
+
     def __init__(self, config, layer_idx):
         super().__init__(config, layer_idx, config.num_attention_heads, config.head_dim, config.head_dim)
         hidden, width, bias = config.hidden_size, config.head_dim, config.attention_bias
@@ -703,9 +709,11 @@ class TPA(Attention):
         a, b = row.split((self.heads * rank, row.shape[-1] - self.heads * rank), dim=-1)
         return (a.unflatten(-1, (self.heads, rank)) @ b.unflatten(-1, (rank, -1))).transpose(1, 2) / rank
 
-    def project(self, x, turn):
-        q = self.outer("q", self.factors("q", x, turn)) if self.ranks["q"] else rotate(self.split(self.q_proj(x), self.heads), turn)
-        return q, self.factors("k", x, turn)[:, None], self.factors("v", x, None)[:, None]
+    def query(self, x, turn):
+        return self.outer("q", self.factors("q", x, turn)) if self.ranks["q"] else rotate(self.split(self.q_proj(x), self.heads), turn)
+
+    def rows(self, x, turn):
+        return self.factors("k", x, turn)[:, None], self.factors("v", x, None)[:, None]
 
     def read(self, k, v, turn):
         return self.outer("k", k[:, 0]), self.outer("v", v[:, 0])
@@ -799,6 +807,8 @@ class Tucker(Attention):
     """Tucker attention: what stands between queries and keys, and between values and outputs, are two tensors in Tucker form: cores, and factors over heads and on both sides. Caches one latent
     key, turned whole, and one latent value for all heads; with shared_kv one row, which is turned when it is read as a key."""
 
+    makes = ("k_proj", "v_proj")
+
     def __init__(self, config, layer_idx):
         key, value, bias, hidden = config.k_rank, config.v_rank, config.attention_bias, config.hidden_size
         super().__init__(config, layer_idx, 1, config.head_dim, value)
@@ -816,12 +826,13 @@ class Tucker(Attention):
     def rotary_width(config):
         return config.k_rank
 
-    def project(self, x, turn):
+    def query(self, x, turn):
         q = self.q_heads.weight @ self.q_core(self.q_a_proj(x)).unflatten(-1, (self.config.head_rank, -1))
-        q, k = rotate(q.transpose(1, 2), turn), self.k_proj(x)[:, None]
-        if self.config.shared_kv:
-            return q, k, k[..., :0]
-        return q, rotate(k, turn), self.v_proj(x)[:, None]
+        return rotate(q.transpose(1, 2), turn)
+
+    def rows(self, x, turn):
+        k = self.k_proj(x)[:, None]
+        return (k, k[..., :0]) if self.config.shared_kv else (rotate(k, turn), self.v_proj(x)[:, None])
 
     def read(self, k, v, turn):
         return (rotate(k, turn), k) if self.config.shared_kv else (k, v)

@@ -30,5 +30,12 @@ func init() {
 		tiny{"mla-q4", `"attention": "mla", "kv_lora_rank": 40, "qk_nope_head_dim": 6, "qk_rope_head_dim": 4, "v_head_dim": 5, "latent_bits": 4`, "", 40 + 4},
 		tiny{"clla-q4", `"attention": "mla", "q_lora_rank": 14, "kv_lora_rank": 37, "qk_nope_head_dim": 6, "qk_rope_head_dim": 4, "v_head_dim": 5, "latent_bits": 4, "layer_map": "0_0"`, "", 37 + 4},
 		tiny{"clla-q8", `"attention": "mla", "kv_lora_rank": 12, "qk_nope_head_dim": 6, "qk_rope_head_dim": 4, "v_head_dim": 5, "latent_bits": 8, "layer_map": "0_0"`, "", 12 + 4},
+
+		tiny{"eg-mla-cla", `"attention": "eg-mla", "kv_lora_rank": 10, "qk_nope_head_dim": 6, "qk_rope_head_dim": 4, "v_head_dim": 5, "gate_embed_dim": 8, "layer_map": "0_0"`, "", 10 + 4 + 3},
+		tiny{"tpa-cla", `"attention": "tpa", "head_dim": 8, "layer_map": "0_0"`, "", (2 + 2) * (4 + 8)},
+		tiny{"tucker-cla", `"attention": "tucker", "k_rank": 12, "layer_map": "0_0"`, "", 2 * 12},
+		tiny{"tucker-shared-cla", `"attention": "tucker", "k_rank": 12, "shared_kv": true, "layer_map": "0_0"`, "", 12},
+		tiny{"mka-cla", `"attention": "mka", "num_key_value_heads": 2, "head_dim": 6, "layer_map": "0_0"`, "", 2 * 2 * 2 * 6},
+		tiny{"mka-fast-cla", `"attention": "mka-fast", "num_key_value_heads": 2, "head_dim": 6, "layer_map": "0_0"`, "", 2 * 2 * 6},
 	)
 }

@@ -284,7 +284,7 @@ func (c *Config) Runnable() error {
 		case a.SharesWith >= 0 && !contains(runsSharing, c.ModelType):
 			return no("cross-layer cache", fmt.Sprintf("%s reads the rows of layer %d", at, a.SharesWith), "families whose layers share: "+list(runsSharing), "use inspect or plan")
 		case a.SharesWith >= 0 && designs[a.Design].Makes == nil:
-			return no("attention design "+a.Design, fmt.Sprintf("%s reads the rows of layer %d", at, a.SharesWith), "designs whose rows other layers read: "+list(SharingDesigns()),
+			return no("attention design "+a.Design, fmt.Sprintf("%s reads the rows of layer %d", at, a.SharesWith), designs[a.Design].Alone+"; designs whose rows other layers read: "+list(SharingDesigns()),
 				"use one of these, or no layer_map")
 		case a.Strict && a.Window > 0:
 			return no("layer map", fmt.Sprintf("%s slides over the rows of layer %d, above it", at, a.SharesWith), "layers that read a higher one see all tokens before", "drop the s, or read a lower layer")

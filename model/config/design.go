@@ -23,9 +23,10 @@ type Design struct {
 	Text func(a *Attention) string
 	// Fields are those of config.json in lowkey's own form that make this attention; what read reads.
 	Fields func(a *Attention) map[string]any
-	// Makes names the tensors that make rows: a layer that reads another layer's rows lacks them ("kv_a_norm" means kv_a_norm.0 and so on too). None: rows of this design are
-	// no other layer's business.
+	// Makes names the tensors that make rows: a layer that reads another layer's rows lacks them ("kv_a_norm" means kv_a_norm.0 and so on too). None: no other layer can read rows of
+	// this design, and Alone says why.
 	Makes []string
+	Alone string
 	// Approximate says what Tensors leaves out; "" where it is whole.
 	Approximate string
 

@@ -17,6 +17,7 @@ func init() {
 		{Name: CCA, About: "attention inside a compressed space, on convolved queries and keys", Cache: "2 n_kv d_h"},
 		{Name: CCGQA, About: "CCA with fewer heads of keys than of queries", Cache: "2 n_kv d_h"},
 	} {
+		d.Alone = "a query is filtered with its own layer's keys and past, so a layer without rows would need both, and state"
 		d.Paper = "Compressed Convolutional Attention, 2510.04476"
 		d.read, d.Streams, d.Tensors, d.Text, d.Fields = readCCA, groupedStreams, ccaTensors, ccaText, ccaFields
 		register(d)

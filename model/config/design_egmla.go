@@ -12,7 +12,7 @@ const EGMLA = "eg-mla" // MLA gated by token embeddings: nothing folds
 
 func init() {
 	register(Design{Name: EGMLA, About: "mla whose keys and values are gated by an embedding of the token; rebuilt at every step", Cache: "d_c + d_R", Paper: "Embedding-Gated MLA, 2509.16686",
-		Streams: latentStreams,
+		Streams: latentStreams, Makes: []string{"kv_a", "kv_a_norm"}, // a reader has a table and gates of its own
 		Tensors: func(c *Config, a *Attention) []Tensor {
 			b := *a
 			b.Design = MLA

@@ -11,9 +11,9 @@ import "fmt"
 
 func init() {
 	register(Design{Name: MKA, About: "one attention for each memory level, mixed by a router", Cache: "2 l n_kv d_h", Paper: "Memory-Keyed Attention, 2603.20586",
-		Streams: levelStreams, Tensors: mkaTensors, Text: levelsText, Fields: mkaFields, read: readMKA})
+		Streams: levelStreams, Tensors: mkaTensors, Text: levelsText, Fields: mkaFields, read: readMKA, Makes: []string{"k", "v"}})
 	register(Design{Name: FMKA, About: "one attention over a routed mix of memory levels", Cache: "2 n_kv d_h", Paper: "Memory-Keyed Attention, 2603.20586",
-		Streams: groupedStreams, Tensors: mkaTensors, Text: levelsText, Fields: mkaFields, read: readMKA})
+		Streams: groupedStreams, Tensors: mkaTensors, Text: levelsText, Fields: mkaFields, read: readMKA, Makes: []string{"k", "v", "router_a", "router_b"}}) // routed as a row is written
 	runsFolder = append(runsFolder, "fastmka-llama")
 }
 

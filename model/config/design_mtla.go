@@ -10,7 +10,8 @@ package config
 func init() {
 	register(Design{Name: MTLA, About: "mla whose rows merge s tokens", Cache: "(d_c + d_R) / s", Paper: "Multi-head Temporal Latent Attention, 2505.13544",
 		Streams: latentStreams, Tensors: mtlaTensors,
-		Text: latentText,
+		Alone: "a row is written over until its block ends, so a later layer of the same step would see sums of tokens to come",
+		Text:  latentText,
 		Fields: func(a *Attention) map[string]any {
 			f := latentFields(a)
 			f["merge_tokens"], f["merge_dim"], f["layer_norm_eps"] = a.RowTokens, a.MergeDim, a.LatentNormEps

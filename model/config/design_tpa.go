@@ -8,7 +8,8 @@ import "fmt"
 
 func init() {
 	register(Design{Name: TPA, About: "factors over heads and over channels, whose products are queries, keys and values", Cache: "(R_K + R_V)(h + d_h)", Paper: "Tensor Product Attention, 2501.06425",
-		read: readTPA, Streams: tpaStreams, Tensors: tpaTensors, Text: tpaText, Fields: tpaFields})
+		read: readTPA, Streams: tpaStreams, Tensors: tpaTensors, Text: tpaText, Fields: tpaFields,
+		Makes: []string{"a_k", "b_k", "a_v", "b_v"}})
 }
 
 func readTPA(p *parser, d *Design) Attention {

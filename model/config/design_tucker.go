@@ -16,7 +16,8 @@ import (
 
 func init() {
 	register(Design{Name: Tucker, About: "the heads' matrices as two tensors in Tucker form: one latent row, turned whole, for all heads", Cache: "r3 + r3' (r3 with keys as values)", Paper: "Tucker Attention, 2603.30033",
-		read: readTucker, Streams: tuckerStreams, Tensors: tuckerTensors, Text: tuckerText, Fields: tuckerFields})
+		read: readTucker, Streams: tuckerStreams, Tensors: tuckerTensors, Text: tuckerText, Fields: tuckerFields,
+		Makes: []string{"k", "v"}}) // cores and factors over heads are each layer's own
 }
 
 func readTucker(p *parser, d *Design) Attention {

@@ -164,7 +164,7 @@ func (c *Config) checkSharing(i int) string {
 
 // rows is what must be alike in two layers of which one reads the other's rows.
 func (a *Attention) rows() any {
-	return []any{a.Design, a.KVHeads, a.HeadDim, a.ValueDim, a.KVRank, a.LatentBits, a.Latents, a.Nope, a.RopeDim, a.KRank, a.VRank, a.RowTokens, a.Rope}
+	return []any{a.Design, a.KVHeads, a.HeadDim, a.ValueDim, a.KVRank, a.LatentBits, a.Latents, a.Nope, a.RopeDim, a.KRank, a.VRank, a.RowTokens, a.SharedKV, a.Levels, a.Rope}
 }
 
 // KeptWindow is how many rows the cache of a layer keeps: as many as the widest of the layers that read them sees; 0 is all.
