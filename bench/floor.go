@@ -4,6 +4,7 @@ package bench
 // that a better program could avoid; norms, rotations and softmax are not counted either.
 
 import (
+	"math"
 	"slices"
 
 	"github.com/lowkeylm/lowkey"
@@ -24,12 +25,30 @@ func (w work) all() float64 { return w.int8 + w.int16 + w.f32 }
 // cost is what a model's steps must do.
 type cost struct {
 	machine *Machine
-	weights int64 // bytes that every step reads
-	body    work  // of a token
-	head    work  // of a row of logits
+	weights int64               // bytes that every step reads
+	experts map[mixture]float64 // bytes of routed experts' matrices
+	body    work                // of a token
+	head    work                // of a row of logits
 	layers  []layerCost
 	mha     float64 // operations of a token on a row of all layers, were they MHA
 	rebuilt work    // that all layers do for each cached row once a step, however many queries see it (EG-MLA, whose gates are kept)
+}
+
+// mixture is a kind of block with experts: how many, and how many of them a token goes to.
+type mixture struct{ experts, perToken int }
+
+// seen is the share of the experts that so many tokens go to, on average and were they sent at random.
+func (m mixture) seen(tokens int) float64 {
+	return 1 - math.Pow(1-float64(m.perToken)/float64(m.experts), float64(tokens))
+}
+
+// weightBytes is what a step of so many tokens reads of the weights.
+func (c *cost) weightBytes(tokens int) int64 {
+	bytes := float64(c.weights)
+	for m, n := range c.experts {
+		bytes += n * m.seen(tokens)
+	}
+	return int64(bytes)
 }
 
 // layerCost is the attention of one layer: what one cached row costs a query token.
@@ -41,7 +60,7 @@ type layerCost struct {
 
 func newCost(m *lowkey.Model, machine *Machine) (*cost, error) {
 	int8 := m.Options.Activations != "f32"
-	c := &cost{machine: machine, weights: m.Engine.WeightBytes()}
+	c := &cost{machine: machine, weights: m.Engine.WeightBytes(), experts: map[mixture]float64{}}
 	list, err := matrices(m)
 	if err != nil {
 		return nil, err
@@ -56,7 +75,21 @@ func newCost(m *lowkey.Model, machine *Machine) (*cost, error) {
 		if int8 && t.format.Quantised() {
 			w = work{int8: w.f32}
 		}
+		arith := kernel.ArithF32
+		if int8 {
+			arith = kernel.ArithInt8
+		}
 		switch {
+		case t.role == expertMatrix:
+			f := &m.Engine.Model.Config.Layers[t.layer].MLP
+			kind := mixture{f.Experts, min(f.ExpertsPerToken, f.Experts)}
+			n, err := kernel.PackedBytes(t.format, t.rows, t.cols, arith)
+			if err != nil {
+				return nil, err
+			}
+			c.weights -= n
+			c.experts[kind] += float64(n)
+			c.body = c.body.plus(w, float64(kind.perToken)/float64(kind.experts))
 		case t.role == rebuiltMatrix:
 			c.rebuilt = c.rebuilt.plus(w, 1)
 		case t.role == gateMatrix: // gates are kept: a token that came before costs nothing
@@ -66,10 +99,6 @@ func newCost(m *lowkey.Model, machine *Machine) (*cost, error) {
 		case t.role == headMatrix || t.role == tiedMatrix:
 			c.head = w
 		case t.role == embedMatrix: // one row of it is read
-			arith := kernel.ArithF32
-			if int8 {
-				arith = kernel.ArithInt8
-			}
 			n, err := kernel.PackedBytes(t.format, t.rows, t.cols, arith)
 			if err != nil {
 				return nil, err
@@ -188,7 +217,7 @@ type bill struct {
 func (c *cost) step(b *bill, start, n, sequences int) error {
 	k := float64(sequences)
 	kv, rows := c.cached(start, n)
-	bytes := c.weights + int64(sequences)*kv
+	bytes := c.weightBytes(n*sequences) + int64(sequences)*kv
 	ops := work{}.plus(c.body, k*float64(n)).plus(c.head, k).plus(rows, k)
 	bw, err := c.machine.Bandwidth(bytes)
 	if err != nil {
@@ -216,7 +245,7 @@ func (b *bill) floor(tokens int, ms float64) *Floor {
 // there. Sliding layers count up to their window; the line is fitted through the given depths like the measured one.
 func (c *cost) slope(at []float64) (ns float64, bound string, err error) {
 	deepest, _ := c.cached(int(at[len(at)-1]), 1)
-	bw, err := c.machine.Bandwidth(c.weights + deepest)
+	bw, err := c.machine.Bandwidth(c.weightBytes(1) + deepest)
 	if err != nil {
 		return 0, "", err
 	}

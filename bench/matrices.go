@@ -4,7 +4,9 @@ package bench
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/lowkeylm/lowkey"
@@ -23,6 +25,7 @@ const (
 	rebuiltMatrix            // multiplies each cached row, once a step (EG-MLA's up-projection)
 	gateMatrix               // multiplies the embedding of each different token in the cache
 	tableMatrix              // rows of it are looked up, by tokens in the cache
+	expertMatrix             // of one expert, or of all of a layer's: multiplies the tokens that a router sends there
 )
 
 // matrix is one of them. format is that of the packed weight's source: what the file holds, or what it is quantised to at load.
@@ -32,8 +35,12 @@ type matrix struct {
 	stored     kernel.Format // in the file
 	format     kernel.Format
 	role       matrixRole
+	layer      int // of an expertMatrix
 	data       []byte
 }
+
+// expertName finds the layer of a routed expert's matrix, in a folder or in a GGUF file. Shared experts see every token.
+var expertName = regexp.MustCompile(`^(?:blk|(?:.*\.)?layers)\.(\d+)\..*(?:\.experts\.|_exps\.)`)
 
 // rebuilding are the roles of EG-MLA's own matrices.
 var rebuilding = map[string]matrixRole{"kv_b": rebuiltMatrix, "gate": gateMatrix, "gate_embed": tableMatrix}
@@ -58,10 +65,18 @@ func matrices(m *lowkey.Model) (*matrixList, error) {
 	l := &matrixList{}
 	add := func(name, format string, shape []int, data []byte) {
 		f, ok := formatOf(format)
+		expert := expertName.FindStringSubmatch(name)
+		if len(shape) == 3 && expert != nil { // those of all experts of a layer
+			shape = []int{shape[0] * shape[1], shape[2]}
+		}
 		if !ok || len(shape) != 2 {
 			return
 		}
 		t := matrix{name: name, rows: shape[0], cols: shape[1], stored: f, format: f, data: data}
+		if expert != nil {
+			t.role = expertMatrix
+			t.layer, _ = strconv.Atoi(expert[1])
+		}
 		if to != nil {
 			if elems, _ := to.Block(); t.cols%elems == 0 {
 				t.format = *to

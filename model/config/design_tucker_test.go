@@ -64,12 +64,12 @@ func TestTuckerMoASRefusals(t *testing.T) {
 			t.Errorf("%s: %v %v", fields, c, err)
 		}
 	}
-	for _, design := range []string{"tucker", "moas"} { // rows of these make no sense to another layer, or have no reader
-		c, err := Parse([]byte(sixHeads+`"attention":"`+design+`","layer_map":"0_0"}`), "own")
+	for design, why := range map[string]string{"moas": "three attentions", "cca": "filtered", "mtla": "written over"} { // rows of these make no sense to another layer
+		c, err := Parse([]byte(sixHeads+`"attention":"`+design+`","layer_map":"0_0","head_dim":8,"kv_lora_rank":8,"qk_nope_head_dim":4,"qk_rope_head_dim":4}`), "own")
 		if err == nil {
 			err = c.Runnable()
 		}
-		if err == nil || !strings.Contains(err.Error(), design) {
+		if err == nil || !strings.Contains(err.Error(), design) || !strings.Contains(err.Error(), why) {
 			t.Errorf("%s over shared rows: %v", design, err)
 		}
 	}
