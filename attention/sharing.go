@@ -85,13 +85,24 @@ func NoRows(o tensor.Ops, l kvcache.Layout, tokens int) []tensor.Tensor {
 
 // see adds the spans of sequence i's new queries, at row `at` of x: up to their own rows, or, strictly, up to the rows before them.
 func (s *Step) see(i, at int) {
+	first := len(s.spans)
+	s.seeRows(i, at)
+	if s.View.Expand == nil {
+		return
+	}
+	tokens := s.Tokens[at : at+s.Counts[i]]
+	if s.Pass != nil {
+		tokens = s.Pass.Tokens[i]
+	}
+	for j := range s.spans[first:] {
+		s.spans[first+j].Tokens, s.spans[first+j].New = s.Sequences[i].Tokens(), tokens
+	}
+}
+
+func (s *Step) seeRows(i, at int) {
 	seq, row, n := s.Sequences[i], s.row(i), s.Counts[i]
 	if !s.Strict {
-		span := seq.SpanAt(s.Layer, at, row, n)
-		if s.View.Expand != nil {
-			span.Tokens, span.New = seq.Tokens(), s.Tokens[at:at+n]
-		}
-		s.spans = append(s.spans, span)
+		s.spans = append(s.spans, seq.SpanAt(s.Layer, at, row, n))
 		return
 	}
 	together := n
@@ -109,10 +120,11 @@ func (s *Step) see(i, at int) {
 
 // Pass says which of a step's tokens x is, where layers run in passes because some read the rows of a higher one.
 type Pass struct {
-	From     []int  // by sequence: so many of its new tokens lie before x
-	Made     []int  // by sequence: so many of its new tokens have rows in the store, of a pass before
-	Watch    *Watch // where not nil, is shown the rows that are put
-	RowsOnly bool   // rows are put and nothing is attended to: what Step returns then means nothing
+	From     []int     // by sequence: so many of its new tokens lie before x
+	Tokens   [][]int32 // by sequence: the ids of all of its new tokens
+	Made     []int     // by sequence: so many of its new tokens have rows in the store, of a pass before
+	Watch    *Watch    // where not nil, is shown the rows that are put
+	RowsOnly bool      // rows are put and nothing is attended to: what Step returns then means nothing
 }
 
 // Settled is how much of the largest value a number may change from one pass to the next in a row that is said to have settled, in a float32 cache.

@@ -109,12 +109,12 @@ func (e *Engine) settle(c *circle, x tensor.Buf) {
 	pass := &attention.Pass{}
 	for {
 		rows, who, at := rows[:0], who[:0], 0
-		sequences, counts, tokens, pass.From, pass.Made = sequences[:0], counts[:0], tokens[:0], pass.From[:0], pass.Made[:0]
+		sequences, counts, tokens, pass.From, pass.Made, pass.Tokens = sequences[:0], counts[:0], tokens[:0], pass.From[:0], pass.Made[:0], pass.Tokens[:0]
 		for i, count := range whole.Counts {
 			if n := min(width, count-final[i]); n > 0 {
 				who = append(who, i)
 				sequences, counts = append(sequences, whole.Sequences[i]), append(counts, n)
-				pass.From, pass.Made = append(pass.From, final[i]), append(pass.Made, made[i])
+				pass.From, pass.Made, pass.Tokens = append(pass.From, final[i]), append(pass.Made, made[i]), append(pass.Tokens, whole.Tokens[at:at+count])
 				for j := range n {
 					rows = append(rows, at+final[i]+j)
 					tokens = append(tokens, whole.Tokens[at+final[i]+j])

@@ -167,7 +167,7 @@ func TestPassesReachTheDefinition(t *testing.T) {
 	for i := range ids {
 		ids[i] = int32(i * 7 % 30)
 	}
-	for _, c := range [][2]string{{"gqa", "0_3_3_3_4"}, {"mla", "1_1_3_3"}, {"gta", "0_2_2_2_4"}} {
+	for _, c := range [][2]string{{"gqa", "0_3_3_3_4"}, {"mla", "1_1_3_3"}, {"gta", "0_2_2_2_4"}, {"eg-mla", "0_2_2"}, {"tpa", "1_1"}, {"tucker", "2_2_2"}} {
 		m := small(t, c[0], c[1])
 		eager := tensor.NewEager64()
 		want := eager.Values(m.Forward(eager, ids, nil))

@@ -286,6 +286,8 @@ func (c *Config) Runnable() error {
 		case a.SharesWith >= 0 && designs[a.Design].Makes == nil:
 			return no("attention design "+a.Design, fmt.Sprintf("%s reads the rows of layer %d", at, a.SharesWith), designs[a.Design].Alone+"; designs whose rows other layers read: "+list(SharingDesigns()),
 				"use one of these, or no layer_map")
+		case a.Strict && a.RecurrentLen > 0:
+			return no("layer map", fmt.Sprintf("%s reads layer %d, above it", at, a.SharesWith), "the layers of a circle take tokens more than once, and attention "+a.Design+" keeps state", "read a lower layer")
 		case a.Strict && a.Window > 0:
 			return no("layer map", fmt.Sprintf("%s slides over the rows of layer %d, above it", at, a.SharesWith), "layers that read a higher one see all tokens before", "drop the s, or read a lower layer")
 		case a.Rope.Dim > 0 && !contains(ropeKinds, a.Rope.Kind):

@@ -64,8 +64,12 @@ func TestTuckerMoASRefusals(t *testing.T) {
 			t.Errorf("%s: %v %v", fields, c, err)
 		}
 	}
-	for design, why := range map[string]string{"moas": "three attentions", "cca": "filtered", "mtla": "written over"} { // rows of these make no sense to another layer
-		c, err := Parse([]byte(sixHeads+`"attention":"`+design+`","layer_map":"0_0","head_dim":8,"kv_lora_rank":8,"qk_nope_head_dim":4,"qk_rope_head_dim":4}`), "own")
+	for design, why := range map[string]string{"moas": "three attentions", "cca": "filtered", "mtla": "written over", "mka": "keeps state"} { // rows of these make no sense to another layer, or to a lower one
+		layers := "0_0"
+		if design == "mka" {
+			layers = "1_1"
+		}
+		c, err := Parse([]byte(sixHeads+`"attention":"`+design+`","layer_map":"`+layers+`","head_dim":8,"kv_lora_rank":8,"qk_nope_head_dim":4,"qk_rope_head_dim":4}`), "own")
 		if err == nil {
 			err = c.Runnable()
 		}
