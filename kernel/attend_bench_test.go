@@ -48,9 +48,10 @@ func BenchmarkAttendFar(b *testing.B) {
 	const layers, rows, width = 64, 8192, 64
 	pool := NewPool(2)
 	defer pool.Close()
-	for _, codec := range []Codec{CodecF16, CodecQ8, CodecQ4} {
+	for _, codec := range []Codec{CodecF16, CodecQ8, CodecQ4, CodecQ4C} { // q4c: keys alone, beside values in q4
+		values := min(codec, CodecQ4)
 		c := attendCase{rows: rows, a: Attention{Groups: 3, PerGroup: 3, Scale: 0.125, Int8: true, Keys: []Slice{{Plane: 0, To: width}}, Values: []Slice{{Plane: 1, To: width}},
-			Planes: []Plane{{Codec: codec, Order: Panels, Heads: 3, Width: width}, {Codec: codec, Heads: 3, Width: width}}}}
+			Planes: []Plane{{Codec: codec, Order: Panels, Heads: 3, Width: width}, {Codec: values, Heads: 3, Width: width}}}}
 		first := c.fill(1)
 		spans := []Span{first}
 		for range layers - 1 {
