@@ -129,7 +129,7 @@ func newCost(m *lowkey.Model, machine *Machine) (*cost, error) {
 				ops *= float64(s.Heads)
 			}
 			p := m.Engine.Store.Planes(from)[j]
-			codes := int8 && (p.Codec == kernel.CodecQ8 || p.Codec == kernel.CodecQ4)
+			codes := int8 && p.Codec.Blocks()
 			switch {
 			case s.Role == kvcache.Key && p.Order == kernel.Panels && (codes || int8 && p.Codec.Columns()):
 				lc.row.int8 += ops

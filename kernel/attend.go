@@ -366,27 +366,24 @@ func (a *Attention) own() bool {
 }
 
 // int8Keys reports whether keys are scored by int8 queries: only q8 and q4 panels can be.
-func (a *Attention) int8Keys() bool {
-	if !a.Int8 || len(a.Keys) != 1 || a.Expand != nil {
-		return false
-	}
-	p := &a.Planes[a.Keys[0].Plane]
-	return p.Order == Panels && (p.Codec == CodecQ8 || p.Codec == CodecQ4)
-}
+func (a *Attention) int8Keys() bool { return a.int8Panels(Codec.Blocks) }
 
 // int8Columns reports whether int8 queries score sealed tiles whose scales belong to columns.
-func (a *Attention) int8Columns() bool {
+func (a *Attention) int8Columns() bool { return a.int8Panels(Codec.Columns) }
+
+// int8Panels reports whether int8 queries meet one slice of keys, in panels of such a codec.
+func (a *Attention) int8Panels(is func(Codec) bool) bool {
 	if !a.Int8 || len(a.Keys) != 1 || a.Expand != nil {
 		return false
 	}
 	p := &a.Planes[a.Keys[0].Plane]
-	return p.Order == Panels && p.Codec.Columns()
+	return p.Order == Panels && is(p.Codec)
 }
 
 // int8Values reports whether a slice of values is mixed by weights of 16 bits: whole blocks of q8 or q4, and no factors, which would leave weights past the last row.
 func (a *Attention) int8Values(v Slice) bool {
 	p := &a.Planes[v.Plane]
-	return a.Int8 && a.Expand == nil && v.Rank == 0 && (p.Codec == CodecQ8 || p.Codec == CodecQ4) && p.Order == Rows && v.From%RowBlock == 0 && (v.To-v.From)%RowBlock == 0
+	return a.Int8 && a.Expand == nil && v.Rank == 0 && p.Codec.Blocks() && p.Order == Rows && v.From%RowBlock == 0 && (v.To-v.From)%RowBlock == 0
 }
 
 func grow(x []float32, n int) []float32 {
@@ -594,7 +591,7 @@ func (w *tileScratch) rows(a *Attention, span *Span, s Slice, head, r, n int) ([
 	return w.raw[s.From:], p.Width
 }
 
-// lookahead is the next tile's keys and values: the kernels of q8 and q4 ask for them while they work on a tile, and what those leave is asked for between them. A core waits for some
+// lookahead is the next tile's keys and values: the kernels ask for them while they work on a tile, and what those leave is asked for between them. A core waits for some
 // 16 lines of memory at a time and stalls at one more, so that asking for a tile at once (ahead) costs a third of the time that deep contexts take.
 type lookahead struct {
 	keys, values []byte

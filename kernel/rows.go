@@ -42,6 +42,9 @@ func (c Codec) String() string {
 	return fmt.Sprintf("Codec(%d)", uint8(c))
 }
 
+// Blocks reports whether the codec's scales belong to blocks of a row.
+func (c Codec) Blocks() bool { return c == CodecQ8 || c == CodecQ4 }
+
 // CodecOf finds a codec by its name.
 func CodecOf(name string) (Codec, bool) {
 	for c, n := range codecNames {

@@ -5,7 +5,7 @@ package kernel
 // pvBlocksFast gives the bits of expanding the rows first: it mixes columns [0, width) of n rows v of codec q8 or q4, size bytes from row to row, by the weights p [m, TileRows]; width is whole blocks, which those of q8 may end short of.
 func pvBlocksFast(c Codec, o []float32, ldo int, p []float32, v []byte, size, m, n, width int) bool {
 	short := width % RowBlock
-	if vecLevel == vecPlain || (c != CodecQ8 && c != CodecQ4) || short > 0 && c == CodecQ4 || width == 0 || m == 0 || n == 0 {
+	if vecLevel == vecPlain || !c.Blocks() || short > 0 && c == CodecQ4 || width == 0 || m == 0 || n == 0 {
 		return false
 	}
 	whole := width - short

@@ -104,7 +104,7 @@ func toPanelsFast(panel, x []float32, ld, n, width int) int {
 // scoreInt8Fast scores m rows of int8 queries: codes [m, width], and a scale and a sum of codes for each block of 32. next is asked for meanwhile.
 func scoreInt8Fast(c Codec, s []float32, q []int8, scale []float32, sum []int32, tile, next []byte, m, width int) bool {
 	blocks := width / RowBlock
-	if vecLevel == vecPlain || m == 0 || blocks == 0 || (c != CodecQ8 && c != CodecQ4) {
+	if vecLevel == vecPlain || m == 0 || blocks == 0 || !c.Blocks() {
 		return false
 	}
 	_, _, _, _ = s[m*TileRows-1], q[m*width-1], scale[m*blocks-1], sum[m*blocks-1]
