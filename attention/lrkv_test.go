@@ -167,7 +167,7 @@ func compareWithLoops(t *testing.T, c testCase, rows int, decode func(x [][]floa
 		top = max(top, math.Abs(v))
 	}
 	o := tensor.NewEager64()
-	forward := o.Values(c.design.Forward(o, c.w, o.Leaf([]int{rows, c.hidden}, x), pos))
+	forward := o.Values(Of(c.design, tokenIDs(0, rows)).Forward(o, c.w, o.Leaf([]int{rows, c.hidden}, x), pos))
 	step := cached(t, c, "f32", x, rows, 1, []int{1}, kernel.ArithF32)
 	for i, v := range want {
 		if d := math.Abs(forward[i] - v); !(d <= 1e-9*top) {

@@ -51,9 +51,14 @@ func (w weightMap) layerNorm(name string, x []float64, eps float64) []float64 {
 	for _, v := range x {
 		variance += (v - mean) * (v - mean) / float64(len(x))
 	}
-	weight, bias, out := w[name].Float32s(), w[name+".bias"].Float32s(), make([]float64, len(x))
-	for i, v := range x {
-		out[i] = (v-mean)/math.Sqrt(variance+eps)*float64(weight[i]) + float64(bias[i])
+	out := make([]float64, len(x))
+	for i, f := range w[name].Float32s() {
+		out[i] = (x[i] - mean) / math.Sqrt(variance+eps) * float64(f)
+	}
+	if b, ok := w[name+".bias"]; ok {
+		for i, v := range b.Float32s() {
+			out[i] += float64(v)
+		}
 	}
 	return out
 }
