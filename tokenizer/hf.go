@@ -245,6 +245,7 @@ func fromJSON(tokenizerJSON, config, specials, generation []byte) (*Tokenizer, e
 	if t.stages, byteLevel, err = h.preTokenizers(file.sections["pre_tokenizer"], false, 0); err != nil {
 		return nil, err
 	}
+	t.stages = layered(t.stages)
 	t.stages, byteLevel = takeByteLevelNormalizer(t, byteLevel)
 	h.addTokens(added)
 	if err := h.loadModel(byteLevel); err != nil {

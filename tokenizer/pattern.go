@@ -17,6 +17,7 @@ type matcher func(s string, i int) int
 type pattern struct {
 	alts  []alternative
 	first planeBits // what any alternative can start with
+	layer layer     // the same as a layer, if it can be one
 }
 
 type alternative struct {

@@ -36,6 +36,9 @@ func compilePattern(expr string) (p *pattern, ok bool) {
 	for k := range p.alts {
 		p.first.add(&p.alts[k].first)
 	}
+	if l, ok := layerOf(alts[0]); ok && len(alts) == 1 {
+		p.layer = l
+	}
 	return p, true
 }
 

@@ -193,5 +193,5 @@ func stagesOf(name string) (preRule, []stage, error) {
 		}
 		stages = append(stages, stage{cut: s})
 	}
-	return rule, stages, nil
+	return rule, layered(stages), nil
 }

@@ -1,6 +1,7 @@
 // This file holds the hand-written pre-tokenizers: functions that cut a text into words, equal to the published regular
 // expressions of the GPT-2 and the Llama 3 families (and what follows from them: Qwen, SmolLM, DeepSeek V3 ...) but much
-// faster than a regular expression engine. Patterns outside these families go through regex.go.
+// faster than a regular expression engine. Lists of patterns that each isolate runs are done in one pass by layers.go; what is left
+// goes through pattern.go, or regex.go.
 
 package tokenizer
 
