@@ -17,7 +17,14 @@ var sources embed.FS
 
 // Maths is the comment above a design's type: its formulas, what is cached, what folds, what it will not do; "" where there is none.
 func Maths(d Design) string {
-	name := reflect.Indirect(reflect.ValueOf(d)).Type().Name()
+	return comment(reflect.Indirect(reflect.ValueOf(d)).Type().Name())
+}
+
+// SharingMaths is the comment about layers that read the rows of another.
+func SharingMaths() string { return comment("Sharer") }
+
+// comment is what stands above a type of this package.
+func comment(name string) string {
 	files, _ := fs.Glob(sources, "*.go")
 	for _, file := range files {
 		if strings.HasSuffix(file, "_test.go") {

@@ -8,7 +8,9 @@ import (
 	"github.com/lowkeylm/lowkey/tensor"
 )
 
-// Layers that read the rows of another layer: CLA (arXiv 2405.12981), MLKV (2406.09297), LCKV (2405.10637), and the maps of 2410.14442 that cover them all.
+// Sharer is a design whose rows other layers can read.
+//
+// The maps are CLA (arXiv 2405.12981), MLKV (2406.09297), LCKV (2405.10637), and the maps of 2410.14442 that cover them all.
 //
 //	rows_s = Rows(x_s)                 the layer s that makes them: s = kv(s)
 //	y_i    = Read(x_i, rows_kv(i))     every layer i with kv(i) = s; where kv(i) = i both together are the design's Forward
@@ -21,8 +23,6 @@ import (
 //
 // Composes with designs whose rows mean the same to any layer: GQA and its kin, KHA, MLA, EG-MLA, GLA, MLRA, MFA, MFA-KR, GTA, LRKV, TPA, Tucker, MKA. Will not do: readers that differ from the maker in rows or rotation,
 // or that slide over rows of a higher layer.
-
-// Sharer is a design whose rows other layers can read.
 type Sharer interface {
 	Design
 	// Rows is what the tokens of a sequence leave behind, before any codec: a tensor [T, heads*width] for each stream of Layout.

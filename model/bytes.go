@@ -296,6 +296,8 @@ func (n *counter) attention(d attention.Design, matrix, table func(name string, 
 		matrix("o", a.Hidden, a.Heads*a.HeadDim)
 	case attention.GQA:
 		n.grouped(a, matrix, matrix)
+	case attention.SQA:
+		n.grouped(a.GQA, matrix, matrix)
 	case attention.KVLatent:
 		n.grouped(a.GQA, matrix, matrix)
 	case attention.KHA:

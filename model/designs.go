@@ -15,7 +15,10 @@ import (
 type builder func(c *config.Config, a *config.Attention, rope *tensor.Rope) attention.Design
 
 var builders = map[string]builder{
-	config.MHA: grouped, config.GQA: grouped, config.MQA: grouped, config.SQA: grouped,
+	config.MHA: grouped, config.GQA: grouped, config.MQA: grouped,
+	config.SQA: func(c *config.Config, a *config.Attention, rope *tensor.Rope) attention.Design {
+		return attention.SQA{GQA: grouped(c, a, rope).(attention.GQA)}
+	},
 	config.MLA: func(c *config.Config, a *config.Attention, rope *tensor.Rope) attention.Design {
 		return mla(c, a, rope)
 	},

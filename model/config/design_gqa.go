@@ -12,7 +12,7 @@ func init() {
 		{Name: MHA, About: "one key and value head for each query head", Cache: "2 n d_h", Paper: "Attention Is All You Need, 1706.03762"},
 		{Name: GQA, About: "a group of query heads shares a key and value head", Cache: "2 n_kv d_h", Paper: "GQA, 2305.13245"},
 		{Name: MQA, About: "all query heads share one key and one value head", Cache: "2 d_h", Paper: "Fast Transformer Decoding: One Write-Head is All You Need, 1911.02150"},
-		{Name: SQA, About: "fewer query heads: computation is saved, the cache is GQA's", Cache: "2 n_kv d_h", Paper: "Sparse Query Attention, 2510.01817"},
+		{Name: SQA, About: "fewer query heads: computation is saved, the cache is GQA's", Cache: "2 H_kv d_h", Paper: "Sparse Query Attention, 2510.01817"},
 	} {
 		d.read, d.Streams, d.Tensors, d.Text, d.Fields = readGrouped, groupedStreams, groupedTensors, groupedText, groupedFields
 		d.Makes = []string{"k", "v", "k_norm"}

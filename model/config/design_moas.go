@@ -21,7 +21,7 @@ var Schemes = []string{MHA, GQA, MQA}
 const softScheme = "soft"
 
 func init() {
-	register(Design{Name: MoAS, About: "MHA, GQA and MQA side by side, mixed by a router (more cache than MHA), or one of them in each layer", Cache: "2 d_h (H + G + 1); routed: 2 d_h times H, G or 1",
+	register(Design{Name: MoAS, About: "MHA, GQA and MQA side by side, mixed by a router, in more cache than MHA; routed: one of them in each layer, 2 d_h times H, G or 1", Cache: "2 d_h (H + G + 1)",
 		Paper: "Mixture of Attention Schemes, 2512.20650", read: readMoAS, each: eachMoAS, Streams: moasStreams, Tensors: moasTensors, Text: moasText, Fields: moasFields,
 		Alone: "each layer weighs three attentions over rows of their own"})
 }

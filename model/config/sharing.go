@@ -25,6 +25,48 @@ import (
 	"github.com/lowkeylm/lowkey/fault"
 )
 
+// Sharing is a way of sharing rows that has a name.
+type Sharing struct {
+	Name, Form   string // "mlkv"; what --share takes, "mlkv:M"
+	Share        string // an example, "mlkv:3"
+	Design, More string // with which it is a design of the literature, and fields of its configuration; "": with any that shares
+	About, Cache string // one line each; the cache in shares of a design's, over all L layers
+	Paper        string
+}
+
+// Sharings lists the ways of sharing that have names.
+func Sharings() []Sharing {
+	const systematic = "A Systematic Study of Cross-Layer KV Sharing, 2410.14442"
+	const lossless = "Lossless KV Cache Compression to 2%, 2410.15252"
+	return []Sharing{
+		{Name: "cla", Form: "claF", Share: "cla2", About: "runs of F layers, of which the first makes rows", Cache: "1/F", Paper: "Cross-Layer Attention, 2405.12981"},
+		{Name: "clla", Form: "cla2", Share: "cla2", Design: MLA, About: "MLA whose latent two layers share, each with up-projections of its own", Cache: "1/2", Paper: lossless},
+		{Name: "clla-quant", Form: "cla2", Share: "cla2", Design: MLA, More: "latent_bits=4", About: "CLLA whose latent is trained as it is stored, in 4 bits", Cache: "1/2, latent in q4", Paper: lossless},
+		{Name: "mlkv", Form: "mlkv:M", Share: "mlkv:3", About: "M layers make rows, the others read the next one below (heads: the design's --kv-heads)", Cache: "M/L", Paper: "MLKV, 2406.09297"},
+		{Name: "lckv", Form: "lckv:W", Share: "lckv:2", About: "W layers are alone, half below and half above; all between read the topmost between", Cache: "(W+1)/L", Paper: "Layer-Condensed KV Cache, 2405.10637"},
+		{Name: "pizza", Form: "pizza-TARGET:N", Share: "pizza-bottom:3", About: "N-1 layers are alone, the rest above reads one of its own: TARGET is bottom, middle or top", Cache: "N/L", Paper: systematic},
+		{Name: "sandwich", Form: "sandwich-TARGET:N", Share: "sandwich-top:3", About: "N-1 layers are alone, half at either end, the group between reads its bottom, middle or top", Cache: "N/L", Paper: systematic},
+		{Name: "lasagna", Form: "lasagna-TARGET:N", Share: "lasagna-middle:4", About: "N groups of layers, each reads its bottom, middle or top", Cache: "N/L", Paper: systematic},
+	}
+}
+
+// SharingOf finds a way of sharing by its name, or by what --share takes ("lckv:4"), which is then its example; nil if there is none. layers bounds what is taken.
+func SharingOf(name string, layers int) *Sharing {
+	for _, s := range Sharings() {
+		if s.Name == name {
+			return &s
+		}
+		if s.Design != "" || !strings.HasPrefix(name, s.Name) {
+			continue
+		}
+		if m, err := LayerMap(name, layers); err == nil && m != "" {
+			s.Share = name
+			return &s
+		}
+	}
+	return nil
+}
+
 // shareForms is what LayerMap takes, for messages.
 const shareForms = "claF, mlkv:M, lckv:W, {pizza,sandwich,lasagna}-{bottom,middle,top}:N, or a map as 0_0_2_2"
 

@@ -82,3 +82,25 @@ func TestLayerMapConfig(t *testing.T) {
 		t.Errorf("a layer that slides over a higher one: %v", err)
 	}
 }
+
+// What has a name has an example that is a map, and is found by it.
+func TestSharings(t *testing.T) {
+	for _, s := range Sharings() {
+		if m, err := LayerMap(s.Share, 12); err != nil || m == "" || s.About == "" || s.Cache == "" || s.Paper == "" {
+			t.Errorf("%s: %q, %v", s.Name, m, err)
+		}
+		if got := SharingOf(s.Name, 12); got == nil || *got != s {
+			t.Errorf("%s is found as %+v", s.Name, got)
+		}
+	}
+	for name, want := range map[string]string{"cla4": "cla", "mlkv:2": "mlkv", "lckv:4": "lckv", "pizza-top:2": "pizza", "lasagna-bottom:6": "lasagna"} {
+		if got := SharingOf(name, 12); got == nil || got.Name != want || got.Share != name {
+			t.Errorf("%s is found as %+v", name, got)
+		}
+	}
+	for _, bad := range []string{"", "gqa", "cla99", "lckv:x", "0_0", "clla-quant:2"} {
+		if got := SharingOf(bad, 12); got != nil {
+			t.Errorf("%q is found as %+v", bad, got)
+		}
+	}
+}
