@@ -131,6 +131,46 @@ func TestPlanRefusals(t *testing.T) {
 	}
 }
 
+// A row that diverges is an answer: the queue goes on, past it and when it is opened again. A context too short to hide a number in leaves that figure out.
+func TestDivergedRows(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "queue")
+	p := tinyPlan(sources(t))
+	p.Designs, p.Repeated, p.Seeds, p.Rates, p.Depths, p.Shape.Context = []string{"mha", "mfa"}, nil, 1, []float64{1e12, 0.003}, []int{0}, 32
+	p.Settings.Clip, p.Settings.Schedule.Steps = 0, 12
+	q, err := New(dir, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.Threads, q.Note, q.Step = 1, func(string) {}, func(Row, *train.Step, int) {}
+	for range 2 {
+		if err := q.Run(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		s := q.Summary()
+		if s.Left != 0 || len(s.Lost) != 2 || len(s.Sweeps) != 2 || len(s.Lines) != 2 || s.Lines[1].Rate != 0.003 || s.Lines[1].Passkey != nil {
+			t.Fatalf("%d left, %d lost, %d sweeps, %d lines", s.Left, len(s.Lost), len(s.Sweeps), len(s.Lines))
+		}
+		var table strings.Builder
+		s.Table(&table)
+		page, _ := os.ReadFile(filepath.Join(dir, "report.html"))
+		if !strings.Contains(table.String(), "mfa-sweep-1e+12 diverged at step") || !bytes.Contains(page, []byte("Diverged")) {
+			t.Errorf("the report does not say what diverged:\n%s", &table)
+		}
+		if q, err = Open(dir); err != nil {
+			t.Fatal(err)
+		}
+		q.Threads, q.Note, q.Step = 1, func(string) {}, func(Row, *train.Step, int) { t.Error("a row ran again") }
+	}
+
+	// Another text under the same name is another comparison.
+	if err := os.WriteFile(filepath.Join(p.Settings.Data.Source, "more.go"), []byte("package more\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Run(context.Background()); !fault.Is(err, fault.Mismatch) {
+		t.Errorf("a comparison went on with another text: %v", err)
+	}
+}
+
 // A row's own dimensions and fields reach its configuration, whatever kind they are of.
 func TestRowFields(t *testing.T) {
 	p := tinyPlan("x")

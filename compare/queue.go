@@ -3,6 +3,7 @@ package compare
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -29,6 +30,7 @@ type Result struct {
 	BitsPerByte float64    `json:"bits_per_byte"`
 	TrainSpeed  float64    `json:"training_tokens_per_second"` // median of steps
 	Curve       []CurveDot `json:"curve"`
+	Diverged    string     `json:"diverged,omitempty"` // why the row has no figures: its loss was no number, or jumped
 
 	queued Row // as the plan lists it; Row has the rate that was found
 }
@@ -92,6 +94,9 @@ func (q *Queue) Run(ctx context.Context) error {
 	}
 	defer q.set.Close()
 	q.Plan.Shape.Vocab, q.Plan.Shape.BOS, q.Plan.Shape.EOS = q.tok.Vocab(), q.set.EndOfText(), q.set.EndOfText()
+	if was, now := q.Plan.Settings.Corpus, q.set.Manifest(); was != "" && was != now {
+		return fault.New(fault.Mismatch, "--queue "+q.dir, "the data's manifest is "+now, "the comparison was started on "+was, "bring the text back as it was, or compare anew in another folder: losses on different texts do not compare")
+	}
 	q.Plan.Settings.Corpus = q.set.Manifest()
 	if err := q.Plan.check(); err != nil {
 		return err
@@ -150,6 +155,9 @@ func (q *Queue) row(ctx context.Context, r Row) (done bool, err error) {
 		if s.Schedule.Peak, err = q.bestRate(r.Design); err != nil {
 			return false, err
 		}
+		if s.Schedule.Peak == 0 {
+			return true, q.diverged(&Result{Row: r, queued: queued, Chosen: sized.Chosen, Parameters: sized.Parameters}, "at every learning rate of its sweep")
+		}
 		r.Rate = s.Schedule.Peak
 	}
 	if r.Sweep {
@@ -164,10 +172,14 @@ func (q *Queue) row(ctx context.Context, r Row) (done bool, err error) {
 	defer t.Close()
 	steps := s.Schedule.Steps
 	every := max(1, steps/10)
-	if err := t.Run(ctx, every, every, func(st *train.Step) error {
+	err = t.Run(ctx, every, every, func(st *train.Step) error {
 		q.Step(r, st, steps)
 		return nil
-	}); err != nil {
+	})
+	if bad := new(train.Diverged); errors.As(err, &bad) { // an answer too: the same row would do the same again
+		return true, q.diverged(&Result{Row: r, queued: queued, Chosen: sized.Chosen, Parameters: sized.Parameters}, fmt.Sprintf("at step %d of %d, learning rate %g", bad.Step, steps, r.Rate))
+	}
+	if err != nil {
 		return false, err
 	}
 	if t.Done() < steps {
@@ -215,7 +227,7 @@ func (q *Queue) fromLog(dir string, res *Result) error {
 func (q *Queue) Measure(ctx context.Context) error {
 	for _, row := range q.Plan.Rows() {
 		res, err := q.read(row)
-		if err != nil || row.Sweep {
+		if err != nil || row.Sweep || res.Diverged != "" {
 			continue
 		}
 		q.Note("measuring " + row.Name())
@@ -229,6 +241,13 @@ func (q *Queue) Measure(ctx context.Context) error {
 	return q.Report()
 }
 
+// diverged keeps a row that gave no model.
+func (q *Queue) diverged(res *Result, where string) error {
+	res.Diverged = where
+	q.Note("diverged " + where + ": the queue goes on")
+	return q.write(res)
+}
+
 func (q *Queue) write(res *Result) error {
 	b, err := json.MarshalIndent(res, "", "  ")
 	if err != nil {
@@ -237,7 +256,7 @@ func (q *Queue) write(res *Result) error {
 	return atomicfile.WriteBytes(filepath.Join(q.folder(res.queued), "result.json"), append(b, '\n'))
 }
 
-// bestRate is the learning rate whose sweep ended lowest.
+// bestRate is the learning rate whose sweep ended lowest; 0 if all diverged.
 func (q *Queue) bestRate(design string) (float64, error) {
 	best, rate := math.Inf(1), 0.0
 	for _, r := range q.Plan.Rates {
@@ -245,7 +264,7 @@ func (q *Queue) bestRate(design string) (float64, error) {
 		if err != nil {
 			return 0, fault.New(fault.BadInput, "row "+design, "its sweep is not done", "", "").Because(err)
 		}
-		if res.Loss < best {
+		if res.Diverged == "" && res.Loss < best {
 			best, rate = res.Loss, r
 		}
 	}

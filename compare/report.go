@@ -89,6 +89,9 @@ func (s *Summary) Table(w io.Writer) {
 		fmt.Fprintf(t, "%s\t%s\t\n", found, mark)
 	}
 	t.Flush()
+	for _, r := range s.Lost {
+		fmt.Fprintf(w, "%s diverged %s\n", r.queued.Name(), r.Diverged)
+	}
 	if s.Left > 0 {
 		fmt.Fprintf(w, "%d rows are left in the queue\n", s.Left)
 	}

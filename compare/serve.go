@@ -94,7 +94,7 @@ func (s *Served) passkey(ctx context.Context, m *lowkey.Model, p *Plan) error {
 		o.Form = "go"
 	}
 	found, err := eval.Passkey(ctx, m, m.Tokenizer, o)
-	if fault.Is(err, fault.BadInput) { // no room for a question
+	if fault.Is(err, fault.OverBudget) { // no room for a question
 		return nil
 	}
 	if err != nil {

@@ -34,6 +34,7 @@ type Summary struct {
 	Lines  []*Line   `json:"lines"`
 	Rows   []*Result `json:"rows"`
 	Sweeps []*Result `json:"sweeps"`
+	Lost   []*Result `json:"diverged,omitempty"` // rows and sweeps without figures
 	Left   int       `json:"rows_left"`
 }
 
@@ -45,6 +46,8 @@ func (q *Queue) Summary() *Summary {
 		switch {
 		case err != nil:
 			s.Left++
+		case res.Diverged != "":
+			s.Lost = append(s.Lost, res)
 		case row.Sweep:
 			s.Sweeps = append(s.Sweeps, res)
 		default:

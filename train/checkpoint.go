@@ -14,6 +14,7 @@ import (
 	"github.com/lowkeylm/lowkey/fault"
 	"github.com/lowkeylm/lowkey/format/safetensors"
 	"github.com/lowkeylm/lowkey/kernel"
+	"github.com/lowkeylm/lowkey/model"
 	"github.com/lowkeylm/lowkey/train/optim"
 )
 
@@ -30,12 +31,17 @@ func checkpoints(dir string) (paths []string) {
 	return paths
 }
 
-// slots are all tensors of the run that a checkpoint keeps.
-func (t *Trainer) slots() []optim.Slot {
-	var out []optim.Slot
-	for _, p := range t.Model.Parameters() {
+// weightSlots are a model's tensors in a checkpoint.
+func weightSlots(m *model.Model) (out []optim.Slot) {
+	for _, p := range m.Parameters() {
 		out = append(out, optim.Slot{Name: "weight." + p.Name, Shape: p.Shape, Data: p.Data})
 	}
+	return out
+}
+
+// slots are all tensors of the run that a checkpoint keeps.
+func (t *Trainer) slots() []optim.Slot {
+	out := weightSlots(t.Model)
 	for _, s := range t.optimizer.State() {
 		s.Name = "state." + s.Name
 		out = append(out, s)
@@ -43,13 +49,17 @@ func (t *Trainer) slots() []optim.Slot {
 	return out
 }
 
+// checkpoint is the path of the weights as they are.
+func (t *Trainer) checkpoint() string {
+	return filepath.Join(t.dir, fmt.Sprintf("checkpoint-%08d.safetensors", t.step))
+}
+
 func (t *Trainer) saveCheckpoint() error {
 	var tensors []safetensors.Tensor
 	for _, s := range t.slots() {
 		tensors = append(tensors, safetensors.Tensor{Name: s.Name, DType: safetensors.F32, Shape: s.Shape, Data: floatBytes(s.Data)})
 	}
-	path := filepath.Join(t.dir, fmt.Sprintf("checkpoint-%08d.safetensors", t.step))
-	if err := safetensors.Write(path, tensors, map[string]string{"step": strconv.Itoa(t.step), "seconds": strconv.FormatFloat(t.seconds, 'f', 1, 64)}); err != nil {
+	if err := safetensors.Write(t.checkpoint(), tensors, map[string]string{"step": strconv.Itoa(t.step), "seconds": strconv.FormatFloat(t.seconds, 'f', 1, 64)}); err != nil {
 		return err
 	}
 	t.saved = t.step
@@ -78,6 +88,14 @@ func (t *Trainer) restore() error {
 }
 
 func (t *Trainer) load(path string) error {
+	return readCheckpoint(path, t.slots(), func(step int, seconds float64) {
+		t.step, t.saved, t.seconds = step, step, seconds
+		t.optimizer.SetSteps(step)
+	})
+}
+
+// readCheckpoint fills slots, all or none, and tells at (if not nil) which step they are of.
+func readCheckpoint(path string, slots []optim.Slot, at func(step int, seconds float64)) error {
 	f, err := safetensors.Open(path)
 	if err != nil {
 		return err
@@ -87,7 +105,6 @@ func (t *Trainer) load(path string) error {
 	if err != nil || step < 0 {
 		return fault.New(fault.BadFile, path, "no step in its metadata", "", "remove it; an older checkpoint is used then")
 	}
-	slots := t.slots()
 	for _, s := range slots {
 		w, ok := f.Tensor(s.Name)
 		if !ok || w.DType != safetensors.F32 || !slices.Equal(w.Shape, s.Shape) {
@@ -98,9 +115,10 @@ func (t *Trainer) load(path string) error {
 		w, _ := f.Tensor(s.Name)
 		kernel.Dequantize(kernel.F32, s.Data, w.Data)
 	}
-	t.step, t.saved = step, step
-	t.optimizer.SetSteps(step)
-	t.seconds, _ = strconv.ParseFloat(f.Metadata["seconds"], 64)
+	if at != nil {
+		seconds, _ := strconv.ParseFloat(f.Metadata["seconds"], 64)
+		at(step, seconds)
+	}
 	return nil
 }
 

@@ -22,10 +22,11 @@ type log struct {
 	csv, jsonl *os.File
 }
 
-func openLog(dir string, step int) (*log, error) {
+// openLog also gives the steps that it keeps.
+func openLog(dir string, step int) (_ *log, kept []*Step, _ error) {
 	steps, err := ReadLog(dir)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	l := &log{}
 	rows := [][]string{logColumns}
@@ -33,17 +34,17 @@ func openLog(dir string, step int) (*log, error) {
 	for _, s := range steps {
 		if s.Step <= step {
 			b, _ := json.Marshal(s)
-			rows, lines = append(rows, s.row()), append(append(lines, b...), '\n')
+			rows, lines, kept = append(rows, s.row()), append(append(lines, b...), '\n'), append(kept, s)
 		}
 	}
 	if l.csv, err = rewrite(filepath.Join(dir, "log.csv"), func(w io.Writer) error { return csv.NewWriter(w).WriteAll(rows) }); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	l.jsonl, err = rewrite(filepath.Join(dir, "log.jsonl"), func(w io.Writer) error {
 		_, err := w.Write(lines)
 		return err
 	})
-	return l, err
+	return l, kept, err
 }
 
 // rewrite replaces a file whole and opens it for more.

@@ -5,6 +5,7 @@ package train
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -44,13 +45,22 @@ type Settings struct {
 // Tokens of one step.
 func (s *Settings) Tokens() int { return s.Seq * s.Batch * s.Accumulate }
 
-func (s *Settings) check() error {
+// Check names the first setting that cannot be.
+func (s *Settings) Check() error {
 	for _, d := range []struct {
 		name string
 		v    int
 	}{{"--seq", s.Seq}, {"--batch", s.Batch}, {"--accumulate", s.Accumulate}} {
 		if d.v < 1 {
 			return fault.New(fault.BadInput, d.name, fmt.Sprint(d.v), "must be at least 1", "")
+		}
+	}
+	for _, d := range []struct {
+		name string
+		v    float64
+	}{{"--clip", s.Clip}, {"--z-loss", s.ZLoss}} {
+		if !(d.v >= 0) || math.IsInf(d.v, 0) {
+			return fault.New(fault.BadInput, d.name, fmt.Sprint(d.v), "must be 0 (none) or above", "")
 		}
 	}
 	if s.Optimizer != "adamw" && s.Optimizer != "muon" {

@@ -27,7 +27,7 @@ func MeasureSpeed(ctx context.Context, shape Shape, s Settings, steps, threads i
 		return nil, err
 	}
 	s.Model, s.Schedule.Steps = sized.Config, steps+2
-	if err := s.check(); err != nil {
+	if err := s.Check(); err != nil {
 		return nil, err
 	}
 	m, err := model.New(sized.Config, s.Seed)

@@ -158,6 +158,18 @@ func TestResumeRefusals(t *testing.T) {
 	other.Schedule.Peak = -1
 	_, err = Open(t.TempDir(), &other, set, 1)
 	wants(t, err, fault.BadInput, "learning rate")
+	other = *s
+	other.Corpus = "another text"
+	_, err = Open(dir, &other, set, 1)
+	wants(t, err, fault.Mismatch, "corpus", "another text")
+	other = *s
+	other.Clip = -1
+	_, err = Open(t.TempDir(), &other, set, 1)
+	wants(t, err, fault.BadInput, "--clip")
+	other = *s
+	other.Seq = 33
+	_, err = Open(t.TempDir(), &other, set, 1)
+	wants(t, err, fault.BadInput, "--seq", "33", "32")
 
 	// The newest checkpoint is torn: the one before it is taken.
 	all := checkpoints(dir)
@@ -165,8 +177,12 @@ func TestResumeRefusals(t *testing.T) {
 		t.Fatal(all)
 	}
 	os.WriteFile(filepath.Join(dir, "checkpoint-00000009.safetensors"), []byte("torn"), 0o666)
+	seen := r.guard
 	if r, err = Open(dir, s, set, 1); err != nil || r.Done() != 2 {
 		t.Fatal(err)
+	}
+	if r.guard != seen || seen.steps != 2 { // a jump behind the resumption counts like any other
+		t.Errorf("the guard goes on from %+v, not %+v", r.guard, seen)
 	}
 	r.Close()
 	os.Remove(all[0])
@@ -197,7 +213,8 @@ func TestGuard(t *testing.T) {
 	}
 	wants(t, g.check(6, 1, 61, "checkpoint-7"), fault.BadInput, "step 61", "loss 6", "checkpoint-7")
 	wants(t, g.check(math.NaN(), 1, 61, "checkpoint-7"), fault.BadInput, "not a number")
-	wants(t, g.check(3, math.Inf(1), 61, "checkpoint-7"), fault.BadInput, "not a number")
+	wants(t, g.check(3, math.Inf(1), 61, "checkpoint-7"), fault.BadInput, "not a number", "--start checkpoint-7")
+	wants(t, g.check(math.NaN(), 1, 61, ""), fault.BadInput, "no checkpoint yet")
 }
 
 // A bad loss stops the run before it reaches the weights or a checkpoint.
@@ -214,7 +231,18 @@ func TestNaNStops(t *testing.T) {
 		}
 		return nil
 	})
-	wants(t, err, fault.BadInput, "step 3", "checkpoint-00000002")
+	wants(t, err, fault.BadInput, "step 3", "checkpoint-00000001") // the second one holds the bad weight
+
+	// What the validation side shows stops it too, before that reaches a log.
+	s := settings(t, "mha", 5)
+	s.Optimizer, s.Schedule = "adamw", optim.Schedule{Shape: optim.Constant, Peak: 1e12, Warmup: 2, Steps: 5}
+	q, err := Open(t.TempDir(), s, r.Data, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer q.Close()
+	err = q.Run(context.Background(), 1, 1, quiet)
+	wants(t, err, fault.BadInput, "validation loss", "step 1", "no checkpoint yet")
 }
 
 // A further phase begins with the weights of the one before.
@@ -248,6 +276,16 @@ func TestStart(t *testing.T) {
 		if !bytes.Equal(p.Bytes(), want[p.Name].Bytes()) {
 			t.Errorf("%s differs", p.Name)
 		}
+	}
+	again := next // a checkpoint gives the same weights as the model made of them
+	again.Start = r.checkpoint()
+	p, err := Open(filepath.Join(dir, "four"), &again, set, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if !bytes.Equal(weights(p.Model), weights(r.Model)) {
+		t.Errorf("weights from the checkpoint %q differ", again.Start)
 	}
 	next.Model = settings(t, "mfa", 3).Model
 	_, err = Open(filepath.Join(dir, "three"), &next, set, 1)

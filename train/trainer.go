@@ -11,6 +11,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,7 +64,7 @@ type Valid struct {
 
 // Open starts a run in dir, or goes on with the one that is there, whose settings must be these.
 func Open(dir string, s *Settings, set *data.Set, threads int) (*Trainer, error) {
-	if err := s.check(); err != nil {
+	if err := s.Check(); err != nil {
 		return nil, err
 	}
 	if before, err := ReadSettings(dir); err == nil {
@@ -83,6 +84,10 @@ func Open(dir string, s *Settings, set *data.Set, threads int) (*Trainer, error)
 	if err != nil {
 		return nil, err
 	}
+	if most := m.Config.MaxPosition; most > 0 && s.Seq > most {
+		m.Close()
+		return nil, fault.New(fault.BadInput, "--seq", fmt.Sprint(s.Seq), fmt.Sprintf("the model's context is %d tokens", most), "give shorter rows, or a fresh model a longer --ctx")
+	}
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, fault.New(fault.BadInput, dir, "cannot be made", "", "").Because(err)
 	}
@@ -96,10 +101,13 @@ func Open(dir string, s *Settings, set *data.Set, threads int) (*Trainer, error)
 		t.Close()
 		return nil, err
 	}
-	t.log, err = openLog(dir, t.step)
-	if err != nil {
+	var before []*Step
+	if t.log, before, err = openLog(dir, t.step); err != nil {
 		t.Close()
 		return nil, err
+	}
+	for _, s := range before {
+		t.guard.follow(s.Loss)
 	}
 	return t, nil
 }
@@ -118,7 +126,7 @@ func start(s *Settings) (*model.Model, error) {
 	if s.Start == "" {
 		return model.New(s.Model, s.Seed)
 	}
-	m, err := model.Open(s.Start)
+	m, err := Source(s.Start)
 	if err != nil {
 		return nil, err
 	}
@@ -126,6 +134,22 @@ func start(s *Settings) (*model.Model, error) {
 		return nil, fault.New(fault.Mismatch, "--start "+s.Start, "its config.json is another model's", "the weights to start from must have the same configuration", "leave out the flags that size the model")
 	}
 	return m, m.InMemory()
+}
+
+// Source opens what a phase starts from: a model folder, or a checkpoint in the folder of its run. Weights of a checkpoint are in memory, those of a folder where they lie.
+func Source(path string) (*model.Model, error) {
+	if !checkpointName.MatchString(filepath.Base(path)) {
+		return model.Open(path)
+	}
+	s, err := ReadSettings(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	m, err := model.New(s.Model, s.Seed)
+	if err != nil {
+		return nil, err
+	}
+	return m, readCheckpoint(path, weightSlots(m), nil)
 }
 
 // kind says whether a weight decays, and whether it is a hidden matrix, which Muon takes. A table of embeddings (the tokens', EG-MLA's gates) is read row by row, and a filter's taps (CCA) act
@@ -174,6 +198,11 @@ func (t *Trainer) Run(ctx context.Context, every, validate int, report func(*Ste
 			}
 			if s.Valid, err = t.Validate(ctx, most); err != nil && !errors.Is(err, context.Canceled) {
 				return err
+			}
+			if s.Valid != nil {
+				if err := t.guard.checkValid(s.Valid, t.step, t.lastGood()); err != nil {
+					return err
+				}
 			}
 		}
 		if err := t.log.add(s); err != nil {
@@ -270,12 +299,14 @@ func noWindow(s *Settings) error {
 	return fault.New(fault.BadInput, "validation data", "no whole window", fmt.Sprintf("a window has %d tokens", s.Seq), "give more data, a larger --valid share, or a smaller --seq")
 }
 
+// lastGood is the newest checkpoint, "" for none, but the one of the weights as they are: those gave the loss that is bad.
 func (t *Trainer) lastGood() string {
-	all := checkpoints(t.dir)
-	if len(all) == 0 {
-		return "none yet"
+	for _, path := range slices.Backward(checkpoints(t.dir)) {
+		if path != t.checkpoint() {
+			return path
+		}
 	}
-	return all[len(all)-1]
+	return ""
 }
 
 // Config is the configuration of the model in training.

@@ -20,7 +20,7 @@ import (
 	"github.com/lowkeylm/lowkey/bench"
 	"github.com/lowkeylm/lowkey/eval"
 	"github.com/lowkeylm/lowkey/fault"
-	"github.com/lowkeylm/lowkey/model"
+	"github.com/lowkeylm/lowkey/plan"
 )
 
 // evalFlags are the flags of eval.
@@ -213,7 +213,7 @@ func (f *evalFlags) windows() ([]int, error) {
 		return nil, err
 	}
 	if len(list) == 0 {
-		m, err := model.Open(f.path)
+		m, err := plan.Read(f.path)
 		if err != nil {
 			return nil, err
 		}

@@ -8,18 +8,19 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/pprof"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"github.com/lowkeylm/lowkey"
 	"github.com/lowkeylm/lowkey/fault"
 	"github.com/lowkeylm/lowkey/kernel"
-	"github.com/lowkeylm/lowkey/model"
 	"github.com/lowkeylm/lowkey/plan"
 	"github.com/lowkeylm/lowkey/tokenizer"
 	"github.com/lowkeylm/lowkey/train"
@@ -164,7 +165,7 @@ func (f *recipeFlags) finish() error {
 	if f.threads <= 0 {
 		f.threads = runtime.GOMAXPROCS(0)
 	}
-	return nil
+	return s.Check()
 }
 
 // parseCount reads 20M, 1.5k, 300000.
@@ -214,7 +215,8 @@ Sizes that are not given are chosen so that the parameters are those of MHA at t
 	p := c.Flags()
 	p.StringVarP(&f.out, "out", "o", "", "the run's folder (default: runs/DESIGN)")
 	p.StringVar(&f.resume, "resume", "", "go on with the run in this folder; it has its settings")
-	p.StringVar(&f.start, "start", "", "start from this model folder, its sizes and weights, instead of a fresh model (a new phase: the optimiser starts anew)")
+	p.StringVar(&f.start, "start", "", "start from this model folder, or checkpoint of a run, its sizes and weights, instead of a fresh model (a new phase: the optimiser starts anew)")
+	p.Lookup("tokenizer").Usage = "a tokenizer.json (default: with --start the one beside that model, else one that is learned from the data)"
 	p.IntVar(&f.settings.From, "from", 0, "with --start: the first batch of the data, where the earlier phase ended")
 	p.StringVar(&f.prompt, "sample", "", "complete this text at every look at the validation side (default: the start of a validation document)")
 	p.StringVar(&f.save, "save", "f32", "type of the weights in model/: f32, bf16, q8_0")
@@ -262,7 +264,11 @@ func (f *trainFlags) run(c *cobra.Command) error {
 		return err
 	}
 	f.shape.Vocab = f.vocab // as good as the tokenizer's for finding what cannot be, before hours of anything
-	if _, err := f.shape.Size(); err != nil && f.start == "" {
+	if f.start != "" {
+		if err := f.startsTokenizer(); err != nil {
+			return err
+		}
+	} else if _, err := f.shape.Size(); err != nil {
 		return err
 	}
 	set, tok, err := openCorpus(c.Context(), &f.corpusFlags, f.out, &f.settings)
@@ -272,12 +278,15 @@ func (f *trainFlags) run(c *cobra.Command) error {
 	defer set.Close()
 	f.shape.Vocab, f.shape.BOS, f.shape.EOS = tok.Vocab(), set.EndOfText(), set.EndOfText()
 	if f.start != "" { // its sizes are what they are
-		m, err := model.Open(f.start)
+		m, err := train.Source(f.start)
 		if err != nil {
 			return err
 		}
+		defer m.Close()
+		if has := m.Config.Vocab; tok.Vocab() > has {
+			return fault.New(fault.Mismatch, "--start "+f.start, fmt.Sprintf("a vocabulary of %d", has), fmt.Sprintf("the tokenizer has %d tokens", tok.Vocab()), "give the tokenizer.json that the model was trained with (--tokenizer)")
+		}
 		f.settings.Model, f.settings.Start = m.ConfigJSON, f.start
-		m.Close()
 	} else {
 		sized, err := f.shape.Size()
 		if err != nil {
@@ -289,12 +298,39 @@ func (f *trainFlags) run(c *cobra.Command) error {
 	return f.train(c.Context(), &f.settings, set, tok, *format)
 }
 
+// startsTokenizer takes the tokenizer that lies with the model to start from, unless one is given: ids of another one would mean nothing to it.
+func (f *trainFlags) startsTokenizer() error {
+	if f.tokenizer != "" {
+		return nil
+	}
+	dir := f.start
+	st, err := os.Stat(dir)
+	if err != nil {
+		return fault.New(fault.BadInput, "--start "+dir, "cannot be opened", "", "give the model folder or checkpoint that lowkey train wrote").Because(err)
+	}
+	if !st.IsDir() {
+		dir = filepath.Dir(dir)
+	}
+	f.tokenizer = filepath.Join(dir, "tokenizer.json")
+	if _, err := os.Stat(f.tokenizer); err != nil {
+		return fault.New(fault.BadInput, "--start "+f.start, "no tokenizer.json beside it", "", "give the model folder or checkpoint that lowkey train wrote, or the tokenizer it was trained with by --tokenizer").Because(err)
+	}
+	return nil
+}
+
+// whileResuming are the flags that decide no bit of a run.
+var whileResuming = []string{"resume", "threads", "valid-every", "checkpoint-every", "sample", "save", "json", "cpuprofile"}
+
 // again goes on with a run: its folder knows everything.
 func (f *trainFlags) again(c *cobra.Command) error {
-	for _, name := range []string{"data", "design", "tokens", "steps", "lr", "seed", "batch", "seq", "optimizer", "out"} {
-		if c.Flags().Changed(name) {
-			return fault.New(fault.BadInput, "--"+name, "given with --resume", "a run goes on with the settings it was started with", "leave it out, or start a new run")
+	var given error
+	c.Flags().Visit(func(flag *pflag.Flag) {
+		if given == nil && !slices.Contains(whileResuming, flag.Name) {
+			given = fault.New(fault.BadInput, "--"+flag.Name+" "+flag.Value.String(), "given with --resume", "a run goes on with the settings it was started with", "leave it out, or start a new run")
 		}
+	})
+	if given != nil {
+		return given
 	}
 	s, err := train.ReadSettings(f.resume)
 	if err != nil {
@@ -327,10 +363,12 @@ func openCorpus(ctx context.Context, f *corpusFlags, dir string, s *train.Settin
 	if err != nil {
 		return nil, nil, err
 	}
-	s.Data = f.spec
-	if s.Corpus == "" {
-		s.Corpus = set.Manifest()
+	if now := set.Manifest(); s.Corpus != "" && s.Corpus != now {
+		set.Close()
+		return nil, nil, fault.New(fault.Mismatch, "--resume "+dir, "the data's manifest is "+now, "the run was started on "+s.Corpus,
+			"bring the text back as it was, or begin a new phase on this one: --start "+filepath.Join(dir, "model"))
 	}
+	s.Data, s.Corpus = f.spec, set.Manifest()
 	return set, tok, nil
 }
 
@@ -341,8 +379,12 @@ func (f *trainFlags) train(ctx context.Context, s *train.Settings, set *data.Set
 		return err
 	}
 	defer t.Close()
-	steps := s.Schedule.Steps
+	steps, out := s.Schedule.Steps, filepath.Join(f.out, "model")
 	began, from := time.Now(), t.Done()
+	if from == steps {
+		fmt.Fprintf(os.Stderr, "all %d steps are done; the model is in %s\n", steps, out)
+		return t.Export(out, filepath.Join(f.out, "tokenizer.json"), save)
+	}
 	if from > 0 {
 		fmt.Fprintf(os.Stderr, "going on after step %d of %d\n", from, steps)
 	}
@@ -376,7 +418,6 @@ func (f *trainFlags) train(ctx context.Context, s *train.Settings, set *data.Set
 	if err != nil {
 		return err
 	}
-	out := filepath.Join(f.out, "model")
 	if err := t.Export(out, filepath.Join(f.out, "tokenizer.json"), save); err != nil {
 		return err
 	}
@@ -384,7 +425,7 @@ func (f *trainFlags) train(ctx context.Context, s *train.Settings, set *data.Set
 		fmt.Fprintf(os.Stderr, "stopped after step %d of %d; go on with: lowkey train --resume %s\n", t.Done(), steps, f.out)
 		return nil
 	}
-	fmt.Fprintf(os.Stderr, "%s tokens in %s, activations at most %s; the model is in %s\n", plan.Number(int64(steps)*int64(s.Tokens())), time.Since(began).Round(time.Second), lowkey.Bytes(t.PeakBytes()), out)
+	fmt.Fprintf(os.Stderr, "%s tokens in %s, activations at most %s; the model is in %s\n", plan.Number(int64(steps-from)*int64(s.Tokens())), time.Since(began).Round(time.Second), lowkey.Bytes(t.PeakBytes()), out)
 	return nil
 }
 

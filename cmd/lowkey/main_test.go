@@ -1,0 +1,88 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// command runs a command line and gives what it printed on standard output.
+func command(t *testing.T, line ...string) (string, error) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	was := os.Stdout
+	os.Stdout = w
+	printed := make(chan string)
+	go func() {
+		b, _ := io.ReadAll(r)
+		printed <- string(b)
+	}()
+	c := root()
+	c.SetArgs(line)
+	err = c.Execute()
+	os.Stdout = was
+	w.Close()
+	return <-printed, err
+}
+
+// A new user's way through the program, on tiny models: every command finds what the one before left.
+func TestCommands(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	t.Setenv("XDG_CACHE_HOME", filepath.Join(dir, "cache"))
+	os.Mkdir("text", 0o777)
+	var all strings.Builder
+	for i := range 40 {
+		var b strings.Builder
+		for j := range 60 {
+			fmt.Fprintf(&b, "func f%d(x int) int { return x + %d }\n", (i*7+j)%31, j%10)
+		}
+		os.WriteFile(filepath.Join("text", fmt.Sprintf("%02d.go", i)), []byte(b.String()), 0o666)
+		all.WriteString(b.String())
+	}
+	os.WriteFile("all.txt", []byte(all.String()[:4000]), 0o666)
+	os.Mkdir("empty", 0o777)
+	tiny := "--data text --vocab 280 --hidden 32 --layers 1 --head-dim 8 --seq 32 --batch 2 --threads 1 "
+	for _, step := range []struct{ line, prints, fails string }{
+		{"run -n 12 --threads 1|func reverse(s []string) {", "", ""},
+		{"eval -m mfa --text all.txt --limit 40 --kv q8h --threads 1", "q8h", ""},
+		{"eval -m mfa --text all.txt --limit 40 --against mfa-kr --json --threads 1", "mean_kl", ""},
+		{"eval -m mfa-kr --passkey --form go --ctx 160 --n 1 --depths 0.5 --threads 1", "160", ""},
+		{"tokenizer train --data text --vocab 280 -o own.json", "own.json", ""},
+		{"train --design mfa " + tiny + "--tokenizer own.json --steps 12 --valid-every 6 -o one", "", ""},
+		{"train --resume one --threads 1", "", ""},
+		{"train --resume one --hidden 64", "", "--hidden 64"},
+		{"train --start one/model --data text --seq 32 --batch 2 --steps 2 --threads 1 -o two", "", ""},
+		{"train --start one/model --tokenizer big.json --data text --seq 32 --batch 2 --steps 2 -o three", "", "big.json"},
+		{"train --design mha --data empty --steps 2 -o four", "", "no text"},
+		{"train --design mha " + tiny + "--head-dim 7 --steps 2 -o four", "", "--head-dim"},
+		{"train plot one two -o both.svg", "", ""},
+		{"eval -m two/model --text all.txt --against one/model --threads 1", "mean KL", ""},
+		{"compare --designs mha,mfa --steps 3 --depths 0 -o table " + tiny, "Pareto", ""},
+		{"compare --queue table --threads 1 --json", "validation_loss", ""},
+		{"export --hf -m two/model -o hf", "public", ""},
+		{"import hf -o back", "back", ""},
+		{"run -m back -n 3 --threads 1 --json|func f1(", "kv_bytes_per_token", ""},
+	} {
+		flags, prompt, has := strings.Cut(step.line, "|")
+		line := strings.Fields(flags)
+		if has {
+			line = append(line, prompt)
+		}
+		out, err := command(t, line...)
+		switch {
+		case step.fails == "" && err != nil:
+			t.Fatalf("%s: %v", step.line, err)
+		case step.fails != "" && (err == nil || !strings.Contains(err.Error(), step.fails)):
+			t.Errorf("%s: error %v does not say %q", step.line, err, step.fails)
+		case !strings.Contains(out, step.prints):
+			t.Errorf("%s: prints no %q:\n%s", step.line, step.prints, out)
+		}
+	}
+}
