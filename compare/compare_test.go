@@ -95,13 +95,41 @@ func TestQueue(t *testing.T) {
 		}
 	}
 	// MHA of width 32 leaves 2*32 numbers a layer, MFA 2C, MFA-KR C, with C = 8; 2 bytes each.
-	for i, want := range []float64{128, 32, 16} {
-		if a.Lines[i].BytesPerToken != want {
-			t.Errorf("%s: %g bytes a token, want %g", a.Lines[i].Design, a.Lines[i].BytesPerToken, want)
+	for i, want := range []float64{64, 16, 8} {
+		if l := a.Lines[i]; l.Elements != want || l.BytesPerToken != 2*want || l.PrefillFast != 0 {
+			t.Errorf("%s: %g numbers and %g bytes a token, want %g numbers; prompts under fast numerics %g", l.Design, l.Elements, l.BytesPerToken, want, l.PrefillFast)
 		}
 	}
 	if a.Lines[0].Difference != nil || a.Lines[1].Bound != nil || a.Lines[2].Bound == nil {
 		t.Error("differences are to the first design, bounds need two seeds")
+	}
+}
+
+// Where layers read higher ones, prompts are measured under both numerics, and table and page have a column more.
+func TestCircle(t *testing.T) {
+	p, dir := tinyPlan(sources(t)), filepath.Join(t.TempDir(), "queue")
+	p.Designs, p.Repeated, p.Seeds, p.Rates, p.Shape.Layers, p.Settings.Schedule.Steps = []string{"mha:share=1_1"}, nil, 1, []float64{0.003}, 2, 2
+	p.Shape.Context = 32
+	q, err := New(dir, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.Threads, q.Note, q.Step = 1, func(string) {}, func(Row, *train.Step, int) {}
+	if err := q.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s := q.Summary()
+	if l := s.Lines[0]; l.Elements != 64 || l.Prefill <= 0 || l.PrefillFast <= 0 {
+		t.Errorf("%+v", l)
+	}
+	var table strings.Builder
+	s.Table(&table)
+	if head, _, _ := strings.Cut(table.String(), "\n"); strings.Join(strings.Fields(head), " ") !=
+		"design seeds loss bits/byte to first 95 % bound parameters numbers/token KV B/token of first allocated train tok/s prompt tok/s fast decode at 0 decode at 16 passkey Pareto" {
+		t.Error(head)
+	}
+	if page, err := os.ReadFile(filepath.Join(dir, "report.html")); err != nil || !bytes.Contains(page, []byte("prompt tok/s, fast")) {
+		t.Errorf("report.html: no column for fast numerics, %v", err)
 	}
 }
 
@@ -115,7 +143,7 @@ func TestPlanRefusals(t *testing.T) {
 		{func(p *Plan) { p.Designs = []string{"mha:x=3"} }, "x=3"},
 		{func(p *Plan) { p.Designs = []string{"lstm"} }, "lstm"},
 		{func(p *Plan) { p.Designs = []string{"mha:share=cla9"} }, "cla9"},
-		{func(p *Plan) { p.Shape.Layers, p.Designs = 2, []string{"tpa:share=cla2"} }, "tpa"},
+		{func(p *Plan) { p.Shape.Layers, p.Designs = 2, []string{"mtla:share=cla2"} }, "written over"},
 		{func(p *Plan) { p.Repeated = []string{"gqa"} }, "not among"},
 		{func(p *Plan) { p.Designs = []string{"mha:heads=0"} }, "heads=0"},
 		{func(p *Plan) { p.Designs = []string{"tucker:shared_kv=3"} }, "shared_kv"},

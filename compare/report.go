@@ -24,6 +24,7 @@ var reportTemplate = template.Must(template.New("report").Funcs(template.FuncMap
 	"percent": func(p *float64) string { return percent(p) },
 	"share":   func(x float64) string { return fmt.Sprintf("%.1f %%", 100*x) },
 	"f":       func(digits int, x float64) string { return fmt.Sprintf("%.*f", digits, x) },
+	"speed":   speed,
 	"int64":   func(n int) int64 { return int64(n) },
 }).Parse(reportHTML))
 
@@ -32,6 +33,14 @@ func percent(p *float64) string {
 		return ""
 	}
 	return fmt.Sprintf("%+.2f %%", *p)
+}
+
+// speed is empty where nothing was measured.
+func speed(x float64) string {
+	if x == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.0f", x)
 }
 
 // Report writes results.json and report.html of the rows that are done.
@@ -65,7 +74,11 @@ func (q *Queue) Report() error {
 // Table prints the lines of a summary.
 func (s *Summary) Table(w io.Writer) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprint(t, "design\tseeds\tloss\tbits/byte\tto first\t95 % bound\tKV B/token\tof first\tallocated\ttrain tok/s\tprompt tok/s\t")
+	fmt.Fprint(t, "design\tseeds\tloss\tbits/byte\tto first\t95 % bound\tparameters\tnumbers/token\tKV B/token\tof first\tallocated\ttrain tok/s\tprompt tok/s\t")
+	circles := s.Circles()
+	if circles {
+		fmt.Fprint(t, "fast\t")
+	}
 	for _, d := range s.Plan.Depths {
 		fmt.Fprintf(t, "decode at %d\t", d)
 	}
@@ -75,7 +88,11 @@ func (s *Summary) Table(w io.Writer) {
 		if l.Pareto {
 			mark = "*"
 		}
-		fmt.Fprintf(t, "%s\t%d\t%.4f\t%.4f\t%s\t%s\t%g\t%.1f %%\t%.0f\t%.0f\t%.0f\t", l.Design, l.Seeds, l.Loss, l.BitsPerByte, percent(l.Difference), percent(l.Bound), l.BytesPerToken, 100*l.OfFirst, l.Allocated, l.TrainSpeed, l.Prefill)
+		fmt.Fprintf(t, "%s\t%d\t%.4f\t%.4f\t%s\t%s\t%s\t%g\t%g\t%.1f %%\t%.0f\t%.0f\t%.0f\t", l.Design, l.Seeds, l.Loss, l.BitsPerByte, percent(l.Difference), percent(l.Bound), plan.Number(l.Parameters), l.Elements,
+			l.BytesPerToken, 100*l.OfFirst, l.Allocated, l.TrainSpeed, l.Prefill)
+		if circles {
+			fmt.Fprintf(t, "%s\t", speed(l.PrefillFast))
+		}
 		for i := range s.Plan.Depths {
 			if i < len(l.Decode) {
 				fmt.Fprintf(t, "%.0f", l.Decode[i].Speed)

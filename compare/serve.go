@@ -15,11 +15,12 @@ import (
 
 // Served is what serving a model showed, with a cache in f16.
 type Served struct {
-	Elements      float64   `json:"cache_elements_per_token"`     // by the design's formula, all layers; a fraction where rows merge tokens
-	BytesPerToken float64   `json:"kv_bytes_per_token"`           // by the accounting
-	State         int64     `json:"state_bytes"`                  // that a sequence keeps however long it is
-	Allocated     float64   `json:"kv_bytes_per_token_allocated"` // pages held by a full context, divided by its tokens
-	Prefill       float64   `json:"prefill_tokens_per_second"`    // of a prompt of half the trained context
+	Elements      float64   `json:"cache_elements_per_token"`                 // by the design's formula, all layers; a fraction where rows merge tokens
+	BytesPerToken float64   `json:"kv_bytes_per_token"`                       // by the accounting
+	State         int64     `json:"state_bytes"`                              // that a sequence keeps however long it is
+	Allocated     float64   `json:"kv_bytes_per_token_allocated"`             // pages held by a full context, divided by its tokens
+	Prefill       float64   `json:"prefill_tokens_per_second"`                // of a prompt of half the trained context
+	PrefillFast   float64   `json:"prefill_tokens_per_second_fast,omitempty"` // the same under fast numerics; of models in which layers read higher ones
 	Decode        []AtDepth `json:"decode"`
 	Passkey       *float64  `json:"passkey,omitempty"`     // share of hidden numbers that were found, anywhere in the trained context; nil where that is too short to hide one
 	PasskeyNLL    float64   `json:"passkey_nll,omitempty"` // nats a token of the number
@@ -33,7 +34,8 @@ type AtDepth struct {
 }
 
 func serve(ctx context.Context, model string, p *Plan, threads int) (s Served, err error) {
-	if err = s.cache(ctx, model, p); err != nil || len(p.Depths) == 0 {
+	circle, err := s.cache(ctx, model, p)
+	if err != nil || len(p.Depths) == 0 {
 		return s, err
 	}
 	o := bench.Options{KV: []string{"f16"}, Prompts: []int{max(1, p.Shape.Context/2)}, Depths: p.Depths, Decode: 32, Reps: 3, NoFloor: true}
@@ -46,34 +48,42 @@ func serve(ctx context.Context, model string, p *Plan, threads int) (s Served, e
 	for _, d := range r.KV[0].Decode {
 		s.Decode = append(s.Decode, AtDepth{d.Depth, d.TokensPerSec, d.Depth+d.Tokens > r.Trained})
 	}
+	if !circle {
+		return s, nil
+	}
+	o.Load.Numerics, o.Depths = lowkey.Fast, nil
+	if r, err = bench.Run(ctx, model, o); err != nil {
+		return s, err
+	}
+	s.PrefillFast = r.KV[0].Prefill[0].TokensPerSec
 	return s, nil
 }
 
-// cache counts what a full context takes and lets the model look for numbers in it.
-func (s *Served) cache(ctx context.Context, model string, p *Plan) error {
+// cache counts what a full context takes and lets the model look for numbers in it. circle: its layers read higher ones.
+func (s *Served) cache(ctx context.Context, model string, p *Plan) (circle bool, err error) {
 	f, err := plan.Read(model)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer f.Close()
 	spec, err := kvcache.ParseSpec("f16")
 	if err != nil {
-		return err
+		return false, err
 	}
 	k, err := plan.NewCache(f.Config, f.Layouts(), spec, 0)
 	if err != nil {
-		return err
+		return false, err
 	}
 	s.Elements, s.BytesPerToken, s.State = f.Config.CacheElementsPerToken(), k.PerToken, k.State
 	m, err := lowkey.Load(model, lowkey.Options{KV: "f16"})
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer m.Close()
 	if s.Allocated, err = allocated(ctx, m); err != nil {
-		return err
+		return false, err
 	}
-	return s.passkey(ctx, m, p)
+	return f.Config.Sequential(), s.passkey(ctx, m, p)
 }
 
 // allocated is the bytes a token that the pages of a full context hold.

@@ -64,6 +64,11 @@ func (q *Queue) Summary() *Summary {
 	return s
 }
 
+// Circles reports whether a line's layers read higher ones: prompts are then measured under fast numerics too.
+func (s *Summary) Circles() bool {
+	return slices.ContainsFunc(s.Lines, func(l *Line) bool { return l.PrefillFast > 0 })
+}
+
 func (s *Summary) of(design string) (rows []*Result) {
 	for _, r := range s.Rows {
 		if r.Design == design {
