@@ -56,7 +56,8 @@ type Attention struct {
 	Softcap  float32 // 0 = none: score -> c tanh(score/c)
 	Window   int     // 0 = all: a query sees so many rows, its own included
 	Sinks    []float32
-	Int8     bool // score q8 and q4 panels with int8 queries, mix q8 and q4 values by weights of 16 bits
+	Bias     *Slice // nil: none. One column, of each group or Shared: added to the scores of its row, after Softcap (votes; how many tokens a merged row stands for)
+	Int8     bool   // score q8 and q4 panels with int8 queries, mix q8 and q4 values by weights of 16 bits
 	Rotation *Rotation
 	Expand   *Expansion // nil: rows are read as they are stored
 }
@@ -91,15 +92,18 @@ type Span struct {
 	Arena     []byte
 	Pages     []uint32 // the lane's pages, as offsets in Arena in units of PageUnit bytes, from page number First on
 	PageBytes int
-	First     int // pages before this one were given back (sliding window)
-	Rows      int // rows in the lane, the new ones included
-	Q0        int // row of q and out that holds the first query
+	First     int     // pages before this one were given back (sliding window)
+	Rows      int     // rows in the lane, the new ones included
+	Q0        int     // row of q and out that holds the first query
+	Sees      []Range // [N] the rows that each query sees; nil: those up to its own, Rows-N+i, or where there are transient rows all of the lane
 	// Where planes have codecs of columns: rows from Open on lie in the stage at Arena[Stage*PageUnit:], in the staging codec.
 	Open  int
 	Stage uint32
 	N     int // queries
 	// Tokens are the ids behind the rows, New those of the rows after them: read where rows are rebuilt by their ids.
 	Tokens, New []int32
+	Transient   *Transient // nil: none
+	aside       *Transient // the transient rows that this span stands for
 }
 
 // PageUnit is the granule of page addresses: 32 bits reach 256 GiB.
@@ -111,10 +115,12 @@ type Attender struct {
 	workers []*tileScratch
 	items   []attendItem
 	parts   []partial // waveParts x items, when chunks run side by side
+	votes   voter
 
 	// the call in progress, read by the prebuilt functions
 	a      *Attention
 	out, q []float32
+	lse    []float32 // nil: not wanted
 	spans  []Span
 	chunk0 int
 	whole  func(part, worker int)
@@ -128,50 +134,8 @@ type attendItem struct {
 	span, group   int
 	from, n       int // queries [from, from+n) of the span
 	head0, heads  int // query heads of the group
-	chunks, first int // chunks [first, chunks) hold rows that some query sees
-}
-
-// partial is the state of some query rows over some keys: the mix, the running maximum, the sum of exponentials.
-type partial struct {
-	o, max, sum []float32
-}
-
-func (p *partial) reset(rows, width int) {
-	if cap(p.o) < rows*width || cap(p.max) < rows {
-		p.o, p.max, p.sum = make([]float32, rows*width), make([]float32, rows), make([]float32, rows)
-	}
-	p.o, p.max, p.sum = p.o[:rows*width], p.max[:rows], p.sum[:rows]
-	clear(p.o)
-	clear(p.sum)
-	for i := range p.max {
-		p.max[i] = negInf
-	}
-}
-
-// merge folds part b, over later keys, into p.
-func (p *partial) merge(b *partial, width int) {
-	for i := range p.max {
-		if b.sum[i] == 0 {
-			continue
-		}
-		m := max(p.max[i], b.max[i])
-		fa, fb := expDiff(p.max[i], m), expDiff(b.max[i], m)
-		p.max[i] = m
-		p.sum[i] = float32(p.sum[i]*fa) + float32(b.sum[i]*fb)
-		mergeRow(p.o[i*width:][:width], b.o[i*width:][:width], fa, fb)
-	}
-}
-
-var negInf = float32(math.Inf(-1))
-
-func expDiff(x, m float32) float32 {
-	if x == m {
-		return 1
-	}
-	if x == negInf {
-		return 0
-	}
-	return float32(math.Exp(float64(x - m)))
+	lo, hi        int // some query sees rows of [lo, hi), none any other
+	first, chunks int // chunks [first, chunks) hold those
 }
 
 // tileScratch is what one worker needs for one tile.
@@ -181,6 +145,9 @@ type tileScratch struct {
 	s      []float32 // [rows, TileRows]
 	t      []float32 // [rows, TileRows]: scores before, or probabilities after, they are weighed by a factor
 	alpha  []float32 // [rows]
+	bias   []float32 // [TileRows]
+	lse    []float32 // [rows]: of votes
+	sum    []float32 // [rows]
 	raw    []float32 // [TileRows, plane width]: the last expanded plane
 	panel  []float32 // [TileRows/16][width][16]: keys ready to score
 	weight []float32 // [TileRows/16][heads*rank][16]: factors ready to weigh
@@ -194,6 +161,8 @@ type tileScratch struct {
 	columns columnTile // a sealed tile whose scales belong to columns
 	folded  []float32  // [rows, width]: queries that took its scales in
 	sums    []float32  // [rows]: of their products with its offsets
+
+	aside Span // transient rows as a lane of one tile
 }
 
 // NewAttender makes an Attender for this pool.
@@ -208,36 +177,38 @@ func NewAttender(p *Pool) *Attender {
 
 // Run attends: q [.., Groups*PerGroup*KeyWidth] and out [.., Groups*PerGroup*ValueWidth] are indexed by query row.
 func (t *Attender) Run(a *Attention, out, q []float32, spans []Span) {
-	t.a, t.out, t.q, t.spans = a, out, q, spans
+	t.RunPart(a, out, nil, q, spans)
+}
+
+// RunPart is Run that also writes lse [.., Groups*PerGroup], the logarithm of each query head's sum of e^score (-Inf where it sees nothing): MergeParts joins parts of a context by it, and Votes turns
+// scores into probabilities again. Of several parts one counts the sinks.
+func (t *Attender) RunPart(a *Attention, out, lse, q []float32, spans []Span) {
+	t.a, t.out, t.lse, t.q, t.spans = a, out, lse, q, spans
 	if a.Expand != nil {
 		t.runExpanded()
-		t.a, t.out, t.q, t.spans = nil, nil, nil, nil
-		return
+	} else {
+		t.runPaged()
 	}
+	t.a, t.out, t.lse, t.q, t.spans = nil, nil, nil, nil, nil
+}
+
+func (t *Attender) runPaged() {
+	a := t.a
 	t.items = t.items[:0]
 	deepest := 0
-	for i, s := range spans {
-		heads := min(a.PerGroup, blockRows)
-		tokens := max(1, blockRows/a.PerGroup)
-		if a.own() { // few tokens: what heads share is read once for all of them; many: what is a head's own is read once for all of those
-			if heads, tokens = 1, blockRows; s.N <= ownTokens {
-				heads, tokens = min(a.PerGroup, blockRows), 1
-			}
-		}
+	for i := range t.spans {
+		s := &t.spans[i]
+		heads, tokens := a.block(s.N)
 		for from := 0; from < s.N; from += tokens {
 			n := min(tokens, s.N-from)
-			last := s.Rows - s.N + from + n // rows that the block's last query sees
-			first := 0
-			if a.Window > 0 {
-				first = max(0, s.Rows-s.N+from+1-a.Window) / ChunkRows
-			}
+			lo, hi := a.seen(s, from, n)
 			for g := 0; g < a.Groups; g++ {
 				for h := 0; h < a.PerGroup; h += heads {
 					t.items = append(t.items, attendItem{span: i, group: g, from: from, n: n, head0: h, heads: min(heads, a.PerGroup-h),
-						chunks: (last + ChunkRows - 1) / ChunkRows, first: first})
+						lo: lo, hi: hi, first: lo / ChunkRows, chunks: chunksOf(hi)})
 				}
 			}
-			deepest = max(deepest, (last+ChunkRows-1)/ChunkRows-first)
+			deepest = max(deepest, chunksOf(hi)-lo/ChunkRows)
 		}
 	}
 	if len(t.items) >= 4*t.pool.Threads() || t.pool.Threads() == 1 || deepest < 2 {
@@ -245,8 +216,20 @@ func (t *Attender) Run(a *Attention, out, q []float32, spans []Span) {
 	} else {
 		t.runWaves()
 	}
-	t.a, t.out, t.q, t.spans = nil, nil, nil, nil
 }
+
+// block is how many heads of a group and how many of n tokens share a tile.
+func (a *Attention) block(n int) (heads, tokens int) {
+	if !a.own() {
+		return min(a.PerGroup, blockRows), max(1, blockRows/a.PerGroup)
+	}
+	if n <= ownTokens { // few tokens: what heads share is read once for all of them; many: what is a head's own is read once for all of those
+		return min(a.PerGroup, blockRows), 1
+	}
+	return 1, blockRows
+}
+
+func chunksOf(rows int) int { return (rows + ChunkRows - 1) / ChunkRows }
 
 // runWhole takes one item through all its chunks.
 func (t *Attender) runWhole(i, worker int) {
@@ -257,6 +240,7 @@ func (t *Attender) runWhole(i, worker int) {
 		w.attendChunk(t, it, c, &w.part)
 		w.total.merge(&w.part, t.a.ValueWidth())
 	}
+	t.addTransient(w, it, &w.total)
 	t.finish(it, &w.total)
 }
 
@@ -277,7 +261,12 @@ func (t *Attender) runWaves() {
 		t.pool.Run(n, t.merge)
 	}
 	for i := range t.items {
-		t.finish(&t.items[i], &t.parts[n*waveParts+i])
+		it, total := &t.items[i], &t.parts[n*waveParts+i]
+		if t.spans[it.span].Transient != nil {
+			t.workers[0].load(t, it)
+			t.addTransient(t.workers[0], it, total)
+		}
+		t.finish(it, total)
 	}
 }
 
@@ -304,14 +293,18 @@ func (t *Attender) finish(it *attendItem, p *partial) {
 	heads := a.Groups * a.PerGroup
 	for i := 0; i < it.n*it.heads; i++ {
 		token, head := it.from+i/it.heads, it.group*a.PerGroup+it.head0+i%it.heads
-		sum := p.sum[i]
+		top, sum := p.max[i], p.sum[i]
 		scale := float32(1)
 		if a.Sinks != nil { // a sink joins the softmax without a value
-			m := max(p.max[i], a.Sinks[head])
-			scale = expDiff(p.max[i], m)
-			sum = float32(sum*scale) + expDiff(a.Sinks[head], m)
+			top = max(top, a.Sinks[head])
+			scale = expDiff(p.max[i], top)
+			sum = float32(sum*scale) + expDiff(a.Sinks[head], top)
 		}
-		dst := t.out[((t.spans[it.span].Q0+token)*heads+head)*vw:][:vw]
+		at := (t.spans[it.span].Q0+token)*heads + head
+		if t.lse != nil {
+			t.lse[at] = top + float32(math.Log(float64(sum)))
+		}
+		dst := t.out[at*vw:][:vw]
 		if sum == 0 {
 			clear(dst)
 			continue
@@ -395,71 +388,56 @@ func grow(x []float32, n int) []float32 {
 
 // attendChunk folds the tiles of chunk c into p, from an empty state.
 func (w *tileScratch) attendChunk(t *Attender, it *attendItem, c int, p *partial) {
-	a, span, vw := t.a, &t.spans[it.span], t.a.ValueWidth()
-	rows := it.n * it.heads
-	p.reset(rows, vw)
-	q0 := span.Rows - span.N + it.from // row of the first query
-	end := q0 + it.n                   // rows that the last query sees
-	begin := 0
-	if a.Window > 0 {
-		begin = max(0, q0+1-a.Window)
-	}
-	stop := min((c+1)*ChunkRows, end)
-	for r := max(c*ChunkRows, begin/TileRows*TileRows); r < stop; r += TileRows {
-		n := min(TileRows, end-r)
-		w.rawKey = -1
-		w.next = lookahead{}
-		switch { // few rows: memory is the limit
-		case rows > fewRows:
-		case a.asksInside():
-			if r+TileRows < stop {
-				w.next = lookahead{keys: a.tile(span, it, a.Keys[0], r+TileRows), values: a.tile(span, it, a.Values[0], r+TileRows)}
-			}
-		default:
-			a.ahead(span, it, a.Values, r)
-		}
-		at := 0
-		for i, k := range a.Keys {
-			w.score(a, span, it, k, at, r, n, i > 0)
-			at += k.To - k.From
-		}
-		if a.Softcap > 0 {
-			softcapTile(w.s[:rows*TileRows], a.Softcap)
-		}
-		w.mask(a, it, q0, r, n)
-		part := len(w.next.values) / 4 // of which scores asked for two
-		if rows <= fewRows && part == 0 && r+TileRows < stop {
-			a.ahead(span, it, a.Keys, r+TileRows)
-		}
-		prefetchBytes(w.next.values[2*part : 3*part])
-		softmaxTile(w.s, rows, p.max, p.sum, w.alpha)
-		scaleRows(p.o, vw, w.alpha, rows)
-		prefetchBytes(w.next.values[3*part:])
-		at = 0
-		for _, v := range a.Values {
-			w.mix(a, span, it, v, p.o[at:], r, n)
-			at += v.To - v.From
-		}
+	p.reset(it.n*it.heads, t.a.ValueWidth())
+	span, stop := &t.spans[it.span], min((c+1)*ChunkRows, it.hi)
+	for r := max(c*ChunkRows, it.lo/TileRows*TileRows); r < stop; r += TileRows {
+		w.attendTile(t.a, span, it, r, min(TileRows, it.hi-r), r+TileRows < stop, p)
 	}
 }
 
-// mask sets the scores of keys that a query must not see to -inf: later rows, rows before its window, columns past the last row.
-func (w *tileScratch) mask(a *Attention, it *attendItem, q0, r, n int) {
-	for i := 0; i < it.n*it.heads; i++ {
-		row := q0 + i/it.heads
-		to := min(n, row-r+1)
-		from := 0
-		if a.Window > 0 {
-			from = min(max(0, row-a.Window+1-r), TileRows)
+// attendTile folds rows r .. r+n into p. more: the next tile is needed after this one.
+func (w *tileScratch) attendTile(a *Attention, span *Span, it *attendItem, r, n int, more bool, p *partial) {
+	rows, vw := it.n*it.heads, a.ValueWidth()
+	w.rawKey = -1
+	w.next = lookahead{}
+	switch { // few rows: memory is the limit
+	case rows > fewRows:
+	case a.asksInside():
+		if more {
+			w.next = lookahead{keys: a.tile(span, it, a.Keys[0], r+TileRows), values: a.tile(span, it, a.Values[0], r+TileRows)}
 		}
-		s := w.s[i*TileRows:][:TileRows]
-		for j := 0; j < from; j++ {
-			s[j] = negInf
-		}
-		for j := max(to, 0); j < TileRows; j++ {
-			s[j] = negInf
-		}
+	default:
+		a.ahead(span, it, a.Values, r)
 	}
+	w.scores(a, span, it, r, n)
+	part := len(w.next.values) / 4 // of which scores asked for two
+	if rows <= fewRows && part == 0 && more {
+		a.ahead(span, it, a.Keys, r+TileRows)
+	}
+	prefetchBytes(w.next.values[2*part : 3*part])
+	softmaxTile(w.s, rows, p.max, p.sum, w.alpha)
+	scaleRows(p.o, vw, w.alpha, rows)
+	prefetchBytes(w.next.values[3*part:])
+	at := 0
+	for _, v := range a.Values {
+		w.mix(a, span, it, v, p.o[at:], r, n)
+		at += v.To - v.From
+	}
+}
+
+// scores fills w.s with the scores of rows r .. r+n: -Inf where a query must not see a row, and past the last one.
+func (w *tileScratch) scores(a *Attention, span *Span, it *attendItem, r, n int) {
+	w.takeBias(a, span, it, r, n)
+	at, rows := 0, it.n*it.heads
+	for i, k := range a.Keys {
+		w.score(a, span, it, k, at, r, n, i > 0)
+		at += k.To - k.From
+	}
+	if a.Softcap > 0 {
+		softcapTile(w.s[:rows*TileRows], a.Softcap)
+	}
+	w.addBias(a, rows)
+	w.mask(a, span, it, r)
 }
 
 // score adds (or sets, for the first slice) the products of queries with one slice of the keys of rows r .. r+n.
@@ -504,9 +482,12 @@ func (w *tileScratch) scoreHead(s []float32, a *Attention, span *Span, k Slice, 
 	x, ld := w.rows(a, span, k, head, r, n)
 	kwidth := k.To - k.From
 	w.panel = grow(w.panel, TileRows*kwidth)
-	if k.Rotate {
+	switch {
+	case k.Rotate && span.aside != nil:
+		a.Rotation.rotateRows(w.panel, x, ld, span.aside.Positions, kwidth)
+	case k.Rotate:
 		a.Rotation.rotateTile(w.panel, x, ld, r, n, kwidth)
-	} else {
+	default:
 		toPanels(w.panel, x, ld, n, kwidth)
 	}
 	scoreF32(s, w.q[at:], kw, w.panel, rows, kwidth, add)

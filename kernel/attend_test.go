@@ -15,6 +15,13 @@ type attendCase struct {
 	rows int
 }
 
+// unusual is what naive is told where it is not the usual: which query sees which row, where a row stands, and who wants the probabilities and the logarithm of their sum.
+type unusual struct {
+	sees  func(query, row int) bool
+	at    func(row int) int
+	watch func(query, head int, p []float64, lse float64)
+}
+
 func attendCases() []attendCase {
 	freq := make([]float64, 16)
 	for i := range freq {
@@ -173,7 +180,7 @@ func (c *attendCase) fill(seed uint64) Span {
 }
 
 // naive is softmax(q Kᵀ) V in float64 over the decoded rows.
-func (c *attendCase) naive(s Span, q []float32) []float64 {
+func (c *attendCase) naive(s Span, q []float32, told unusual) []float64 {
 	a := &c.a
 	heads, kw, vw := a.Groups*a.PerGroup, a.KeyWidth(), a.ValueWidth()
 	decode := func(row, plane, head int) []float64 {
@@ -205,7 +212,11 @@ func (c *attendCase) naive(s Span, q []float32) []float64 {
 		if sl.Rotate {
 			for i, f := range a.Rotation.freq {
 				u, v, half := y[i], y[i+len(y)/2], len(y)/2
-				sin, cos := math.Sincos(f * float64(row))
+				at := row
+				if told.at != nil {
+					at = told.at(row)
+				}
+				sin, cos := math.Sincos(f * float64(at))
 				y[i], y[i+half] = u*cos-v*sin, u*sin+v*cos
 			}
 		}
@@ -236,28 +247,41 @@ func (c *attendCase) naive(s Span, q []float32) []float64 {
 			}
 		}
 		for i := 0; i < s.N; i++ {
-			last := s.Rows - s.N + i
-			first := 0
-			if a.Window > 0 {
-				first = max(0, last+1-a.Window)
+			own := s.Rows - s.N + i
+			sees := func(row int) bool { return row <= own && (a.Window == 0 || row > own-a.Window) }
+			if told.sees != nil {
+				sees = func(row int) bool { return told.sees(i, row) }
 			}
 			x, o := q[(i*heads+h)*kw:][:kw], out[(i*heads+h)*vw:][:vw]
 			scores, top := make([]float64, s.Rows), math.Inf(-1)
-			for row := first; row <= last; row++ {
+			for row := range scores {
 				for d, v := range x {
 					scores[row] += float64(v) * float64(a.Scale) * keys[row][d]
 				}
 				if a.Softcap > 0 {
 					scores[row] = float64(a.Softcap) * math.Tanh(scores[row]/float64(a.Softcap))
 				}
+				if a.Bias != nil {
+					scores[row] += decode(row, a.Bias.Plane, headOf(*a.Bias, h/a.PerGroup))[a.Bias.From]
+				}
+				if !sees(row) {
+					scores[row] = math.Inf(-1)
+				}
 				top = max(top, scores[row])
+			}
+			if a.Sinks != nil {
+				top = max(top, float64(a.Sinks[h]))
+			}
+			if math.IsInf(top, -1) {
+				continue // sees nothing: zeros
 			}
 			sum := 0.0
 			if a.Sinks != nil {
 				sum = math.Exp(float64(a.Sinks[h]) - top)
 			}
-			for row := first; row <= last; row++ {
-				p := math.Exp(scores[row] - top)
+			for row, x := range scores {
+				p := math.Exp(x - top)
+				scores[row] = p
 				sum += p
 				for d, v := range values[row] {
 					o[d] += p * v
@@ -265,6 +289,12 @@ func (c *attendCase) naive(s Span, q []float32) []float64 {
 			}
 			for d := range o {
 				o[d] /= sum
+			}
+			for row := range scores {
+				scores[row] /= sum
+			}
+			if told.watch != nil {
+				told.watch(i, h, scores, top+math.Log(sum))
 			}
 		}
 	}
@@ -331,7 +361,7 @@ func TestAttend(t *testing.T) {
 				abs = 0.1
 			}
 			if wanted[c.name] == nil {
-				wanted[c.name] = c.naive(s, q)
+				wanted[c.name] = c.naive(s, q, unusual{})
 			}
 			near(t, c.name, batch, wanted[c.name], 0, abs)
 

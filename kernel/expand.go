@@ -173,10 +173,15 @@ func (t *Attender) runExpanded() {
 	}
 	for i := range t.spans {
 		s := &t.spans[i]
+		if s.Transient != nil {
+			panic("kernel: transient rows of an attention whose rows are rebuilt")
+		}
 		t.items = t.items[:0]
 		for from := 0; from < s.N; from += blockRows {
 			for g := range a.Groups {
-				t.items = append(t.items, attendItem{span: i, group: g, from: from, n: min(blockRows, s.N-from), heads: 1})
+				it := attendItem{span: i, group: g, from: from, n: min(blockRows, s.N-from), heads: 1}
+				it.lo, it.hi = a.seen(s, it.from, it.n)
+				t.items = append(t.items, it)
 			}
 		}
 		for len(t.parts) < 2*len(t.items) {
@@ -345,9 +350,7 @@ func (t *rebuilt) norm(n int, e *Expansion) {
 func (t *Attender) runFold(i, worker int) {
 	w, it, a, x := t.workers[worker], &t.items[i], t.a, &t.expander
 	s, e, kw, vw := x.span, a.Expand, a.KeyWidth(), a.ValueWidth()
-	q0 := s.Rows - s.N + it.from
-	end := q0 + it.n // rows that the last query sees
-	if x.row0 >= end {
+	if x.row0 >= it.hi {
 		return
 	}
 	w.load(t, it)
@@ -365,14 +368,14 @@ func (t *Attender) runFold(i, worker int) {
 	part, total := &t.parts[2*i], &t.parts[2*i+1]
 	for j := range x.tiles {
 		tile, r := &x.tiles[j], x.row0+j*TileRows
-		if r >= min(end, x.chunk+ChunkRows) {
+		if r >= min(it.hi, x.chunk+ChunkRows) {
 			return
 		}
 		if r == x.chunk {
 			total.merge(part, vw)
 			part.reset(it.n, vw)
 		}
-		n := min(TileRows, end-r)
+		n := min(TileRows, it.hi-r)
 		rows, ld := e.head(tile, it.group, a.Groups)
 		w.panel = grow(w.panel, TileRows*e.Key)
 		toPanels(w.panel, rows, ld, n, e.Key)
@@ -396,7 +399,9 @@ func (t *Attender) runFold(i, worker int) {
 		if a.Softcap > 0 {
 			softcapTile(w.s[:it.n*TileRows], a.Softcap)
 		}
-		w.mask(a, it, q0, r, n)
+		w.takeBias(a, s, it, r, n)
+		w.addBias(a, it.n)
+		w.mask(a, s, it, r)
 		softmaxTile(w.s, it.n, part.max, part.sum, w.alpha)
 		scaleRows(part.o, vw, w.alpha, it.n)
 		for i := range it.n {

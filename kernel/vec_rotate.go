@@ -71,27 +71,36 @@ func (r *Rotation) rotateTile(panel, x []float32, ld, r0, n, width int) {
 		pairs := min(rotateBatch, len(r.freq)-from)
 		r.base(c[:pairs], s[:pairs], r0, from)
 		cos, sin := r.cos[from*TileRows:][:pairs*TileRows], r.sin[from*TileRows:][:pairs*TileRows]
-		a, b, step := from, from+len(r.freq), 1
-		if r.Pairs {
-			a, b, step = 2*from, 2*from+1, 2
-		}
+		a, b, step := r.columns(from)
 		if !rotateFast(panel, a, b, step, width, c[:pairs], s[:pairs], cos, sin) {
 			rotatePanels(panel, a, b, step, width, c[:pairs], s[:pairs], cos, sin)
 		}
 	}
 }
 
+// columns says where pair `from` stands in a row, and how far the next one is.
+func (r *Rotation) columns(from int) (a, b, step int) {
+	if r.Pairs {
+		return 2 * from, 2*from + 1, 2
+	}
+	return from, from + len(r.freq), 1
+}
+
 // rotatePanels rotates columns a + i step and b + i step, i < len(c0), of a tile in panels [4][width][16].
 func rotatePanels(panel []float32, a, b, step, width int, c0, s0, cos, sin []float32) {
 	for i := range c0 {
 		for j := 0; j < TileRows; j++ {
-			cj, sj := cos[i*TileRows+j], sin[i*TileRows+j]
-			c := float32(c0[i]*cj) - float32(s0[i]*sj)
-			s := float32(s0[i]*cj) + float32(c0[i]*sj)
-			o := j/PanelRows*PanelRows*width + j%PanelRows
-			u, v := panel[o+(a+i*step)*PanelRows], panel[o+(b+i*step)*PanelRows]
-			panel[o+(a+i*step)*PanelRows] = float32(u*c) - float32(v*s)
-			panel[o+(b+i*step)*PanelRows] = float32(u*s) + float32(v*c)
+			rotateOne(panel, j, a+i*step, b+i*step, width, c0[i], s0[i], cos[i*TileRows+j], sin[i*TileRows+j])
 		}
 	}
+}
+
+// rotateOne rotates columns a and b of row j of the tile by the sum of two angles: (c0, s0) of the tile, (cj, sj) of the row in it.
+func rotateOne(panel []float32, j, a, b, width int, c0, s0, cj, sj float32) {
+	c := float32(c0*cj) - float32(s0*sj)
+	s := float32(s0*cj) + float32(c0*sj)
+	o := j/PanelRows*PanelRows*width + j%PanelRows
+	u, v := panel[o+a*PanelRows], panel[o+b*PanelRows]
+	panel[o+a*PanelRows] = float32(u*c) - float32(v*s)
+	panel[o+b*PanelRows] = float32(u*s) + float32(v*c)
 }
