@@ -13,9 +13,10 @@ import (
 type Role uint8
 
 const (
-	Key   Role = iota // meets the query
-	Value             // is mixed
-	Both              // the same bytes are key and value (a latent)
+	Key    Role = iota // meets the query
+	Value              // is mixed
+	Both               // the same bytes are key and value (a latent)
+	Column             // neither: numbers that go with their row wherever it goes (votes, a bias of its scores: kernel.Attention.Bias), always f32
 )
 
 // Rope says in which state of rotation rows are stored.
@@ -39,6 +40,14 @@ type Stream struct {
 	Weighs bool
 	// Fixed names the type that the weights were trained with ("q4"): the stream is stored so whatever the spec's default says, and another type is refused. "" leaves the choice to the run.
 	Fixed string
+}
+
+// fixed is the type that no spec changes, "" where the run chooses.
+func (s Stream) fixed() string {
+	if s.Role == Column {
+		return "f32"
+	}
+	return s.Fixed
 }
 
 // Layout is what one token leaves behind in one layer. A layer that owns no cache has no streams.

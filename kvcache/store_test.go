@@ -23,6 +23,13 @@ func gqa(heads, width, window int) Layout {
 	return Layout{Window: window, Streams: []Stream{{Name: "k", Heads: heads, Width: width, Role: Key}, {Name: "v", Heads: heads, Width: width, Role: Value, Rope: None}}}
 }
 
+// voted is gqa whose rows have a column for each head.
+func voted(heads, width, window int) Layout {
+	l := gqa(heads, width, window)
+	l.Streams = append(l.Streams, Stream{Name: "votes", Heads: heads, Width: 1, Role: Column, Rope: None})
+	return l
+}
+
 var mla = Layout{Streams: []Stream{{Name: "latent", Heads: 1, Width: 512, Role: Both, Rope: None}, {Name: "rope", Heads: 1, Width: 64, Role: Key}}}
 
 func mustSpec(t *testing.T, text string) Spec {
@@ -51,6 +58,8 @@ func TestBytesPerToken(t *testing.T) {
 		{"SmolLM2 q4", layersOf(30, gqa(3, 64, 0)), "q4", 6480},
 		{"SmolLM2 k q8 v q4", layersOf(30, gqa(3, 64, 0)), "k=q8,v=q4", 9360},
 		{"DeepSeek-V3 latent q8, rope f16", layersOf(61, mla), "latent=q8,rope=f16", 61 * (16*34 + 128)},
+		{"SmolLM2 q4 with votes by head", layersOf(30, voted(3, 64, 0)), "q4", 6480 + 30*3*4},
+		{"SmolLM2 k q8 v q4 with votes by head", layersOf(30, voted(3, 64, 0)), "k=q8,v=q4", 9360 + 30*3*4},
 		{"short blocks q8: 14 wide", layersOf(2, gqa(1, 14, 0)), "q8", 2 * 2 * 16},
 		{"short blocks q4: 44 wide", layersOf(1, gqa(2, 44, 0)), "q4", 2 * 2 * (18 + 8)},
 	}
@@ -88,7 +97,7 @@ func TestSpecRefusals(t *testing.T) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
-	for text, layout := range map[string]Layout{"k=q8,v=q4": mla, "k=q8": mla, "latent=q8": gqa(1, 64, 0)} {
+	for text, layout := range map[string]Layout{"k=q8,v=q4": mla, "k=q8": mla, "latent=q8": gqa(1, 64, 0), "votes=q8": voted(1, 64, 0)} {
 		if _, err := Account(Config{Layers: []Layout{layout}, Spec: mustSpec(t, text)}); err == nil {
 			t.Errorf("%q was accepted", text)
 		} else {
@@ -167,7 +176,7 @@ func check(t *testing.T, what string, q *Sequence) {
 // Random work over several sequences that share prefixes; every row always reads back, and nothing is left when all is closed.
 func TestRandomWork(t *testing.T) {
 	for _, kv := range []string{"f32", "f16", "bf16", "q8", "q4", "q4c", "k=q2c,v=q8"} {
-		layers := []Layout{gqa(2, 32, 0), gqa(1, 14, 100), {}, gqa(1, 32, 70)}
+		layers := []Layout{gqa(2, 32, 0), gqa(1, 14, 100), {}, voted(2, 32, 70)}
 		s, err := New(Config{Layers: layers, Spec: mustSpec(t, kv), Budget: 8 << 20, MaxRows: 700})
 		if err != nil {
 			t.Fatal(err)
@@ -259,7 +268,7 @@ func TestBudgetIsHard(t *testing.T) {
 
 func TestSaveRestore(t *testing.T) {
 	dir := t.TempDir()
-	layers := []Layout{gqa(2, 64, 0), gqa(1, 64, 100), mla}
+	layers := []Layout{gqa(2, 64, 0), voted(1, 64, 100), mla}
 	cfg := Config{Layers: layers, Spec: mustSpec(t, "q8"), Budget: 8 << 20, MaxRows: 500, Fingerprint: "abc", Numerics: "exact"}
 	s, _ := New(cfg)
 	defer s.Close()
@@ -311,7 +320,7 @@ func TestSaveRestore(t *testing.T) {
 	refused("model", func(c *Config) { c.Fingerprint = "xyz" })
 	refused("type", func(c *Config) { c.Spec = mustSpec(t, "q4") })
 	refused("context", func(c *Config) { c.MaxRows = 300 })
-	refused("window", func(c *Config) { c.Layers = []Layout{gqa(2, 64, 0), gqa(1, 64, 50), mla} })
+	refused("window", func(c *Config) { c.Layers = []Layout{gqa(2, 64, 0), voted(1, 64, 50), mla} })
 	refused("budget", func(c *Config) { c.Budget = 128 << 10 })
 	o, _ := New(Config{Layers: layers, Spec: cfg.Spec, Budget: 8 << 20, MaxRows: 500, Fingerprint: "abc", Numerics: "other"})
 	defer o.Close()

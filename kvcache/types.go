@@ -103,15 +103,19 @@ func (s Spec) resolve(l Layout, used map[string]bool) ([]Type, error) {
 		if named {
 			types[i], used[st.Name] = t, true
 		}
-		if st.Fixed == "" {
+		if st.fixed() == "" {
 			continue
 		}
-		fixed, err := parseType(st.Fixed)
+		fixed, err := parseType(st.fixed())
 		if err != nil {
 			return nil, err
 		}
-		if (named || hasK || hasV) && types[i] != fixed {
-			return nil, fault.New(fault.Unsupported, "--kv "+s.text, fmt.Sprintf("stream %q is stored as %s", st.Name, st.Fixed), "the model was trained so", "leave it out, and name the types of the others")
+		if types[i] != fixed && (named || (hasK || hasV) && st.Role != Column) {
+			why := "the model was trained so"
+			if st.Role == Column {
+				why = "a row's columns keep their numbers"
+			}
+			return nil, fault.New(fault.Unsupported, "--kv "+s.text, fmt.Sprintf("stream %q is stored as %s", st.Name, st.fixed()), why, "leave it out, and name the types of the others")
 		}
 		types[i] = fixed
 	}

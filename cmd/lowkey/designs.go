@@ -211,7 +211,7 @@ func (r *designRow) write() error {
 }
 
 func streamUse(s kvcache.Stream) string {
-	use := map[kvcache.Role]string{kvcache.Key: "key", kvcache.Value: "value", kvcache.Both: "key and value"}[s.Role]
+	use := map[kvcache.Role]string{kvcache.Key: "key", kvcache.Value: "value", kvcache.Both: "key and value", kvcache.Column: "column"}[s.Role]
 	switch {
 	case s.Weighs:
 		use += ", weighs heads"
