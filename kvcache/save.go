@@ -242,8 +242,9 @@ func shown(digest string) string {
 
 func (q *Sequence) check(h *Header, path string) error {
 	s := q.store
+	wayOut := "use the model and --kv of that session, or another --session file"
 	differ := func(field string, has, want any) error {
-		return fault.New(fault.Mismatch, path, fmt.Sprintf("%s is %v in the file", field, has), fmt.Sprintf("this run has %v", want), "use the model and --kv of that session, or another --session file")
+		return fault.New(fault.Mismatch, path, fmt.Sprintf("%s is %v in the file", field, has), fmt.Sprintf("this run has %v", want), wayOut)
 	}
 	switch {
 	case h.Version != saveVersion:
@@ -251,6 +252,7 @@ func (q *Sequence) check(h *Header, path string) error {
 	case h.Fingerprint != s.cfg.Fingerprint:
 		return differ("model fingerprint", h.Fingerprint, s.cfg.Fingerprint)
 	case h.Given != q.digest:
+		wayOut = "use the --memory-bank of that session, or another --session file"
 		return differ("what rows depend on beside the tokens (a retrieved memory)", shown(h.Given), shown(q.digest))
 	case len(h.Streams) != len(s.lanes) || len(h.First) != len(s.lanes):
 		return differ("number of layers", len(h.Streams), len(s.lanes))

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/lowkeylm/lowkey/format/safetensors"
 )
 
 // command runs a command line and gives what it printed on standard output.
@@ -48,6 +50,9 @@ func TestCommands(t *testing.T) {
 	}
 	os.WriteFile("all.txt", []byte(all.String()[:4000]), 0o666)
 	os.Mkdir("empty", 0o777)
+	if err := safetensors.Write("bank", []safetensors.Tensor{{Name: "layers.0", DType: safetensors.F32, Shape: []int{3, 32}, Data: make([]byte, 3*32*4)}}, nil); err != nil {
+		t.Fatal(err)
+	}
 	tiny := "--data text --vocab 280 --hidden 32 --layers 1 --head-dim 8 --seq 32 --batch 2 --threads 1 "
 	for _, step := range []struct{ line, prints, fails string }{
 		{"run -n 12 --threads 1|func reverse(s []string) {", "", ""},
@@ -68,6 +73,16 @@ func TestCommands(t *testing.T) {
 		{"compare --queue table --threads 1 --json", "validation_loss", ""},
 		{"export --hf -m two/model -o hf", "public", ""},
 		{"import hf -o back", "back", ""},
+		{"designs", "clla-quant", ""},
+		{"designs mtla", "key and value, for 2 tokens", ""},
+		{"designs eg-mla", "gate_embed_dim=16", ""},
+		{"designs lckv:4", "5 of 12 layers own a cache", ""},
+		{"designs lckv:99", "", "ways of sharing"},
+		{"train --design mka-fast --field memory_levels=3 " + tiny + "--steps 2 -o mka", "", ""},
+		{"run -m mka/model -n 2 --raw --threads 1 --memory-bank bank --session talk|func", "", ""},
+		{"run -m mka/model -n 2 --raw --threads 1 --memory-bank bank --session talk|func", "", ""},
+		{"run -m mka/model -n 2 --raw --threads 1 --session talk|func", "", "--memory-bank of that session"},
+		{"run -m one/model -n 2 --raw --threads 1 --memory-bank bank|func", "", "memory_levels 3"},
 		{"run -m back -n 3 --threads 1 --json|func f1(", "kv_bytes_per_token", ""},
 	} {
 		flags, prompt, has := strings.Cut(step.line, "|")
