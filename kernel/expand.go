@@ -17,8 +17,9 @@ package kernel
 //
 // var(u) is the mean of squares less the square of the mean: exact enough while a mean is not hundreds of deviations from zero, which products with gates of either sign are not.
 //
-// The grid, and with it the order of all sums, is that of attend.go; a row of u, its mean and inv are functions of its own c and id. So here too nothing depends on batch, chunking or threads. As
-// many tiles as there are threads are rebuilt side by side, block after block of columns, each gated while it is in the first cache; then every head folds them in, in order.
+// A tile is one worker's from end to end: rebuilt block after block of columns, each gated while it is in the first cache, and attended to by every head while it is in the second. What a head saw of a
+// tile is a part of its own, and parts are merged in the order of the tiles, counted from row 0 of the lane; a row of u, its mean and inv are functions of its own c and id. So here too nothing depends
+// on batch, chunking or threads.
 
 import (
 	"math"
@@ -110,22 +111,22 @@ func (s *Span) id(row int) int32 {
 	return s.New[row-len(s.Tokens)]
 }
 
-// expander is the state of one call: sequence by sequence, chunk by chunk, some tiles at once.
+// expander is the state of one call: sequence by sequence, chunk by chunk, a wave of tiles at once.
 type expander struct {
 	span   *Span
-	row0   int                  // of the first tile
+	row0   int                  // of the wave's first tile
+	tiles  int                  // of the wave
 	chunk  int                  // first row of the chunk
 	gate   [ChunkRows][]float32 // of the chunk's rows
 	passed idTable              // the chunk's ids that are not kept
 	spare  []float32            // and their gates
 	fresh  []int32              // ids whose gates are being made
 	into   []float32
-	tiles  []rebuilt         // as many as threads
 	work   []expanderScratch // by worker
 	ones   []float32         // as many as a head is wide
 	make   func(part, worker int)
-	expand func(part, worker int)
-	fold   func(part, worker int)
+	tile   func(part, worker int)
+	merge  func(part, worker int)
 }
 
 // rebuilt is a tile of u.
@@ -137,6 +138,7 @@ type rebuilt struct {
 }
 
 type expanderScratch struct {
+	tile    rebuilt
 	columns columnTile
 	x       []float32 // cached rows, or embeddings
 	in      Input
@@ -162,11 +164,11 @@ func (e *Expansion) head(t *rebuilt, h, heads int) ([]float32, int) {
 func (t *Attender) runExpanded() {
 	a, x := t.a, &t.expander
 	e := a.Expand
-	if x.fold == nil {
-		x.make, x.expand, x.fold = t.runGate, t.runExpand, t.runFold
+	if x.tile == nil {
+		x.make, x.tile, x.merge = t.runGate, t.runTile, t.runTileMerge
 	}
-	for len(x.tiles) < t.pool.Threads() {
-		x.tiles, x.work = append(x.tiles, rebuilt{}), append(x.work, expanderScratch{})
+	for len(x.work) < t.pool.Threads() {
+		x.work = append(x.work, expanderScratch{})
 	}
 	for len(x.ones) < max(e.Key, e.Value) {
 		x.ones = append(x.ones, 1)
@@ -184,29 +186,28 @@ func (t *Attender) runExpanded() {
 				t.items = append(t.items, it)
 			}
 		}
-		for len(t.parts) < 2*len(t.items) {
+		wave := t.pool.Threads() * max(1, min(waveParts, ChunkRows/TileRows/t.pool.Threads(), blockRows/s.N)) // few queries: parts are small, and workers meet seldom
+		for len(t.parts) < (wave+1)*len(t.items) {
 			t.parts = append(t.parts, partial{})
 		}
 		for j := range t.items {
-			t.parts[2*j].reset(t.items[j].n, a.ValueWidth())
-			t.parts[2*j+1].reset(t.items[j].n, a.ValueWidth())
+			t.parts[j].reset(t.items[j].n, a.ValueWidth())
 		}
 		x.span = s
 		e.kept.begin(e)
 		for x.chunk = 0; x.chunk < s.Rows; x.chunk += ChunkRows {
 			end := min(x.chunk+ChunkRows, s.Rows)
 			t.findGates(end)
-			for x.row0 = x.chunk; x.row0 < end; x.row0 += TileRows * len(x.tiles) {
-				t.pool.Run(min(len(x.tiles), (end-x.row0+TileRows-1)/TileRows), x.expand)
-				t.pool.Run(len(t.items), x.fold)
+			for x.row0 = x.chunk; x.row0 < end; x.row0 += TileRows * wave {
+				x.tiles = min(wave, (end-x.row0+TileRows-1)/TileRows)
+				t.pool.Run(x.tiles, x.tile)
+				t.pool.Run(len(t.items), x.merge)
 			}
 		}
 		x.span = nil
 		for j := range t.items {
-			it, part, total := &t.items[j], &t.parts[2*j], &t.parts[2*j+1]
-			total.merge(part, a.ValueWidth())
-			t.finish(it, total)
-			t.finishNorm(it, total)
+			t.finish(&t.items[j], &t.parts[j])
+			t.finishNorm(&t.items[j], &t.parts[j])
 		}
 	}
 }
@@ -296,12 +297,31 @@ func (s *expanderScratch) set(m int, w *Matrix) {
 	}
 }
 
-// runExpand rebuilds one tile.
-func (t *Attender) runExpand(i, worker int) {
-	a, x := t.a, &t.expander
-	e, w, s, tile := a.Expand, &x.work[worker], x.span, &x.tiles[i]
-	p, r := &a.Planes[e.Plane], x.row0+i*TileRows
-	n := min(TileRows, s.Rows-r)
+// runTile rebuilds tile i of the wave and lets all items see it.
+func (t *Attender) runTile(i, worker int) {
+	x := &t.expander
+	r := x.row0 + i*TileRows
+	x.work[worker].rebuild(t.a, x, r)
+	for j := range t.items {
+		part := &t.parts[(i+1)*len(t.items)+j]
+		part.reset(t.items[j].n, t.a.ValueWidth())
+		if r < t.items[j].hi {
+			t.fold(&t.items[j], part, r, worker)
+		}
+	}
+}
+
+// runTileMerge merges what item j saw of the wave's tiles.
+func (t *Attender) runTileMerge(j, _ int) {
+	for i := range t.expander.tiles {
+		t.parts[j].merge(&t.parts[(i+1)*len(t.items)+j], t.a.ValueWidth())
+	}
+}
+
+// rebuild makes the tile at row r.
+func (w *expanderScratch) rebuild(a *Attention, x *expander, r int) {
+	e, s, tile := a.Expand, x.span, &w.tile
+	p, n := &a.Planes[e.Plane], min(TileRows, s.Rows-r)
 	w.x = grow(w.x, n*p.Width)
 	codec, stored := s.tile(p, 0, r)
 	w.columns.rows(codec, w.x, stored, n, p.Width)
@@ -346,15 +366,16 @@ func (t *rebuilt) norm(n int, e *Expansion) {
 	}
 }
 
-// runFold takes one head's block of queries through the tiles that are there.
-func (t *Attender) runFold(i, worker int) {
-	w, it, a, x := t.workers[worker], &t.items[i], t.a, &t.expander
-	s, e, kw, vw := x.span, a.Expand, a.KeyWidth(), a.ValueWidth()
-	if x.row0 >= it.hi {
-		return
-	}
+// fold lets one head's block of queries see the worker's tile, which begins at row r.
+func (t *Attender) fold(it *attendItem, part *partial, r, worker int) {
+	w, a, x := t.workers[worker], t.a, &t.expander
+	s, e, tile, kw, vw := x.span, a.Expand, &x.work[worker].tile, a.KeyWidth(), a.ValueWidth()
 	w.load(t, it)
 	slices, weight := kw-e.Key, it.group*(e.Key+e.Value)
+	n := min(TileRows, it.hi-r)
+	rows, ld := e.head(tile, it.group, a.Groups)
+	w.panel = grow(w.panel, TileRows*e.Key)
+	toPanels(w.panel, rows, ld, n, e.Key)
 	w.norm = grow(w.norm, 2*it.n)
 	sums, biases := w.norm[:it.n], w.norm[it.n:] // of a query times the norm's weight, and with its bias
 	for i := range it.n {
@@ -365,51 +386,35 @@ func (t *Attender) runFold(i, worker int) {
 		MulInto(q, e.Weight[weight:])
 		sums[i] = Dot(q, x.ones)
 	}
-	part, total := &t.parts[2*i], &t.parts[2*i+1]
-	for j := range x.tiles {
-		tile, r := &x.tiles[j], x.row0+j*TileRows
-		if r >= min(it.hi, x.chunk+ChunkRows) {
-			return
-		}
-		if r == x.chunk {
-			total.merge(part, vw)
-			part.reset(it.n, vw)
-		}
-		n := min(TileRows, it.hi-r)
-		rows, ld := e.head(tile, it.group, a.Groups)
-		w.panel = grow(w.panel, TileRows*e.Key)
-		toPanels(w.panel, rows, ld, n, e.Key)
-		scoreF32(w.s, w.q[slices:], kw, w.panel, it.n, e.Key, false)
-		for i := range it.n {
-			row := w.s[i*TileRows:][:TileRows]
-			MulInto(row, tile.inv)
-			AddScaled(row, tile.lean, -sums[i])
-			if e.Bias != nil {
-				for j := range row {
-					row[j] += biases[i]
-				}
+	scoreF32(w.s, w.q[slices:], kw, w.panel, it.n, e.Key, false)
+	for i := range it.n {
+		row := w.s[i*TileRows:][:TileRows]
+		MulInto(row, tile.inv)
+		AddScaled(row, tile.lean, -sums[i])
+		if e.Bias != nil {
+			for j := range row {
+				row[j] += biases[i]
 			}
 		}
-		at := 0
-		w.rawKey = -1
-		for _, k := range a.Keys {
-			w.score(a, s, it, k, at, r, n, true)
-			at += k.To - k.From
-		}
-		if a.Softcap > 0 {
-			softcapTile(w.s[:it.n*TileRows], a.Softcap)
-		}
-		w.takeBias(a, s, it, r, n)
-		w.addBias(a, it.n)
-		w.mask(a, s, it, r)
-		softmaxTile(w.s, it.n, part.max, part.sum, w.alpha)
-		scaleRows(part.o, vw, w.alpha, it.n)
-		for i := range it.n {
-			MulInto(w.s[i*TileRows:][:TileRows], tile.inv)
-		}
-		accumulatePV(part.o, vw, w.s, TileRows, rows[e.Key:], ld, it.n, n, e.Value)
-		for i := range it.n {
-			AddScaled(part.o[i*vw:][:e.Value], x.ones, -Dot(tile.mean, w.s[i*TileRows:][:TileRows]))
-		}
+	}
+	at := 0
+	w.rawKey = -1
+	for _, k := range a.Keys {
+		w.score(a, s, it, k, at, r, n, true)
+		at += k.To - k.From
+	}
+	if a.Softcap > 0 {
+		softcapTile(w.s[:it.n*TileRows], a.Softcap)
+	}
+	w.takeBias(a, s, it, r, n)
+	w.addBias(a, it.n)
+	w.mask(a, s, it, r)
+	softmaxTile(w.s, it.n, part.max, part.sum, w.alpha)
+	for i := range it.n {
+		MulInto(w.s[i*TileRows:][:TileRows], tile.inv)
+	}
+	accumulatePV(part.o, vw, w.s, TileRows, rows[e.Key:], ld, it.n, n, e.Value)
+	for i := range it.n {
+		AddScaled(part.o[i*vw:][:e.Value], x.ones, -Dot(tile.mean, w.s[i*TileRows:][:TileRows]))
 	}
 }
