@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -99,6 +100,9 @@ func TestQueue(t *testing.T) {
 		if l := a.Lines[i]; l.Elements != want || l.BytesPerToken != 2*want || l.PrefillFast != 0 {
 			t.Errorf("%s: %g numbers and %g bytes a token, want %g numbers; prompts under fast numerics %g", l.Design, l.Elements, l.BytesPerToken, want, l.PrefillFast)
 		}
+	}
+	if len(a.Pairs) != 1 || a.Pairs[0].Design != "mfa-kr" || a.Pairs[0].To != "mha" {
+		t.Errorf("pairs %+v", a.Pairs)
 	}
 	if a.Lines[0].Difference != nil || a.Lines[1].Bound != nil || a.Lines[2].Bound == nil {
 		t.Error("differences are to the first design, bounds need two seeds")
@@ -229,5 +233,10 @@ func TestSummaryNumbers(t *testing.T) {
 	}
 	if b := *l.Bound; b < 14.705 || b > 14.707 {
 		t.Error(b)
+	}
+	other := []*Result{{Row: Row{Design: "c", Seed: 2}, Loss: 4, Served: Served{BytesPerToken: 3}}, {Row: Row{Design: "c", Seed: 1}, Loss: 2.02}, {Row: Row{Design: "c", Seed: 3}, Loss: 1}}
+	p := pairOf(other, first)
+	if p == nil || p.Seeds != 2 || math.Abs(p.Difference-0.5) > 1e-9 || math.Abs(p.Bound-12.706*0.5) > 1e-9 || p.Bytes != 3 || pairOf(other[:1], first) != nil {
+		t.Errorf("%+v", p)
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/lowkeylm/lowkey/plan"
 )
 
-// lossAgainstBytes is the picture the whole field argues about: down and to the left is better.
+// lossAgainstBytes is the picture the whole field argues about: down and to the left is better. What is on the Pareto front has a ring.
 func (s *Summary) lossAgainstBytes() (string, error) {
 	p := picture.New("KV bytes per token (f16, log scale)", "validation loss (nats per token)")
 	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, doublings{}
@@ -32,6 +32,14 @@ func (s *Summary) lossAgainstBytes() (string, error) {
 		}
 		dot.GlyphStyle = draw.GlyphStyle{Color: picture.Colours[i%len(picture.Colours)], Radius: vg.Points(4), Shape: draw.CircleGlyph{}}
 		p.Add(dot)
+		if l.Pareto {
+			ring, err := plotter.NewScatter(plotter.XYs{at})
+			if err != nil {
+				return "", err
+			}
+			ring.GlyphStyle = draw.GlyphStyle{Color: color.Gray{90}, Radius: vg.Points(7), Shape: draw.RingGlyph{}}
+			p.Add(ring)
+		}
 		if l.Seeds > 1 {
 			bars, err := plotter.NewYErrorBars(errorBar{at, l.Spread})
 			if err != nil {
@@ -45,7 +53,7 @@ func (s *Summary) lossAgainstBytes() (string, error) {
 			return "", err
 		}
 		label.TextStyle[0].Font.Variant = "Sans"
-		label.Offset = vg.Point{X: vg.Points(6), Y: vg.Points(4)}
+		label.Offset = vg.Point{X: vg.Points(8), Y: vg.Points(4)}
 		p.Add(label)
 	}
 	slices.SortFunc(front, func(a, b plotter.XY) int {

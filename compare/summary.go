@@ -35,7 +35,18 @@ type Summary struct {
 	Rows   []*Result `json:"rows"`
 	Sweeps []*Result `json:"sweeps"`
 	Lost   []*Result `json:"diverged,omitempty"` // rows and sweeps without figures
+	Pairs  []*Pair   `json:"pairs"`              // of designs with several seeds in common
 	Left   int       `json:"rows_left"`
+}
+
+// Pair is a design's loss beside another's, seed by seed.
+type Pair struct {
+	Design     string  `json:"design"`
+	To         string  `json:"to"`
+	Seeds      int     `json:"seeds"`
+	Difference float64 `json:"difference_percent"` // mean, of To's loss
+	Bound      float64 `json:"bound_percent"`      // half the width of its 95 % confidence interval
+	Bytes      float64 `json:"share_of_bytes"`     // of To's cache
 }
 
 // Summary reads the rows that are done.
@@ -61,12 +72,51 @@ func (q *Queue) Summary() *Summary {
 		}
 	}
 	markPareto(s.Lines)
+	for i, l := range s.Lines {
+		for _, to := range s.Lines[:i] {
+			if p := pairOf(s.of(l.Design), s.of(to.Design)); p != nil {
+				s.Pairs = append(s.Pairs, p)
+			}
+		}
+	}
 	return s
 }
 
 // Circles reports whether a line's layers read higher ones: prompts are then measured under fast numerics too.
 func (s *Summary) Circles() bool {
 	return slices.ContainsFunc(s.Lines, func(l *Line) bool { return l.PrefillFast > 0 })
+}
+
+// pairOf compares rows with those of the same seeds; nil with fewer than two.
+func pairOf(rows, to []*Result) *Pair {
+	d := differences(rows, to)
+	if len(d) < 2 {
+		return nil
+	}
+	p := &Pair{Design: rows[0].Design, To: to[0].Design, Seeds: len(d), Bytes: rows[0].BytesPerToken / to[0].BytesPerToken}
+	p.Difference, p.Bound = meanAndBound(d)
+	return p
+}
+
+// differences are the losses relative to those of the same seeds, in percent.
+func differences(rows, to []*Result) (d []float64) {
+	for _, r := range rows {
+		for _, f := range to {
+			if f.Seed == r.Seed {
+				d = append(d, 100*(r.Loss-f.Loss)/f.Loss)
+			}
+		}
+	}
+	return d
+}
+
+// meanAndBound gives the mean and half the width of its 95 % confidence interval (0 for one value).
+func meanAndBound(d []float64) (mean, bound float64) {
+	mean, deviation := meanAndDeviation(d)
+	if len(d) > 1 {
+		bound = student95(len(d)-1) * deviation / math.Sqrt(float64(len(d)))
+	}
+	return mean, bound
 }
 
 func (s *Summary) of(design string) (rows []*Result) {
@@ -81,25 +131,20 @@ func (s *Summary) of(design string) (rows []*Result) {
 func lineOf(rows, first []*Result) *Line {
 	r := rows[0]
 	l := &Line{Design: r.Design, Seeds: len(rows), Rate: r.Rate, Shape: r.Chosen, Parameters: r.Parameters, TrainSpeed: r.TrainSpeed, Served: r.Served}
-	var losses, bits, differences []float64
+	var losses, bits []float64
 	for _, r := range rows {
 		losses, bits = append(losses, r.Loss), append(bits, r.BitsPerByte)
-		for _, f := range first {
-			if f.Seed == r.Seed {
-				differences = append(differences, 100*(r.Loss-f.Loss)/f.Loss)
-			}
-		}
 	}
 	l.Loss, l.Spread = meanAndDeviation(losses)
 	l.BitsPerByte, _ = meanAndDeviation(bits)
 	if len(first) > 0 && first[0].BytesPerToken > 0 {
 		l.OfFirst = r.BytesPerToken / first[0].BytesPerToken
 	}
-	if n := len(differences); n > 0 && r.Design != firstDesign(first) {
-		mean, deviation := meanAndDeviation(differences)
+	if d := differences(rows, first); len(d) > 0 && r.Design != firstDesign(first) {
+		mean, half := meanAndBound(d)
 		l.Difference = &mean
-		if n > 1 {
-			bound := mean + student95(n-1)*deviation/math.Sqrt(float64(n))
+		if len(d) > 1 {
+			bound := mean + half
 			l.Bound = &bound
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -33,6 +34,25 @@ func command(t *testing.T, line ...string) (string, error) {
 	return <-printed, err
 }
 
+// The program's main command ends with the function that the prompt began, or after 256 tokens of one that does not end.
+func TestMainCommand(t *testing.T) {
+	out, err := command(t, "run", "--json", "--threads", "1", "func reverse(s []string) {")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Text, Finish string
+		Tokens       int `json:"generated_tokens"`
+		Bytes        int `json:"kv_bytes_per_token"`
+	}
+	if err := json.Unmarshal([]byte(out), &got); err != nil {
+		t.Fatal(err)
+	}
+	if closed := strings.HasSuffix(strings.TrimSpace(got.Text), "}"); got.Finish == "stop" && !closed || got.Finish == "length" && got.Tokens != 256 || got.Bytes != 1024 {
+		t.Errorf("%+v", got)
+	}
+}
+
 // A new user's way through the program, on tiny models: every command finds what the one before left.
 func TestCommands(t *testing.T) {
 	dir := t.TempDir()
@@ -55,7 +75,6 @@ func TestCommands(t *testing.T) {
 	}
 	tiny := "--data text --vocab 280 --hidden 32 --layers 1 --head-dim 8 --seq 32 --batch 2 --threads 1 "
 	for _, step := range []struct{ line, prints, fails string }{
-		{"run -n 12 --threads 1|func reverse(s []string) {", "", ""},
 		{"eval -m mfa --text all.txt --limit 40 --kv q8h --threads 1", "q8h", ""},
 		{"eval -m mfa --text all.txt --limit 40 --against mfa-kr --json --threads 1", "mean_kl", ""},
 		{"eval -m mfa-kr --passkey --form go --ctx 160 --n 1 --depths 0.5 --threads 1", "160", ""},

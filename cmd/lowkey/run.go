@@ -12,6 +12,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/lowkeylm/lowkey"
+	"github.com/lowkeylm/lowkey/eval/gofuncs"
 	"github.com/lowkeylm/lowkey/fault"
 	"github.com/lowkeylm/lowkey/models"
 )
@@ -50,7 +51,7 @@ func runCommand() *cobra.Command {
 	p.StringVar(&f.session, "session", "", "continue from, and save to, this file")
 	p.StringVar(&f.bank, "memory-bank", "", "retrieved vectors for models with a third memory level (mka, mka-fast): a .safetensors file with a tensor layers.N [vectors, hidden] for each such layer")
 	p.BoolVar(&f.raw, "raw", false, "complete the text as it is, without the chat template")
-	p.IntVarP(&f.generation.MaxTokens, "max-tokens", "n", 0, "most tokens of an answer (default: until the model ends or the context is full)")
+	p.IntVarP(&f.generation.MaxTokens, "max-tokens", "n", 0, "most tokens of an answer (default: until the model ends or the context is full; models that the program carries: until the braces close, 256 at most)")
 	p.StringArrayVar(&f.generation.Stop, "stop", nil, "text that ends the answer (may be given several times)")
 	p.Float64Var(&f.temperature, "temperature", 0, "0 = greedy, the likeliest token each time")
 	p.IntVar(&s.TopK, "top-k", 40, "keep the K likeliest tokens (0 = all)")
@@ -88,7 +89,13 @@ func (f *runFlags) run(ctx context.Context, args []string) error {
 	if !given {
 		return f.chat(ctx, m, sess)
 	}
-	if tmpl, err := m.ChatTemplate(); err == nil && tmpl == nil && !f.raw {
+	_, carried := lowkey.Carried(f.path)
+	toBrace := false
+	if carried && f.generation.MaxTokens == 0 { // a model of Go files would go on with the next function for as long as there is room
+		f.generation.MaxTokens = gofuncs.MostTokens
+		toBrace = gofuncs.Unfinished(prompt)
+	}
+	if tmpl, err := m.ChatTemplate(); err == nil && tmpl == nil && !f.raw && !carried {
 		fmt.Fprintln(os.Stderr, "no chat template in this model: completing the text as it is")
 	}
 	var stats lowkey.Stats
@@ -100,6 +107,10 @@ func (f *runFlags) run(ctx context.Context, args []string) error {
 		text.WriteString(p.Text)
 		if !f.json {
 			fmt.Print(p.Text)
+		}
+		if toBrace && strings.Contains(p.Text, "}") && !gofuncs.Unfinished(prompt+text.String()) {
+			stats.Finish = "stop"
+			break
 		}
 	}
 	if f.session != "" {

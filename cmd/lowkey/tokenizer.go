@@ -42,6 +42,9 @@ is read. The same corpus gives the same file, byte for byte.`,
 			trainer := tokenizer.NewTrainer()
 			bar := quietBar(progressbar.DefaultBytes, corpus.Bytes(), "counting words")
 			err = corpus.Each(func(p data.Part) error {
+				if err := c.Context().Err(); err != nil {
+					return err
+				}
 				if !p.Valid {
 					trainer.Add(p.Text)
 				}

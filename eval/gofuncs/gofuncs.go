@@ -140,26 +140,38 @@ func Run(ctx context.Context, functions []Function, c Completer, check *Checker,
 // Open reports whether a text still leaves the body open that was opened before it.
 func Open(text string) bool { return balancedAt(text) < 0 }
 
-// balancedAt returns the length of text up to and including the brace that closes a body opened before it, or -1. Braces in strings and comments do not count.
+// Unfinished reports whether a text leaves braces of its own open.
+func Unfinished(text string) bool {
+	_, depth := braces(text, 0)
+	return depth > 0
+}
+
+// balancedAt returns the length of text up to and including the brace that closes a body opened before it, or -1.
 func balancedAt(text string) int {
 	if !strings.Contains(text, "}") {
 		return -1
 	}
+	at, _ := braces(text, 1)
+	return at
+}
+
+// braces follows text from a depth of braces to where they first are all closed (at is behind that brace, else -1), or to the end. Braces in strings and comments do not count.
+func braces(text string, depth int) (at, end int) {
+	top := depth == 0 // then closing is no end
 	fset := token.NewFileSet()
 	var s scanner.Scanner
 	file := fset.AddFile("", -1, len(text))
 	s.Init(file, []byte(text), func(token.Position, string) {}, 0)
-	depth := 1
 	for {
 		pos, tok, _ := s.Scan()
 		switch tok {
 		case token.EOF:
-			return -1
+			return -1, depth
 		case token.LBRACE:
 			depth++
 		case token.RBRACE:
-			if depth--; depth == 0 {
-				return file.Offset(pos) + 1
+			if depth = max(depth-1, 0); depth == 0 && !top {
+				return file.Offset(pos) + 1, 0
 			}
 		}
 	}

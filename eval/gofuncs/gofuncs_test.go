@@ -31,6 +31,11 @@ func TestBalanced(t *testing.T) {
 			t.Errorf("%q: %d, want %d", text, got, want)
 		}
 	}
+	for text, want := range map[string]bool{"": false, "package p": false, "func f() {": true, "func f() { if x {}": true, "func f() {}": false, "} func f() {": true, "f() // {": false, `f("{")`: false} {
+		if got := Unfinished(text); got != want {
+			t.Errorf("%q: unfinished %v, want %v", text, got, want)
+		}
+	}
 }
 
 // fixed completes every function with the same text.
