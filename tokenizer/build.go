@@ -192,15 +192,23 @@ func (m *mergeModel) symbolOrGhost(text []byte) int32 {
 // fillSymbols finds the symbols that words start from.
 func (m *mergeModel) fillSymbols() {
 	if !m.byteLevel {
-		for c := range m.ascii {
-			m.ascii[c] = m.symbol(string([]byte{byte(c)}))
+		m.chars = make([]int32, plane)
+		for c := range m.chars {
+			m.chars[c] = noToken
+		}
+		for _, texts := range [][]string{m.voc.text, m.ghosts} {
+			for _, text := range texts {
+				if r, ok := soleChar(text); ok {
+					m.chars[r] = m.symbol(text)
+				}
+			}
 		}
 		m.asciiPairs = make([]rankedPair, 1<<14)
 		s := &symbols{memo: make([]pairSlot, 1<<memoBits)}
 		for i := range m.asciiPairs {
 			a, b := byte(i>>7), byte(i&127)
 			p := &m.asciiPairs[i]
-			p.rank, p.result = m.pair(s, m.ascii[a], m.ascii[b], string([]byte{a, b}))
+			p.rank, p.result = m.pair(s, m.chars[a], m.chars[b], string([]byte{a, b}))
 		}
 		return
 	}

@@ -64,6 +64,7 @@ type scratch struct {
 	sym   symbols
 	words wordCache // whole words
 	parts wordCache // parts of words
+	chars []uint64  // parts that are one character of the plane
 	ends  []int
 	lat   lattice
 	tmp   []int32

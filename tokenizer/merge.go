@@ -29,7 +29,7 @@ type mergeModel struct {
 	ghostIDs   map[string]int32 // ... and back
 	bytes      [256]int32       // the token of a byte: a symbol in byte-level BPE, the fallback elsewhere; or noToken
 	fallback   bool             // characters that are no token become byte tokens
-	ascii      [128]int32       // the token of an ASCII character where symbols are characters
+	chars      []int32          // the symbol of a character of the plane where symbols are characters
 	unk        int32
 	adjacent   *adjacency // which characters stand side by side in a token; byte-level: made when first needed
 	once       sync.Once
@@ -106,9 +106,39 @@ func (m *mergeModel) encodeParts(sc *scratch, out []int32, text string, side *ad
 // encodePart encodes a part of a text whose tokens start at from: a row of unknowns may go on from part to part.
 func (m *mergeModel) encodePart(sc *scratch, out []int32, part string, from int) []int32 {
 	at := len(out)
-	out = m.encodeWord(sc, &sc.parts, out, part, false)
+	if r, ok := soleChar(part); ok {
+		out = m.encodeChar(sc, out, r, part)
+	} else {
+		out = m.encodeWord(sc, &sc.parts, out, part, false)
+	}
 	if m.fuseUnk && at > from && at < len(out) && out[at] == m.unk && out[at-1] == m.unk {
 		out = append(out[:at], out[at+1:]...)
+	}
+	return out
+}
+
+// encodeChar encodes a part that is the character r alone, as most of Chinese is. Its tokens are remembered in a place of their own, 21 bits each, the first lowest.
+func (m *mergeModel) encodeChar(sc *scratch, out []int32, r rune, char string) []int32 {
+	if sc.chars == nil {
+		sc.chars = make([]uint64, plane)
+	}
+	if v := sc.chars[r]; v != 0 {
+		for ; v != 0; v >>= 21 {
+			out = append(out, int32(v&(1<<21-1))-1)
+		}
+		return out
+	}
+	from := len(out)
+	out = m.mergeWord(&sc.sym, out, char, false)
+	if ids := out[from:]; len(ids) <= 3 {
+		v := uint64(0)
+		for k, id := range ids {
+			if id >= 1<<21-1 {
+				return out
+			}
+			v |= uint64(id+1) << (21 * k)
+		}
+		sc.chars[r] = v
 	}
 	return out
 }
@@ -166,11 +196,11 @@ func (m *mergeModel) start(s *symbols, word string) {
 		}
 	} else {
 		for i := 0; i < len(word); {
-			n, id := 1, noToken
-			if b := word[i]; b < utf8.RuneSelf {
-				id = m.ascii[b]
+			id := noToken
+			r, n := decode(word, i)
+			if inPlane(r, n) {
+				id = m.chars[r]
 			} else {
-				n = runeLen(word, i)
 				id = m.symbol(word[i : i+n])
 			}
 			s.start = append(s.start, int32(i))

@@ -320,3 +320,18 @@ func runeLen(s string, i int) int {
 	_, n := utf8.DecodeRuneInString(s[i:])
 	return n
 }
+
+// plane is the size of the Basic Multilingual Plane.
+const plane = 1 << 16
+
+// inPlane says whether what decode gave is a character of the plane, and no byte outside UTF-8.
+func inPlane(r rune, n int) bool { return uint32(r) < plane && (n > 1 || r < utf8.RuneSelf) }
+
+// soleChar gives the character that s is, if it is one of the plane.
+func soleChar(s string) (r rune, ok bool) {
+	if s == "" || len(s) > 3 {
+		return 0, false
+	}
+	r, n := decode(s, 0)
+	return r, n == len(s) && inPlane(r, n)
+}
