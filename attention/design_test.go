@@ -265,38 +265,44 @@ func TestCachedIsForward(t *testing.T) {
 		rows, splits = 130, [][]int{{7}, {64}, {65}, {130}}
 	}
 	for i, c := range cases() {
-		x := input(rows, c.hidden)
-		pos := make([]int, rows)
-		for i := range pos {
-			pos[i] = i
+		t.Run(c.name, func(t *testing.T) { cachedIsForward(t, c, i, rows, splits) })
+	}
+}
+
+// cachedIsForward checks the nth case.
+func cachedIsForward(t *testing.T, c testCase, nth, rows int, splits [][]int) {
+	t.Helper()
+	x := input(rows, c.hidden)
+	pos := make([]int, rows)
+	for i := range pos {
+		pos[i] = i
+	}
+	o := tensor.NewEager64()
+	want := o.Values(Of(c.design, tokenIDs(0, rows)).Forward(o, c.w, o.Leaf([]int{rows, c.hidden}, x), pos))
+	top := 0.0
+	for _, v := range want {
+		top = max(top, math.Abs(v))
+	}
+	for k, kv := range []struct {
+		name  string
+		bound float64
+	}{{"f32", 1e-4}, {"f16", 3e-3}, {"bf16", 3e-2}, {"q8", 3e-2}, {"q8h", 3e-2}, {"q4", 0.35}, {"q4h", 0.35}} {
+		if kv.name[len(kv.name)-1] == 'h' && c.name == "mfa-kr" {
+			continue
 		}
-		o := tensor.NewEager64()
-		want := o.Values(Of(c.design, tokenIDs(0, rows)).Forward(o, c.w, o.Leaf([]int{rows, c.hidden}, x), pos))
-		top := 0.0
-		for _, v := range want {
-			top = max(top, math.Abs(v))
+		kv.name = c.types(kv.name)
+		some := splits
+		if k > 0 {
+			some = [][]int{splits[(nth+k)%len(splits)], splits[(nth+k+3)%len(splits)]}
 		}
-		for k, kv := range []struct {
-			name  string
-			bound float64
-		}{{"f32", 1e-4}, {"f16", 3e-3}, {"bf16", 3e-2}, {"q8", 3e-2}, {"q8h", 3e-2}, {"q4", 0.35}, {"q4h", 0.35}} {
-			if kv.name[len(kv.name)-1] == 'h' && c.name == "mfa-kr" {
-				continue
+		for _, chunks := range some {
+			got := cached(t, c, kv.name, x, rows, 2, chunks, kernel.ArithF32)
+			worst := 0.0
+			for i, v := range got {
+				worst = max(worst, math.Abs(float64(v)-want[i]))
 			}
-			kv.name = c.types(kv.name)
-			some := splits
-			if k > 0 {
-				some = [][]int{splits[(i+k)%len(splits)], splits[(i+k+3)%len(splits)]}
-			}
-			for _, chunks := range some {
-				got := cached(t, c, kv.name, x, rows, 2, chunks, kernel.ArithF32)
-				worst := 0.0
-				for i, v := range got {
-					worst = max(worst, math.Abs(float64(v)-want[i]))
-				}
-				if !(worst <= kv.bound*top) {
-					t.Errorf("%s, %s, chunks of %d: differs from Forward by %.3g of %.3g", c.name, kv.name, chunks[0], worst, top)
-				}
+			if !(worst <= kv.bound*top) {
+				t.Errorf("%s, chunks of %d: differs from Forward by %.3g of %.3g", kv.name, chunks[0], worst, top)
 			}
 		}
 	}
@@ -311,24 +317,28 @@ func TestSameBitsOneLayer(t *testing.T) {
 			rows = 200
 		}
 	}
-	pairs := 0
 	for i, c := range cases() {
-		x := input(rows, c.hidden)
-		for _, kv := range []string{types[0], types[1+i%(len(types)-1)]} {
-			if kv == "q8h" && c.name == "mfa-kr" {
-				continue
-			}
-			kv = c.types(kv)
-			for _, arith := range []kernel.Arith{kernel.ArithF32, kernel.ArithInt8} {
-				want := cached(t, c, kv, x, rows, 1, []int{256}, arith)
-				for j, chunks := range [][]int{{rows - 60, 1}, {100}, {min(513, rows/2), 3, 64}} {
-					got := cached(t, c, kv, x, rows, 1+j, chunks, arith)
-					pairs++
-					for at, v := range got {
-						if math.Float32bits(v) != math.Float32bits(want[at]) {
-							t.Errorf("%s, %s, chunks %v, %d threads: element %d is %v, was %v", c.name, kv, chunks, 1+j, at, v, want[at])
-							break
-						}
+		t.Run(c.name, func(t *testing.T) { sameBitsOneLayer(t, c, rows, []string{types[0], types[1+i%(len(types)-1)]}) })
+	}
+}
+
+func sameBitsOneLayer(t *testing.T, c testCase, rows int, types []string) {
+	t.Helper()
+	x, pairs := input(rows, c.hidden), 0
+	for _, kv := range types {
+		if kv == "q8h" && c.name == "mfa-kr" {
+			continue
+		}
+		kv = c.types(kv)
+		for _, arith := range []kernel.Arith{kernel.ArithF32, kernel.ArithInt8} {
+			want := cached(t, c, kv, x, rows, 1, []int{256}, arith)
+			for j, chunks := range [][]int{{rows - 60, 1}, {100}, {min(513, rows/2), 3, 64}} {
+				got := cached(t, c, kv, x, rows, 1+j, chunks, arith)
+				pairs++
+				for at, v := range got {
+					if math.Float32bits(v) != math.Float32bits(want[at]) {
+						t.Errorf("%s, chunks %v, %d threads: element %d is %v, was %v", kv, chunks, 1+j, at, v, want[at])
+						break
 					}
 				}
 			}
