@@ -176,6 +176,52 @@ func TestMemoryGrowth(t *testing.T) {
 	}
 }
 
+// What a step needs beside the cache is the same for every design at 5k and at 8k rows; from 4k on, attention holds as many parts of a query's chunks as it ever does. (The cache's rows are zero here:
+// sizes do not depend on what they hold.)
+func TestScratchOfDesigns(t *testing.T) {
+	const few, many, step = 5 << 10, 8 << 10, tinyVocab
+	if testing.Short() {
+		t.Skip("bytes do not depend on the instruction level")
+	}
+	pool := kernel.NewPool(2)
+	defer pool.Close()
+	for _, row := range tinies() {
+		e, err := NewEngine(row.open(t, tinyLayers, false), Options{Pool: pool, Spec: mustSpec(t, "f16"), MaxRows: many, Budget: 64 << 20}, nil)
+		if err != nil {
+			t.Fatal(row.name, err)
+		}
+		q := e.Store.NewSequence("")
+		work := func(to int) (scratch, heap int64) {
+			for q.Rows() < to-step-4 {
+				n := min(64, to-step-4-q.Rows())
+				if err := q.Reserve(n); err != nil {
+					t.Fatal(row.name, err)
+				}
+				q.Commit(make([]int32, n))
+			}
+			all := make([]int32, step) // every token once, so that what is kept for each of them is there
+			for i := range all {
+				all[i] = int32(i)
+			}
+			for _, n := range []int{step, 1, 1, 1, 1} {
+				if _, err := e.Step([]Feed{{Sequence: q, Tokens: all[:n]}}); err != nil {
+					t.Fatal(row.name, err)
+				}
+			}
+			return e.ScratchBytes(), heapBytes()
+		}
+		scratch, heap := work(few)
+		scratch2, heap2 := work(many)
+		if scratch2 != scratch || q.Rows() != many {
+			t.Errorf("%s: scratch is %d bytes after %d rows, %d after %d", row.name, scratch, few, scratch2, q.Rows())
+		}
+		if most := int64(heapSlack + (many-few)/64*indexPage); heap2 > heap+most {
+			t.Errorf("%s: the heap grew by %d bytes from %d to %d rows, at most %d allowed", row.name, heap2-heap, few, many, most)
+		}
+		e.Close()
+	}
+}
+
 // fillRows makes the sequence `to` rows long without computing them.
 func fillRows(t *testing.T, q *kvcache.Sequence, e *Engine, to int) {
 	t.Helper()
