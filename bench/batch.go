@@ -31,7 +31,7 @@ type Batch struct {
 }
 
 func (o *BatchOptions) check() error {
-	if o.Sequences < 1 || o.Sequences > 1<<12 || o.Prompt < 1 || o.Decode < 1 || o.Prompt+o.Decode > maxRows {
+	if o.Sequences < 1 || o.Sequences > 1<<12 || o.Prompt < 1 || o.Decode < 1 || o.Prompt+o.Decode > MostTokens {
 		return fault.New(fault.BadInput, "bench", fmt.Sprintf("%d sequences of %d + %d tokens", o.Sequences, o.Prompt, o.Decode), "at least one of each", "")
 	}
 	return nil

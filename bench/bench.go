@@ -88,8 +88,8 @@ func Run(ctx context.Context, path string, o Options) (*Report, error) {
 	}
 	for _, list := range [][]int{o.Prompts, o.Depths} {
 		for _, n := range list {
-			if n < 0 || n > maxRows {
-				return nil, fault.New(fault.BadInput, "bench", fmt.Sprintf("%d tokens", n), fmt.Sprintf("0 to %d", maxRows), "")
+			if n < 0 || n > MostTokens {
+				return nil, fault.New(fault.BadInput, "bench", fmt.Sprintf("%d tokens", n), fmt.Sprintf("0 to %d", MostTokens), "")
 			}
 		}
 	}
@@ -145,8 +145,8 @@ func (res *Result) beatsFloor() bool {
 	return slices.ContainsFunc(slices.Concat(res.Prefill, res.Decode), func(s Speed) bool { return s.Floor != nil && s.Floor.Share > 1.05 })
 }
 
-// maxRows bounds what is asked for, so that a typing error is not an attempt to reserve a terabyte.
-const maxRows = 1 << 24
+// MostTokens bounds what is asked for, so that a typing error is not an attempt to reserve a terabyte.
+const MostTokens = 1 << 24
 
 func (o *Options) say(format string, args ...any) {
 	if o.Progress != nil {

@@ -152,6 +152,8 @@ func TestPlanRefusals(t *testing.T) {
 		{func(p *Plan) { p.Designs = []string{"mha:heads=0"} }, "heads=0"},
 		{func(p *Plan) { p.Designs = []string{"tucker:shared_kv=3"} }, "shared_kv"},
 		{func(p *Plan) { p.Designs = []string{"mha:heads=two"} }, "heads=two"},
+		{func(p *Plan) { p.Designs = []string{"mha:kv-rank=3"} }, "--kv-rank"},
+		{func(p *Plan) { p.Depths = []int{0, -5} }, "--depths"},
 	} {
 		p := tinyPlan("x")
 		c.change(p)

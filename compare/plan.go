@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/lowkeylm/lowkey/bench"
 	"github.com/lowkeylm/lowkey/fault"
 	"github.com/lowkeylm/lowkey/internal/atomicfile"
 	"github.com/lowkeylm/lowkey/train"
@@ -63,6 +64,11 @@ func (p *Plan) check() error {
 	}
 	if p.Seeds < 1 || p.Share < 1 || len(p.Rates) == 0 {
 		return fault.New(fault.BadInput, "comparison", fmt.Sprintf("%d seeds, sweeps of 1/%d, %d learning rates", p.Seeds, p.Share, len(p.Rates)), "each at least 1", "")
+	}
+	for _, d := range p.Depths {
+		if d < 0 || d > bench.MostTokens {
+			return fault.New(fault.BadInput, "--depths", fmt.Sprint(d), fmt.Sprintf("0 to %d tokens", bench.MostTokens), "")
+		}
 	}
 	seen := map[string]bool{}
 	for _, d := range p.Designs {

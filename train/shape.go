@@ -3,6 +3,7 @@
 package train
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -52,7 +53,8 @@ const ropeTheta = 10000
 // maxHeads bounds the search for heads.
 const maxHeads = 512
 
-// Size chooses what is open in a shape. Total parameters differ from the budget by less than 1 %, or it is an error that says which budgets work.
+// Size chooses what is open in a shape. Where the MLP's width is, total parameters differ from the budget by less than 1 % (of the smallest models: by half of what one unit of width takes), or it is an error that says which
+// budgets work.
 func (s Shape) Size() (_ *Sized, err error) {
 	z, ok := sizers[s.Design]
 	if !ok {
@@ -69,7 +71,7 @@ func (s Shape) Size() (_ *Sized, err error) {
 	if s.layerMap, err = config.LayerMap(s.Share, s.Layers); err != nil {
 		return nil, err
 	}
-	base := s.mha()
+	given, base := s, s.mha()
 	target, err := base.count()
 	if err != nil {
 		return nil, err
@@ -89,6 +91,9 @@ func (s Shape) Size() (_ *Sized, err error) {
 		if s.FFN, err = s.ffn(target); err != nil {
 			return nil, err
 		}
+	}
+	if err := s.uses(given); err != nil {
+		return nil, err
 	}
 	c, err := config.Parse(s.json(), "the model to train")
 	if err != nil {
@@ -133,6 +138,26 @@ func (s Shape) known(fields map[string]any) error {
 	return nil
 }
 
+// uses refuses a dimension that was given and that the design does not have: it would be dropped without a word.
+func (s Shape) uses(given Shape) error {
+	for _, d := range []struct {
+		name  string
+		given int
+		now   *int
+	}{{"--kv-heads", given.KVHeads, &s.KVHeads}, {"--q-rank", given.QRank, &s.QRank}, {"--kv-rank", given.KVRank, &s.KVRank}, {"--rope-dim", given.RopeDim, &s.RopeDim}} {
+		if d.given == 0 {
+			continue
+		}
+		before := s.json()
+		*d.now++
+		if *d.now != d.given+1 || bytes.Equal(before, s.json()) {
+			return impossible(d.name, d.given, "design "+s.Design+" has no such dimension of its own")
+		}
+		*d.now--
+	}
+	return nil
+}
+
 // heads is the most heads with which the model stays within target, at least 1.
 func (s Shape) heads(ffn int, target int64) (int, error) {
 	for s.FFN, s.Heads = ffn, 2; s.Heads <= maxHeads; s.Heads++ {
@@ -160,8 +185,16 @@ func (s Shape) ffn(target int64) (int, error) {
 	if _, err := s.count(); err != nil {
 		return 0, err
 	}
-	each := at(2) - at(1)
-	return step * int(1+(target-at(1)+each/2)/each), nil
+	nearest := func() int {
+		each := at(2) - at(1)
+		return step * int(1+(target-at(1)+each/2)/each)
+	}
+	n := nearest()
+	for s.FFNStep == 0 && step > 1 && 100*abs(at(n/step)-target) >= target { // small models want a finer width
+		step /= 2
+		n = nearest()
+	}
+	return n, nil
 }
 
 // mha is the model whose size is the default budget.
@@ -230,6 +263,8 @@ func or[T int | int64 | float64](v, otherwise T) T {
 	}
 	return v
 }
+
+func abs(n int64) int64 { return max(n, -n) }
 
 func even(n int) int { return max(2, n/2*2) }
 

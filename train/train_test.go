@@ -352,7 +352,7 @@ func size(t *testing.T, dir string) (n int64) {
 
 // Every design meets a budget within 1 % at several sizes, and MFA meets it by heads, not by its MLP.
 func TestSizes(t *testing.T) {
-	for _, d := range []struct{ hidden, layers, vocab int }{{128, 4, 512}, {256, 6, 4096}, {384, 5, 4096}} {
+	for _, d := range []struct{ hidden, layers, vocab int }{{32, 2, 300}, {64, 2, 400}, {128, 4, 512}, {256, 6, 4096}, {384, 5, 4096}} {
 		base, err := Shape{Design: "mha", Vocab: d.vocab, Context: 256, Hidden: d.hidden, Layers: d.layers}.Size()
 		if err != nil {
 			t.Fatal(err)
@@ -386,6 +386,10 @@ func TestSizes(t *testing.T) {
 	wants(t, err, fault.BadInput, "needs at least")
 	_, err = Shape{Design: "gqa", Vocab: 4096, Context: 256, Hidden: 256, Layers: 4, KVHeads: 3}.Size()
 	wants(t, err, fault.BadInput, "--kv-heads", "must divide the 4 heads")
+	_, err = Shape{Design: "mha", Vocab: 4096, Context: 256, Hidden: 256, Layers: 4, KVHeads: 2}.Size() // MHA has as many as heads
+	wants(t, err, fault.BadInput, "--kv-heads", "no such dimension")
+	_, err = Shape{Design: "mfa", Vocab: 4096, Context: 256, Hidden: 256, Layers: 4, KVRank: 64}.Size()
+	wants(t, err, fault.BadInput, "--kv-rank", "design mfa has no such dimension")
 	_, err = Shape{Design: "rnn", Vocab: 4096, Context: 256, Hidden: 256, Layers: 4}.Size()
 	wants(t, err, fault.Unsupported, "designs: ")
 }

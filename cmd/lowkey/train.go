@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math"
 	"os"
@@ -437,9 +438,9 @@ type progress struct {
 	last  time.Time
 }
 
-func newProgress(from, steps int, json bool) *progress {
-	p := &progress{json: json, steps: steps}
-	if !json && term.IsTerminal(int(os.Stderr.Fd())) {
+func newProgress(from, steps int, asJSON bool) *progress {
+	p := &progress{json: asJSON, steps: steps}
+	if !asJSON && term.IsTerminal(int(os.Stderr.Fd())) {
 		p.bar = progressbar.NewOptions(steps, progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetWidth(24), progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(false),
 			progressbar.OptionThrottle(200*time.Millisecond))
 		_ = p.bar.Set(from)
@@ -451,7 +452,7 @@ const lineEvery = 10 * time.Second
 
 func (p *progress) step(s *train.Step, left time.Duration) {
 	if p.json {
-		_ = printJSON(s)
+		_ = json.NewEncoder(os.Stdout).Encode(s)
 		return
 	}
 	text := fmt.Sprintf("loss %.3f  %s tokens/s  %s left", s.Loss, plan.Number(int64(s.PerSecond)), left.Round(time.Second))
