@@ -85,3 +85,32 @@ func record(tape *tensor.Tape[float64], m *Model) (params []recorded) {
 	}
 	return params
 }
+
+// Documents that lie in one row of training do not see each other: in every design the second one is what it is alone. Its first token stands inside an MTLA block, and behind a state, of the first.
+func TestDocumentsApart(t *testing.T) {
+	a, b := tinyTokens(23, 41), tinyTokens(18, 42)
+	pos := make([]int, len(a)+len(b))
+	for i := range pos {
+		pos[i] = i % len(a)
+	}
+	for _, row := range tinies() {
+		m := row.open(t, tinyLayers, false)
+		if err := m.InMemory(); err != nil {
+			t.Fatal(err)
+		}
+		o := tensor.NewEager64()
+		want := append(o.Values(m.Forward(o, a, nil)), o.Values(m.Forward(o, b, nil))...)
+		m.passes = &[2]int{len(a), 1} // where layers read higher ones: as many as settle all tokens
+		tape := tensor.NewTape64()
+		record(tape, m)
+		tape.Documents([]int{0, len(a)})
+		worst := 0.0
+		for i, v := range tape.Values(m.ForwardAt(tape, append(append([]int32{}, a...), b...), pos, nil)) {
+			worst = max(worst, math.Abs(v-want[i]))
+		}
+		if !(worst <= 1e-9) {
+			t.Errorf("%s: packed documents differ from single ones by %.3g", row.name, worst)
+		}
+		tape.Close()
+	}
+}
