@@ -40,6 +40,19 @@ type Options struct {
 	Progress    func(done, total int)
 }
 
+// check refuses numbers that an option cannot have.
+func (o *Options) check() error {
+	for _, n := range []struct {
+		name        string
+		value, most int64
+	}{{"--ctx", int64(o.Context), math.MaxInt32}, {"--threads", int64(o.Threads), 1024}, {"--memory", o.Memory, math.MaxInt64}, {"sequences", int64(o.Sequences), math.MaxInt32}} {
+		if n.value < 0 || n.value > n.most {
+			return fault.New(fault.BadInput, n.name, fmt.Sprint(n.value), fmt.Sprintf("it is 1 to %d, or 0 for the default", n.most), "leave it out for the default")
+		}
+	}
+	return nil
+}
+
 // DefaultContext bounds the context that is reserved when none is asked for.
 const DefaultContext = 16384
 
@@ -199,6 +212,9 @@ func (m *Model) engineOptions() (model.Options, error) {
 	var opt model.Options
 	var err error
 	o := m.Options
+	if err := o.check(); err != nil {
+		return opt, err
+	}
 	if opt.Fast, err = ParseNumerics(o.Numerics); err != nil {
 		return opt, err
 	}

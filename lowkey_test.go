@@ -2,14 +2,15 @@ package lowkey_test
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/lowkeylm/lowkey"
 	"github.com/lowkeylm/lowkey/fault"
+	_ "github.com/lowkeylm/lowkey/models" // a small one for every machine
 )
 
 func smollm(t testing.TB, o lowkey.Options) *lowkey.Model {
@@ -102,10 +103,66 @@ func TestFullContext(t *testing.T) {
 	if text == "" || stats.Reused < 60 {
 		t.Errorf("after sliding: %q, %+v", text, stats)
 	}
+	path := filepath.Join(t.TempDir(), "slid.kv") // a session that has slid is no longer its whole chat, after restoring too
+	if err := s.Save(path); err != nil {
+		t.Fatal(err)
+	}
+	want, _ := chat(t, s, "And then?", lowkey.Generation{MaxTokens: 8})
+	s.Close()
+	r, _, err := m.RestoreSession(path, "other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, stats := chat(t, r, "And then?", lowkey.Generation{MaxTokens: 8})
+	if next != want || stats.Reused < 60 {
+		t.Errorf("after sliding and restoring: %q, else %q; %+v", next, want, stats)
+	}
 	long := strings.Repeat("word ", 300)
 	for _, err := range m.NewSession("").Chat(context.Background(), long, lowkey.Generation{}, nil) {
 		if !fault.Is(err, fault.OverBudget) {
 			t.Errorf("a prompt longer than the context: %v", err)
+		}
+	}
+}
+
+// Without a template, a session goes on where its text ended, from a file too; bytes that are no text are refused.
+func TestRawSession(t *testing.T) {
+	m, err := lowkey.Load("mfa", lowkey.Options{Context: 256, Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	few := lowkey.Generation{MaxTokens: 6}
+	s := m.NewSession("")
+	chat(t, s, "package main\n", few)
+	before := slices.Clone(s.Tokens())
+	path := filepath.Join(t.TempDir(), "s.kv")
+	if err := s.Save(path); err != nil {
+		t.Fatal(err)
+	}
+	r, _, err := m.RestoreSession(path, "other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, stats := chat(t, r, "func main", few)
+	if want, _ := chat(t, s, "func main", few); text != want || stats.Reused == 0 || !slices.Equal(r.Tokens()[:len(before)], before) {
+		t.Errorf("%q (%d reused) after restoring, else %q", text, stats.Reused, want)
+	}
+	for _, g := range []lowkey.Generation{{MaxTokens: -1}, {System: "\xff"}} {
+		for _, err := range s.Chat(context.Background(), "x", g, nil) {
+			if !fault.Is(err, fault.BadInput) {
+				t.Errorf("%+v: %v", g, err)
+			}
+		}
+	}
+	for _, err := range s.Chat(context.Background(), "a\xffb", few, nil) {
+		if !fault.Is(err, fault.BadInput) || !strings.Contains(err.Error(), "byte 1 is 0xff") {
+			t.Errorf("bytes that are no text: %v", err)
+		}
+	}
+	for _, o := range []lowkey.Options{{Context: -1}, {Threads: -1}, {Threads: 1 << 20}, {Memory: -1}} {
+		if _, err := lowkey.Load("mfa", o); !fault.Is(err, fault.BadInput) {
+			t.Errorf("%+v: %v", o, err)
 		}
 	}
 }
@@ -127,23 +184,4 @@ func TestLoadRefusals(t *testing.T) {
 	if _, err := lowkey.ParseBytes("many"); !fault.Is(err, fault.BadInput) {
 		t.Errorf("%v", err)
 	}
-}
-
-// Load a model and stream an answer.
-func Example() {
-	m, err := lowkey.Load("model.gguf", lowkey.Options{KV: "q8h", Context: 4096})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	defer m.Close()
-	s := m.NewSession("")
-	for piece, err := range s.Chat(context.Background(), "Why is the sky blue?", lowkey.Generation{MaxTokens: 100}, nil) {
-		if err != nil {
-			fmt.Println(err)
-			return
-		}
-		fmt.Print(piece.Text)
-	}
-	// Output: model.gguf: cannot be opened; give a .gguf file or a folder with config.json (stat model.gguf: no such file or directory)
 }

@@ -1,6 +1,7 @@
 package lowkey
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -187,16 +188,24 @@ func (s *Session) Generate(ctx context.Context, text string, g Generation, stats
 	}
 }
 
-// Chat adds a user message and answers it by the model's template; without a template the text is completed as it is.
+// Chat adds a user message and answers it by the model's template; without a template (or with g.Raw) the text is put behind what the session holds, and that is completed.
 func (s *Session) Chat(ctx context.Context, text string, g Generation, stats *Stats) iter.Seq2[Piece, error] {
 	return func(yield func(Piece, error) bool) {
 		tmpl, err := s.model.ChatTemplate()
+		if err == nil {
+			err = cmp.Or(CheckText("prompt", text), CheckText("system message", g.System))
+		}
 		if err != nil {
 			yield(Piece{}, err)
 			return
 		}
 		if tmpl == nil || g.Raw {
-			s.Generate(ctx, text, g, stats)(yield)
+			ids, err := s.behind(text)
+			if err != nil {
+				yield(Piece{}, err)
+				return
+			}
+			s.run(ctx, ids, g, stats, nil, yield)
 			return
 		}
 		messages := s.messages
@@ -216,6 +225,14 @@ func (s *Session) Chat(ctx context.Context, text string, g Generation, stats *St
 	}
 }
 
+// behind is what the session holds and a raw text behind it; the text of an empty session starts as the model expects.
+func (s *Session) behind(text string) ([]int32, error) {
+	if len(s.Tokens()) == 0 || s.model.Tokenizer == nil {
+		return s.model.EncodeText(text)
+	}
+	return append(slices.Clone(s.Tokens()), s.model.Tokenizer.Encode(text, tokenizer.EncodeOptions{})...), nil
+}
+
 // chatTokens is the prompt of a chat that ends with a user message. After Slide it is what the sequence holds and what the template writes after the last answer.
 func (s *Session) chatTokens(messages []template.Message) ([]int32, error) {
 	if !s.slid {
@@ -226,8 +243,8 @@ func (s *Session) chatTokens(messages []template.Message) ([]int32, error) {
 		return nil, err
 	}
 	if len(messages) > 1 {
-		answer := messages[len(messages)-2].Content
-		if i := strings.LastIndex(text, answer); i >= 0 {
+		answer := strings.TrimSpace(messages[len(messages)-2].Content) // templates may trim it
+		if i := strings.LastIndex(text, answer); answer != "" && i >= 0 {
 			text = text[i+len(answer):]
 		}
 	}
@@ -248,9 +265,15 @@ func (s *Session) Slide(ctx context.Context, sinks, keep int) error {
 	return err
 }
 
+// savedChat is what a session file holds beside the sequence.
+type savedChat struct {
+	Messages []template.Message `json:"messages"`
+	Slid     bool               `json:"slid"`
+}
+
 // Save writes the session, its chat included, to a file; RestoreSession reads it.
 func (s *Session) Save(path string) error {
-	chat, err := json.Marshal(s.messages)
+	chat, err := json.Marshal(savedChat{s.messages, s.slid})
 	if err != nil {
 		return err
 	}
@@ -270,7 +293,10 @@ func (m *Model) RestoreWithMemory(path, owner string, bank *Memory) (s *Session,
 	}
 	chat, notice, err := s.seq.Restore(path)
 	if err == nil && len(chat) > 0 {
-		if err = json.Unmarshal(chat, &s.messages); err != nil {
+		var saved savedChat
+		err = json.Unmarshal(chat, &saved)
+		s.messages, s.slid = saved.Messages, saved.Slid
+		if err != nil {
 			err = fault.New(fault.BadFile, path, "the chat in the session is not readable", "", "delete the file and start a new session").Because(err)
 		}
 	}
@@ -293,6 +319,10 @@ func (s *Session) run(ctx context.Context, prompt []int32, g Generation, stats *
 		stats = new(Stats)
 	}
 	m := s.model
+	if g.MaxTokens < 0 {
+		yield(Piece{}, fault.New(fault.BadInput, "most tokens of an answer", fmt.Sprint(g.MaxTokens), "it is 1 or more, or 0 for as many as fit", "leave it out for as many as fit"))
+		return false
+	}
 	sampler, err := sample.New(g.Sampling)
 	if err != nil {
 		yield(Piece{}, err)

@@ -5,9 +5,11 @@ package lowkey
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"time"
+	"unicode/utf8"
 
 	"github.com/lowkeylm/lowkey/fault"
 	"github.com/lowkeylm/lowkey/format/gguf"
@@ -15,10 +17,25 @@ import (
 	"github.com/lowkeylm/lowkey/tokenizer"
 )
 
+// CheckText refuses a text that is not UTF-8, under the name that people know it by: vocabularies need not have a token for every byte, and what has none would be lost.
+func CheckText(name, text string) error {
+	for at := 0; at < len(text); {
+		r, n := utf8.DecodeRuneInString(text[at:])
+		if r == utf8.RuneError && n == 1 {
+			return fault.New(fault.BadInput, name, fmt.Sprintf("byte %d is 0x%02x", at, text[at]), "the text must be UTF-8", "convert it first (iconv -f latin1 -t utf-8, say)")
+		}
+		at += n
+	}
+	return nil
+}
+
 // EncodeText encodes raw text as the model expects it at the start of a sequence.
 func (m *Model) EncodeText(text string) ([]int32, error) {
 	if m.Tokenizer == nil {
 		return nil, noTokenizer(m.Path)
+	}
+	if err := CheckText("text", text); err != nil {
+		return nil, err
 	}
 	return m.Tokenizer.Encode(text, tokenizer.EncodeOptions{AddBOS: true}), nil
 }
@@ -61,7 +78,7 @@ func folderTemplate(dir string) (string, error) {
 		ChatTemplate json.RawMessage `json:"chat_template"`
 	}
 	if err := json.Unmarshal(b, &c); err != nil {
-		return "", fault.New(fault.BadFile, path, "not JSON", "", "").Because(err)
+		return "", fault.New(fault.BadFile, path, "not JSON", "", "fetch the folder again").Because(err)
 	}
 	if len(c.ChatTemplate) == 0 {
 		return "", nil
@@ -72,7 +89,7 @@ func folderTemplate(dir string) (string, error) {
 	}
 	var named []struct{ Name, Template string }
 	if err := json.Unmarshal(c.ChatTemplate, &named); err != nil {
-		return "", fault.New(fault.BadFile, path, "chat_template is neither a text nor a list", "", "").Because(err)
+		return "", fault.New(fault.BadFile, path, "chat_template is neither a text nor a list", "", "fetch the folder again, or complete raw text (--raw)").Because(err)
 	}
 	for _, n := range named {
 		if n.Name == "default" {

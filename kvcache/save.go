@@ -147,7 +147,7 @@ func (q *Sequence) saved(lane, stream, row, tokens int) (kernel.Plane, []byte) {
 func (q *Sequence) Restore(path string) (extra []byte, notice string, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, "", fault.New(fault.BadInput, path, "cannot open the session", "", "").Because(err)
+		return nil, "", fault.New(fault.BadInput, path, "cannot open the session", "", "name a file that exists and can be read").Because(err)
 	}
 	defer f.Close()
 	size, err := verify(f, path)

@@ -118,7 +118,10 @@ func TestRealExact(t *testing.T) {
 				plainReal(t, e, r)
 				return
 			}
-			got, nll := realLogits(t, e, r)
+			got, nll, wrong := realLogits(t, e, r)
+			if wrong > 0 {
+				t.Errorf("the likeliest token is another at %d of %d positions", wrong, len(r.ids))
+			}
 			if math.Abs(nll-r.MeanNLL) > 1e-4 {
 				t.Errorf("mean negative log-likelihood %.6f, want %.6f", nll, r.MeanNLL)
 			}
@@ -184,11 +187,14 @@ func eachRow(t *testing.T, e *Engine, r *reference, row func(at int, x []float32
 	}
 }
 
-// realLogits computes the logits at the reference's positions, and the mean negative log-likelihood of its tokens.
-func realLogits(t *testing.T, e *Engine, r *reference) ([]float32, float64) {
-	out := make([]float32, len(r.logits))
-	nll := 0.0
+// realLogits computes the logits at the reference's positions, the mean negative log-likelihood of its tokens, and how often the likeliest token is not the
+// reference's although its two best are 1e-3 apart.
+func realLogits(t *testing.T, e *Engine, r *reference) (out []float32, nll float64, wrong int) {
+	out = make([]float32, len(r.logits))
 	eachRow(t, e, r, func(at int, row []float32) {
+		if kernel.ArgMax(row) != int(r.topIDs[at*20]) && r.topLogProbs[at*20]-r.topLogProbs[at*20+1] >= 1e-3 {
+			wrong++
+		}
 		for i, p := range r.at {
 			if int(p) == at {
 				copy(out[i*r.vocab:], row)
@@ -198,7 +204,7 @@ func realLogits(t *testing.T, e *Engine, r *reference) ([]float32, float64) {
 			nll -= logProb(row, r.ids[next])
 		}
 	})
-	return out, nll / float64(len(r.ids)-1)
+	return out, nll / float64(len(r.ids)-1), wrong
 }
 
 func logProb(row []float32, id int32) float64 {

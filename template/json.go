@@ -17,7 +17,7 @@ import (
 // FromJSON decodes one JSON document into a template value. The error is a *fault.Error of kind BadInput with the byte offset.
 func FromJSON(data []byte) (Value, error) {
 	if !utf8.Valid(data) {
-		return nil, fault.New(fault.BadInput, "JSON", "not valid UTF-8", "", "")
+		return nil, fault.New(fault.BadInput, "JSON", "not valid UTF-8", "", "convert it to UTF-8 first")
 	}
 	d := &jsonReader{src: string(data)}
 	d.space()

@@ -16,6 +16,7 @@ import (
 	"github.com/lowkeylm/lowkey"
 	"github.com/lowkeylm/lowkey/bench"
 	"github.com/lowkeylm/lowkey/fault"
+	"github.com/lowkeylm/lowkey/kvcache"
 )
 
 // benchFlags are the flags of bench.
@@ -48,7 +49,7 @@ Depths may pass the trained context: for timing only, and said so.`,
 	}
 	f.add(c)
 	p := c.Flags()
-	p.Lookup("kv").Usage = "cache types: f16,q8,q4, or by stream and separated by blanks, \"f16 k=q8,v=q4\" (default: f16 bf16 q8 q8h q4 q4h)"
+	p.Lookup("kv").Usage = "cache types: f16,q8,q4, or by stream and separated by blanks, \"f16 k=q8,v=q4\" (default: all that the model can have)"
 	p.MarkHidden("ctx")
 	delete(p.Lookup("model").Annotations, cobra.BashCompOneRequiredFlag) // --floor needs none
 	p.StringVar(&f.pp, "pp", "512", "lengths of prompts")
@@ -102,7 +103,10 @@ func (f *benchFlags) bench(c *cobra.Command) error {
 		return err
 	}
 	if len(o.KV) == 0 {
-		o.KV, o.SkipKV = []string{"f16", "bf16", "q8", "q8h", "q4", "q4h"}, true
+		o.SkipKV = true
+		for _, t := range kvcache.Types {
+			o.KV = append(o.KV, t.String())
+		}
 	}
 	if o.Prompts, err = numbers("--pp", f.pp); err != nil {
 		return err
@@ -124,7 +128,7 @@ func (f *benchFlags) bench(c *cobra.Command) error {
 		if f.text != "" {
 			b, err := os.ReadFile(f.text)
 			if err != nil {
-				return fault.New(fault.BadInput, "--text "+f.text, "cannot be read", "", "").Because(err)
+				return fault.New(fault.BadInput, "--text "+f.text, "cannot be read", "", "name a file that exists").Because(err)
 			}
 			o.Quality.Text = string(b)
 		}

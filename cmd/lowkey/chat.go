@@ -13,6 +13,7 @@ import (
 	"github.com/ergochat/readline"
 
 	"github.com/lowkeylm/lowkey"
+	"github.com/lowkeylm/lowkey/fault"
 )
 
 const chatHelp = `  /help           this
@@ -131,8 +132,10 @@ func (f *runFlags) command(m *lowkey.Model, s *lowkey.Session, text string) (qui
 		}
 	case "/stats":
 		fmt.Printf("%d of %d tokens; %s in pages, %d B a token (%s)\n", len(s.Tokens()), m.Context, lowkey.Bytes(s.Bytes()), m.Account.PerToken, m.KV())
-	default:
+	case "/help":
 		fmt.Println(chatHelp)
+	default:
+		fmt.Printf("%s is no command; put a blank before a message that begins with /\n%s\n", name, chatHelp)
 	}
 	return false
 }
@@ -144,40 +147,50 @@ func (f *runFlags) answer(r *readline.Instance, m *lowkey.Model, s *lowkey.Sessi
 	var stats lowkey.Stats
 	for p, err := range s.Chat(ctx, text, f.generation, &stats) {
 		if err != nil {
-			if stats.Generated == 0 && len(s.Tokens()) > m.Context/2 {
-				return f.makeRoom(r, m, s, err)
+			if stats.Generated > 0 || !fault.Is(err, fault.OverBudget) || len(s.Tokens()) <= sinkTokens+m.Context/2 {
+				return err
 			}
-			return err
+			fmt.Fprintln(os.Stderr, "lowkey:", err)
+			if made, err := f.makeRoom(r, m, s); !made || err != nil {
+				return err
+			}
+			return f.answer(r, m, s, text) // not a third time: half of the context is free now
 		}
 		fmt.Print(p.Text)
 	}
 	fmt.Println()
 	fmt.Fprintln(os.Stderr, stats.Line(m))
 	if stats.Finish == "context" {
-		return f.makeRoom(r, m, s, nil)
+		_, err := f.makeRoom(r, m, s)
+		return err
 	}
 	return nil
 }
 
-// makeRoom asks what to do with a full context.
-func (f *runFlags) makeRoom(r *readline.Instance, m *lowkey.Model, s *lowkey.Session, cause error) error {
-	if cause != nil {
-		fmt.Fprintln(os.Stderr, "lowkey:", cause)
-	}
+// makeRoom asks what to do with a full context. Ctrl-C and Ctrl-D leave the chat as it is.
+func (f *runFlags) makeRoom(r *readline.Instance, m *lowkey.Model, s *lowkey.Session) (made bool, err error) {
 	fmt.Printf("the context of %d tokens is full: [w]indow (keep the first %d and the last %d tokens) or [f]resh start?\n", m.Context, sinkTokens, m.Context/2)
 	r.SetPrompt("w/f> ")
 	defer r.SetPrompt("> ")
-	line, err := r.ReadLine()
-	if err != nil || !strings.HasPrefix(strings.ToLower(strings.TrimSpace(line)), "w") {
-		s.Reset()
-		fmt.Println("a fresh start")
-		return nil
+	for {
+		line, err := r.ReadLine()
+		if err != nil {
+			return false, nil
+		}
+		switch strings.ToLower(strings.TrimSpace(line)) {
+		case "f", "fresh", "fresh start":
+			s.Reset()
+			fmt.Println("a fresh start")
+			return true, nil
+		case "w", "window":
+			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+			defer stop()
+			if err := s.Slide(ctx, sinkTokens, m.Context/2); err != nil {
+				return false, err
+			}
+			fmt.Printf("kept %d tokens\n", len(s.Tokens()))
+			return true, nil
+		}
+		fmt.Println("w or f (Ctrl-C: leave the chat as it is)")
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := s.Slide(ctx, sinkTokens, m.Context/2); err != nil {
-		return err
-	}
-	fmt.Printf("kept %d tokens\n", len(s.Tokens()))
-	return nil
 }

@@ -252,14 +252,14 @@ func readText(path string) (string, error) {
 	if path != "-" {
 		var err error
 		if in, err = os.Open(path); err != nil {
-			return "", fault.New(fault.BadInput, "--text "+path, "cannot be read", "", "").Because(err)
+			return "", fault.New(fault.BadInput, "--text "+path, "cannot be read", "", "name a file that exists, or - for standard input").Because(err)
 		}
 		defer in.Close()
 	}
 	b, err := io.ReadAll(io.LimitReader(in, maxText+1))
 	switch {
 	case err != nil:
-		return "", fault.New(fault.BadInput, "--text "+path, "cannot be read", "", "").Because(err)
+		return "", fault.New(fault.BadInput, "--text "+path, "cannot be read", "", "name a file that exists, or - for standard input").Because(err)
 	case len(b) > maxText:
 		return "", bad("longer than "+lowkey.Bytes(maxText), "a text is held in memory", "give a part of it")
 	case len(b) == 0:

@@ -24,6 +24,7 @@ func logitsCommand() *cobra.Command {
 		Short:   "Write the logits of given token ids, to compare with other engines",
 		Long:    "Write logits [tokens, vocab] (F32) for token ids from a safetensors file with `input_ids` (I32 or I64), or from a text file of numbers. No start token is added. Activations and cache are f32 unless flags say otherwise.",
 		Example: `  lowkey logits -m model.gguf --ids ids.safetensors -o logits.safetensors`,
+		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, args []string) error {
 			if f.activations == "" {
 				f.activations = "f32"

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 	"github.com/lowkeylm/lowkey/eval/gofuncs"
 	"github.com/lowkeylm/lowkey/fault"
 	"github.com/lowkeylm/lowkey/models"
+	"github.com/lowkeylm/lowkey/sample"
 )
 
 // runFlags are the flags of run and of the chat.
@@ -23,6 +26,7 @@ type runFlags struct {
 	system, file, session string
 	bank                  string
 	raw                   bool
+	bias                  []string
 	generation            lowkey.Generation
 	temperature           float64
 }
@@ -60,6 +64,8 @@ func runCommand() *cobra.Command {
 	p.Float64Var(&s.RepetitionPenalty, "repetition-penalty", 1, "divide the logits of tokens seen before by this")
 	p.Float64Var(&s.FrequencyPenalty, "frequency-penalty", 0, "subtract this for each time a token was seen")
 	p.Float64Var(&s.PresencePenalty, "presence-penalty", 0, "subtract this once for a token that was seen")
+	p.StringArrayVar(&f.bias, "logit-bias", nil, "ID=BIAS: add this to a token's logit, -inf bans it (may be given several times; tokenize prints ids)")
+	p.IntVar(&f.generation.LogProbs, "logprobs", 0, "with --json: the log-probability of each token, and of so many likeliest ones")
 	p.Uint64Var(&s.Seed, "seed", 0, "seed of sampling (default: from the clock)")
 	p.BoolVar(&f.json, "json", false, "print one JSON object with the answer and its figures")
 	return c
@@ -72,6 +78,9 @@ func (f *runFlags) run(ctx context.Context, args []string) error {
 		s.Seed = uint64(time.Now().UnixNano())
 	}
 	f.generation.Raw, f.generation.System = f.raw, f.system
+	if err := f.sampling(); err != nil {
+		return err
+	}
 	prompt, given, err := f.prompt(args)
 	if err != nil {
 		return err
@@ -100,35 +109,84 @@ func (f *runFlags) run(ctx context.Context, args []string) error {
 	}
 	var stats lowkey.Stats
 	var text strings.Builder
+	tokens := []tokenFigures{}
 	for p, err := range sess.Chat(ctx, prompt, f.generation, &stats) {
 		if err != nil {
+			if text.Len() > 0 && !f.json {
+				fmt.Println()
+			}
 			return err
 		}
 		text.WriteString(p.Text)
 		if !f.json {
 			fmt.Print(p.Text)
 		}
+		if p.LogProb != nil {
+			tokens = append(tokens, figuresOf(m, p))
+		}
 		if toBrace && strings.Contains(p.Text, "}") && !gofuncs.Unfinished(prompt+text.String()) {
 			stats.Finish = "stop"
 			break
 		}
 	}
-	if f.session != "" {
-		if err := sess.Save(f.session); err != nil {
+	if f.json {
+		figures := map[string]any{"text": text.String(), "finish": stats.Finish, "prompt_tokens": stats.Prompt, "reused_tokens": stats.Reused, "generated_tokens": stats.Generated,
+			"prompt_tokens_per_second": stats.PromptRate(), "tokens_per_second": stats.DecodeRate(), "kv_bytes_per_token": stats.KVBytesPerToken, "kv_bytes": stats.KVBytes, "kv": m.KV(),
+			"numerics": m.Numerics()}
+		if f.generation.LogProbs > 0 {
+			figures["tokens"] = tokens
+		}
+		if err := printJSON(figures); err != nil {
 			return err
 		}
+	} else {
+		fmt.Println()
+		fmt.Fprintln(os.Stderr, stats.Line(m))
+		if stats.Finish == "context" {
+			fmt.Fprintf(os.Stderr, "the context of %d tokens is full: raise --ctx, or chat without a prompt to go on with a window\n", m.Context)
+		}
 	}
-	if f.json {
-		return printJSON(map[string]any{"text": text.String(), "finish": stats.Finish, "prompt_tokens": stats.Prompt, "reused_tokens": stats.Reused, "generated_tokens": stats.Generated,
-			"prompt_tokens_per_second": stats.PromptRate(), "tokens_per_second": stats.DecodeRate(), "kv_bytes_per_token": stats.KVBytesPerToken, "kv_bytes": stats.KVBytes, "kv": m.KV(),
-			"numerics": m.Numerics()})
+	if f.session == "" {
+		return nil
 	}
-	fmt.Println()
-	fmt.Fprintln(os.Stderr, stats.Line(m))
-	if stats.Finish == "context" {
-		fmt.Fprintf(os.Stderr, "the context of %d tokens is full: raise --ctx, or chat without a prompt to go on with a window\n", m.Context)
+	return sess.Save(f.session)
+}
+
+// sampling reads the flags of sampling that are not numbers.
+func (f *runFlags) sampling() error {
+	if n := f.generation.LogProbs; n < 0 || n > 0 && !f.json {
+		return fault.New(fault.BadInput, "--logprobs", fmt.Sprint(n), "1 or more, with --json", "add --json")
+	}
+	f.generation.Sampling.LogitBias = map[int32]float32{}
+	for _, text := range f.bias {
+		id, add, _ := strings.Cut(text, "=")
+		token, err := strconv.ParseInt(id, 10, 32)
+		value, err2 := strconv.ParseFloat(add, 32)
+		if err != nil || err2 != nil {
+			return fault.New(fault.BadInput, "--logit-bias "+text, "not a token and its bias", "", "write ID=BIAS, as 42=-5 or 42=-inf; tokenize prints ids")
+		}
+		f.generation.Sampling.LogitBias[int32(token)] = float32(value)
 	}
 	return nil
+}
+
+// tokenFigures is a token with its log-probability and the likeliest ones in its place, as --json prints it.
+type tokenFigures struct {
+	ID      int32          `json:"id"`
+	Token   string         `json:"token"`
+	LogProb float64        `json:"logprob"`
+	Top     []tokenFigures `json:"top,omitempty"`
+}
+
+func figuresOf(m *lowkey.Model, p lowkey.Piece) tokenFigures {
+	one := func(l sample.LogProb) tokenFigures {
+		return tokenFigures{ID: l.Token, Token: m.Tokenizer.Decode([]int32{l.Token}), LogProb: max(l.LogProb, -math.MaxFloat64)} // JSON has no infinity
+	}
+	t := one(*p.LogProb)
+	for _, l := range p.Top {
+		t.Top = append(t.Top, one(l))
+	}
+	return t
 }
 
 // prompt joins the argument, --file and piped standard input; given is false for an interactive chat.
@@ -140,11 +198,11 @@ func (f *runFlags) prompt(args []string) (text string, given bool, err error) {
 	if f.file != "" {
 		b, err := os.ReadFile(f.file)
 		if err != nil {
-			return "", false, fault.New(fault.BadInput, "--file "+f.file, "cannot be read", "", "").Because(err)
+			return "", false, fault.New(fault.BadInput, "--file "+f.file, "cannot be read", "", "name a file that exists").Because(err)
 		}
 		parts = append(parts, string(b))
 	}
-	if st, err := os.Stdin.Stat(); err == nil && st.Mode()&os.ModeCharDevice == 0 && !term.IsTerminal(int(os.Stdin.Fd())) {
+	if !term.IsTerminal(int(os.Stdin.Fd())) {
 		b, err := io.ReadAll(os.Stdin)
 		if err != nil {
 			return "", false, err

@@ -18,11 +18,15 @@ import (
 
 // textArg is the arguments joined, or standard input where there are none.
 func textArg(args []string) (string, error) {
-	if len(args) > 0 {
-		return strings.Join(args, " "), nil
+	text := strings.Join(args, " ")
+	if len(args) == 0 {
+		b, err := io.ReadAll(os.Stdin)
+		if err != nil {
+			return "", err
+		}
+		text = string(b)
 	}
-	b, err := io.ReadAll(os.Stdin)
-	return string(b), err
+	return text, lowkey.CheckText("text", text)
 }
 
 // numberWords splits a list of numbers, written with spaces, commas or as JSON.
@@ -95,7 +99,7 @@ func detokenizeCommand() *cobra.Command {
 			for _, word := range numberWords(text) {
 				id, err := strconv.Atoi(word)
 				if err != nil || id < 0 || id >= t.Vocab() {
-					return fault.New(fault.BadInput, "token id", word, fmt.Sprintf("ids are 0 to %d", t.Vocab()-1), "")
+					return fault.New(fault.BadInput, "token id", word, fmt.Sprintf("ids are 0 to %d", t.Vocab()-1), "give numbers, as tokenize prints them")
 				}
 				ids = append(ids, int32(id))
 			}
@@ -130,7 +134,7 @@ func templateCommand() *cobra.Command {
 			if file != "" {
 				b, err := os.ReadFile(file)
 				if err != nil {
-					return fault.New(fault.BadInput, "--messages "+file, "cannot be read", "", "").Because(err)
+					return fault.New(fault.BadInput, "--messages "+file, "cannot be read", "", "name a file that exists").Because(err)
 				}
 				if !json.Valid(b) {
 					return fault.New(fault.BadInput, "--messages "+file, "not JSON", "", `write [{"role": "user", "content": "..."}]`)

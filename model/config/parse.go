@@ -53,12 +53,12 @@ func FromFolder(path string) (*Config, error) {
 func readFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fault.New(fault.BadInput, path, "cannot be opened", "", "").Because(err)
+		return nil, fault.New(fault.BadInput, path, "cannot be opened", "", "name a config.json, or a folder that has one").Because(err)
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
-		return nil, fault.New(fault.BadFile, path, "cannot be read", "", "").Because(err)
+		return nil, fault.New(fault.BadFile, path, "cannot be read", "", "fetch it again").Because(err)
 	}
 	if len(data) > maxFile {
 		return nil, fault.New(fault.BadFile, path, "too large", fmt.Sprintf("a configuration has at most %d bytes", maxFile), "")

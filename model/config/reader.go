@@ -38,7 +38,7 @@ func newReader(data []byte, name string) *reader {
 	var err error
 	r := &reader{name: name, err: &err}
 	if e := json.Unmarshal(data, &r.fields); e != nil {
-		err = fault.New(fault.BadFile, name, "not a JSON object", "", "").Because(e)
+		err = fault.New(fault.BadFile, name, "not a JSON object", "", "fetch or write it again").Because(e)
 	} else if r.fields == nil {
 		err = fault.New(fault.BadFile, name, "null", "a JSON object is needed", "")
 	}
