@@ -48,9 +48,10 @@ type Queue struct {
 	Note    func(text string)                       // one line for people
 	Step    func(row Row, s *train.Step, steps int) // after each step
 
-	dir string
-	set *data.Set
-	tok *tokenizer.Tokenizer
+	dir   string
+	fresh bool // a tokenizer that lies in the folder is not the comparison's
+	set   *data.Set
+	tok   *tokenizer.Tokenizer
 }
 
 // New writes a plan into a fresh folder.
@@ -64,7 +65,7 @@ func New(dir string, p *Plan) (*Queue, error) {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, fault.New(fault.BadInput, dir, "cannot be made", "", "").Because(err)
 	}
-	return &Queue{Plan: p, dir: dir}, p.write(dir)
+	return &Queue{Plan: p, dir: dir, fresh: true}, p.write(dir)
 }
 
 // Open goes on with the comparison of a folder.
@@ -89,9 +90,14 @@ func (q *Queue) Add(designs []string) error {
 // Run works through the queue until it is empty or ctx ends. After each row the report is written anew.
 func (q *Queue) Run(ctx context.Context) error {
 	var err error
-	if q.set, q.tok, err = train.Corpus(ctx, q.Plan.Settings.Data, q.Plan.Tokens, q.Plan.Vocab, q.dir, q.Note); err != nil {
+	given, own := q.Plan.Tokens, train.TokenizerFile(q.dir)
+	if _, err := os.Stat(own); err == nil && !q.fresh {
+		given = own
+	}
+	if q.set, q.tok, err = train.Corpus(ctx, q.Plan.Settings.Data, given, q.Plan.Vocab, q.dir, q.Note); err != nil {
 		return err
 	}
+	q.fresh = false
 	defer q.set.Close()
 	q.Plan.Shape.Vocab, q.Plan.Shape.BOS, q.Plan.Shape.EOS = q.tok.Vocab(), q.set.EndOfText(), q.set.EndOfText()
 	if was, now := q.Plan.Settings.Corpus, q.set.Manifest(); was != "" && was != now {
@@ -191,7 +197,7 @@ func (q *Queue) row(ctx context.Context, r Row) (done bool, err error) {
 	}
 	if !r.Sweep {
 		model := filepath.Join(dir, "model")
-		if err := t.Export(model, filepath.Join(q.dir, "tokenizer.json"), kernel.F32); err != nil {
+		if err := t.Export(model, train.TokenizerFile(q.dir), kernel.F32); err != nil {
 			return false, err
 		}
 		if res.Served, err = serve(ctx, model, q.Plan, q.Threads); err != nil {

@@ -2,8 +2,6 @@ package train
 
 import (
 	"context"
-	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -13,8 +11,11 @@ import (
 	"github.com/lowkeylm/lowkey/train/data"
 )
 
-// Corpus opens the data of a run with its tokenizer: the tokenizer.json of the run's folder if there is one, else the given one, else one of vocab tokens that is learned from the
-// training side. Either is left in the folder, so that the run has it. note hears lines for people.
+// TokenizerFile is where a run's folder, or a comparison's, has its tokenizer.
+func TokenizerFile(dir string) string { return filepath.Join(dir, "tokenizer.json") }
+
+// Corpus opens the data of a run with its tokenizer: the given one (of a run that goes on, its TokenizerFile), else one of vocab tokens that is learned from the training side. Either is left in the
+// folder, so that the run has it. note hears lines for people.
 func Corpus(ctx context.Context, spec data.Spec, given string, vocab int, dir string, note func(string)) (*data.Set, *tokenizer.Tokenizer, error) {
 	corpus, err := data.Find(spec)
 	if err != nil {
@@ -23,17 +24,12 @@ func Corpus(ctx context.Context, spec data.Spec, given string, vocab int, dir st
 	for _, line := range corpus.Lines() {
 		note(line)
 	}
-	own := filepath.Join(dir, "tokenizer.json")
-	file, err := os.ReadFile(own)
-	switch {
-	case err == nil:
-	case !errors.Is(err, fs.ErrNotExist):
-		return nil, nil, fault.New(fault.BadInput, own, "cannot be read", "", "").Because(err)
-	case given != "":
+	var file []byte
+	if given != "" {
 		if file, err = os.ReadFile(given); err != nil {
 			return nil, nil, fault.New(fault.BadInput, "--tokenizer "+given, "cannot be read", "", "").Because(err)
 		}
-	default:
+	} else {
 		note("learning a vocabulary")
 		if file, err = learn(ctx, corpus, vocab); err != nil {
 			return nil, nil, err
@@ -46,7 +42,7 @@ func Corpus(ctx context.Context, spec data.Spec, given string, vocab int, dir st
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, nil, fault.New(fault.BadInput, dir, "cannot be made", "", "").Because(err)
 	}
-	if err := atomicfile.WriteBytes(own, file); err != nil {
+	if err := atomicfile.WriteBytes(TokenizerFile(dir), file); err != nil {
 		return nil, nil, err
 	}
 	set, err := corpus.Open(ctx, t, "", nil)

@@ -70,6 +70,8 @@ func TestCommands(t *testing.T) {
 	}
 	os.WriteFile("all.txt", []byte(all.String()[:4000]), 0o666)
 	os.Mkdir("empty", 0o777)
+	os.Mkdir("stale", 0o777)
+	os.WriteFile(filepath.Join("stale", "tokenizer.json"), []byte("{}"), 0o666) // of an attempt that failed: no run is there
 	if err := safetensors.Write("bank", []safetensors.Tensor{{Name: "layers.0", DType: safetensors.F32, Shape: []int{3, 32}, Data: make([]byte, 3*32*4)}}, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -81,6 +83,8 @@ func TestCommands(t *testing.T) {
 		{"tokenizer train --data text --vocab 280 -o own.json", "own.json", ""},
 		{"train --design mfa " + tiny + "--tokenizer own.json --steps 12 --valid-every 6 -o one", "", ""},
 		{"train --resume one --threads 1", "", ""},
+		{"train --design mqa " + tiny + "--batch 200 --json -o stale", `"step":1,`, ""}, // the text once
+		{"train --design mqa " + tiny + "--lr -1 -o four", "", "learning rate"},
 		{"train --resume one --hidden 64", "", "--hidden 64"},
 		{"train --start one/model --data text --seq 32 --batch 2 --steps 2 --threads 1 -o two", "", ""},
 		{"train --start one/model --tokenizer big.json --data text --seq 32 --batch 2 --steps 2 -o three", "", "big.json"},

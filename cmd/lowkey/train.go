@@ -109,7 +109,7 @@ func (f *recipeFlags) add(c *cobra.Command) {
 	p.IntVar(&s.Seq, "seq", 256, "tokens of a row")
 	p.IntVar(&s.Batch, "batch", 16, "rows of a forward pass")
 	p.IntVar(&s.Accumulate, "accumulate", 1, "forward passes of a step")
-	p.StringVar(&f.tokens, "tokens", "", "tokens to train on, as 20M")
+	p.StringVar(&f.tokens, "tokens", "", "tokens to train on, as 20M (train: the training text once, where neither this nor --steps is given)")
 	p.IntVar(&f.steps, "steps", 0, "steps to train, instead of --tokens")
 	p.StringVar(&s.Optimizer, "optimizer", "muon", "muon (Muon for hidden matrices, AdamW for the rest) or adamw")
 	p.Float64Var(&f.lr, "lr", 0, "highest learning rate (default: 0.003 for adamw, 0.01 for muon)")
@@ -196,13 +196,14 @@ type trainFlags struct {
 func trainCommand() *cobra.Command {
 	f := &trainFlags{}
 	c := &cobra.Command{
-		Use:   "train --design DESIGN --data go|FOLDER|FILE --tokens N",
+		Use:   "train --design DESIGN --data go|FOLDER|FILE [--tokens N]",
 		Short: "Train a small-cache model from scratch",
 		Long: `Train a model from scratch. The run's folder (--out) holds settings.json, the tokenizer, the logs (log.csv, log.jsonl), their picture (loss.svg),
 the newest two checkpoints, and model/, which run, eval, bench and the others take. Ctrl-C saves and stops; --resume goes on bit for bit.
 
 Sizes that are not given are chosen so that the parameters are those of MHA at the same width and depth, within 1 %.`,
 		Example: `  lowkey train --design mfa --data go --tokens 20M
+  lowkey train --design mfa --data notes.txt                     the text once
   lowkey train --design mla --data notes/ --hidden 128 --layers 4 --tokens 2M --out runs/notes
   lowkey train --resume runs/notes
   lowkey run -m runs/notes/model "Once upon"`,
@@ -252,7 +253,12 @@ func (f *trainFlags) run(c *cobra.Command) error {
 	if f.spec.Source == "" {
 		return fault.New(fault.BadInput, "--data", "missing", "what to train on", "give --data go, a folder, a text file or a .jsonl file")
 	}
-	if err := f.recipeFlags.finish(); err != nil {
+	once := f.tokens == "" && f.steps == 0 // over the training text; how long that is will be seen
+	recipe := f.recipeFlags
+	if once {
+		recipe.steps = 1 << 30
+	}
+	if err := recipe.finish(); err != nil {
 		return err
 	}
 	if f.out == "" {
@@ -277,6 +283,13 @@ func (f *trainFlags) run(c *cobra.Command) error {
 		return err
 	}
 	defer set.Close()
+	if once {
+		f.steps = max(1, int(set.Train.Epoch(f.settings.Seq))/(f.settings.Batch*f.settings.Accumulate))
+		fmt.Fprintf(os.Stderr, "the training text once: %s tokens in %d steps (--tokens says otherwise)\n", plan.Number(int64(f.steps)*int64(f.settings.Tokens())), f.steps)
+	}
+	if err := f.recipeFlags.finish(); err != nil {
+		return err
+	}
 	f.shape.Vocab, f.shape.BOS, f.shape.EOS = tok.Vocab(), set.EndOfText(), set.EndOfText()
 	if f.start != "" { // its sizes are what they are
 		m, err := train.Source(f.start)
@@ -312,7 +325,7 @@ func (f *trainFlags) startsTokenizer() error {
 	if !st.IsDir() {
 		dir = filepath.Dir(dir)
 	}
-	f.tokenizer = filepath.Join(dir, "tokenizer.json")
+	f.tokenizer = train.TokenizerFile(dir)
 	if _, err := os.Stat(f.tokenizer); err != nil {
 		return fault.New(fault.BadInput, "--start "+f.start, "no tokenizer.json beside it", "", "give the model folder or checkpoint that lowkey train wrote, or the tokenizer it was trained with by --tokenizer").Because(err)
 	}
@@ -337,8 +350,7 @@ func (f *trainFlags) again(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	f.out = f.resume
-	f.spec = s.Data
+	f.out, f.spec, f.tokenizer = f.resume, s.Data, train.TokenizerFile(f.resume)
 	set, tok, err := openCorpus(c.Context(), &f.corpusFlags, f.out, s)
 	if err != nil {
 		return err
@@ -384,7 +396,7 @@ func (f *trainFlags) train(ctx context.Context, s *train.Settings, set *data.Set
 	began, from := time.Now(), t.Done()
 	if from == steps {
 		fmt.Fprintf(os.Stderr, "all %d steps are done; the model is in %s\n", steps, out)
-		return t.Export(out, filepath.Join(f.out, "tokenizer.json"), save)
+		return t.Export(out, train.TokenizerFile(f.out), save)
 	}
 	if from > 0 {
 		fmt.Fprintf(os.Stderr, "going on after step %d of %d\n", from, steps)
@@ -419,7 +431,7 @@ func (f *trainFlags) train(ctx context.Context, s *train.Settings, set *data.Set
 	if err != nil {
 		return err
 	}
-	if err := t.Export(out, filepath.Join(f.out, "tokenizer.json"), save); err != nil {
+	if err := t.Export(out, train.TokenizerFile(f.out), save); err != nil {
 		return err
 	}
 	if t.Done() < steps {

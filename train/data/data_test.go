@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -334,6 +335,46 @@ func testTokenizer(t testing.TB, vocab int) *tokenizer.Tokenizer {
 }
 
 // TestTokenFiles compares the files with the documents encoded one by one, and opens them again without writing.
+// Memory does not grow with the text: neither finding nor tokenising a file of 16 MB holds more than some pieces of it.
+func TestStreams(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "large.txt")
+	w, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Repeat("a line of text that is not short, and then another one\n", 1200) + "\n"
+	for i := range 256 {
+		fmt.Fprintln(w, i, text)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	held := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	tok, before, most := testTokenizer(t, 300), held(), int64(0)
+	c, err := Find(Spec{Source: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	looks := 0
+	s, err := c.Open(context.Background(), tok, t.TempDir(), func(int64, int64) {
+		if looks++; looks%16 == 0 {
+			most = max(most, held()-before)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if most = max(most, held()-before); looks < 4 || most > 8<<20 || c.Bytes() < 16<<20 {
+		t.Errorf("%d bytes of text, %d looks, at most %d bytes held", c.Bytes(), looks, most)
+	}
+}
+
 func TestTokenFiles(t *testing.T) {
 	c, err := findGo(fakeGo(t), 0.1)
 	if err != nil {
