@@ -76,6 +76,9 @@ func TestQueue(t *testing.T) {
 		if err != nil || bytes.Count(page, []byte("<svg")) != 2 || !bytes.Contains(page, []byte("mfa:head-dim=8")) || bytes.Contains(page, []byte("http://")) && !bytes.Contains(page, []byte("www.w3.org")) {
 			t.Errorf("report.html of %d bytes, %v", len(page), err)
 		}
+		if b, _ := os.ReadFile(filepath.Join(dir, "loss-bytes.svg")); !bytes.Contains(b, []byte("<svg")) || !bytes.Contains(b, []byte("mfa:head-dim=8")) {
+			t.Errorf("loss-bytes.svg of %d bytes", len(b))
+		}
 		if b, _ := os.ReadFile(filepath.Join(dir, "results.json")); !json.Valid(b) {
 			t.Error("results.json")
 		}

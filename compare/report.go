@@ -1,6 +1,6 @@
 package compare
 
-// The report: results.json for programs, report.html for people (one file, nothing loaded from elsewhere), a table for the terminal.
+// The report: results.json for programs, report.html for people (one file, nothing loaded from elsewhere), loss-bytes.svg for other documents, a table for the terminal.
 
 import (
 	"bytes"
@@ -43,7 +43,7 @@ func speed(x float64) string {
 	return fmt.Sprintf("%.0f", x)
 }
 
-// Report writes results.json and report.html of the rows that are done.
+// Report writes results.json, report.html and its first picture, loss-bytes.svg, of the rows that are done.
 func (q *Queue) Report() error {
 	s := q.Summary()
 	b, err := json.MarshalIndent(s, "", "  ")
@@ -58,6 +58,9 @@ func (q *Queue) Report() error {
 	}
 	scatter, err := s.lossAgainstBytes()
 	if err != nil {
+		return err
+	}
+	if err := atomicfile.WriteBytes(filepath.Join(q.dir, "loss-bytes.svg"), []byte(scatter)); err != nil {
 		return err
 	}
 	curves, err := s.curves()

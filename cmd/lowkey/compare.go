@@ -33,7 +33,8 @@ func compareCommand() *cobra.Command {
 		Use:   "compare --designs LIST --data go|FOLDER|FILE --tokens N",
 		Short: "Train designs under equal conditions and draw quality against KV bytes",
 		Long: `Train each design at the same number of parameters, on the same tokens in the same order, with the same schedule and seeds; then measure validation loss, bits per byte, KV bytes
-per token as allocated, decode speed at depth, and prompt speed (under fast numerics too where layers read higher ones). The table is printed; report.html (with the plot: loss against bytes, Pareto front marked) and results.json lie in the folder.
+per token as allocated, decode speed at depth, and prompt speed (under fast numerics too where layers read higher ones). The table is printed; report.html (with the plot: loss against bytes, Pareto front marked; also as
+loss-bytes.svg) and results.json lie in the folder.
 
 The folder is a queue: Ctrl-C saves the row that is training, --queue FOLDER goes on. A design may have dimensions of its own: mfa:head-dim=64,heads=12, and layers that share a
 cache: gqa:share=cla2.`,
