@@ -20,7 +20,8 @@ import (
 func (s *Summary) lossAgainstBytes() (string, error) {
 	p := picture.New("KV bytes per token (f16, log scale)", "validation loss (nats per token)")
 	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, doublings{}
-	var front plotter.XYs
+	var front, points plotter.XYs
+	var names []string
 	for i, l := range s.Lines {
 		at := plotter.XY{X: l.BytesPerToken, Y: l.Loss}
 		if l.Pareto {
@@ -48,13 +49,7 @@ func (s *Summary) lossAgainstBytes() (string, error) {
 			bars.Color = picture.Colours[i%len(picture.Colours)]
 			p.Add(bars)
 		}
-		label, err := plotter.NewLabels(plotter.XYLabels{XYs: plotter.XYs{at}, Labels: []string{l.Design}})
-		if err != nil {
-			return "", err
-		}
-		label.TextStyle[0].Font.Variant = "Sans"
-		label.Offset = vg.Point{X: vg.Points(8), Y: vg.Points(4)}
-		p.Add(label)
+		points, names = append(points, at), append(names, l.Design)
 	}
 	slices.SortFunc(front, func(a, b plotter.XY) int {
 		if a.X < b.X {
@@ -72,8 +67,17 @@ func (s *Summary) lossAgainstBytes() (string, error) {
 		p.Legend.Add("Pareto front", line)
 		p.Legend.Top = true
 	}
+	picture.Labels(p, points, names)
 	widen(p)
-	return picture.SVG(p)
+	return picture.SVG(p, s.size())
+}
+
+// size is larger for many lines.
+func (s *Summary) size() float64 {
+	if len(s.Lines) > 10 {
+		return 1.6
+	}
+	return 1
 }
 
 // doublings puts a labelled tick at every power of two: caches are compared by factors.
@@ -118,5 +122,5 @@ func (s *Summary) curves() (string, error) {
 			return "", err
 		}
 	}
-	return picture.SVG(p)
+	return picture.SVG(p, s.size())
 }

@@ -62,7 +62,7 @@ func PicturePhases(path string, dirs ...string) error {
 			return err
 		}
 	}
-	svg, err := picture.SVG(p)
+	svg, err := picture.SVG(p, 1)
 	if err != nil {
 		return err
 	}

@@ -46,9 +46,9 @@ func Line(p *plot.Plot, name string, points plotter.XYs, c color.Color, width vg
 	return nil
 }
 
-// SVG draws, and leaves only the element that a page can hold.
-func SVG(p *plot.Plot) (string, error) {
-	w, err := p.WriterTo(vg.Points(430), vg.Points(320), "svg")
+// SVG draws, size times as large as a picture beside others is, and leaves only the element that a page can hold.
+func SVG(p *plot.Plot, size float64) (string, error) {
+	w, err := p.WriterTo(vg.Points(430*size), vg.Points(320*size), "svg")
 	if err != nil {
 		return "", err
 	}
