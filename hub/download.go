@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/lowkeylm/lowkey/fault"
+	"github.com/lowkeylm/lowkey/internal/filelock"
 )
 
 // download fetches every file that the cache lacks, after checking that the disk has room for all of them.
@@ -281,20 +282,19 @@ func lock(ctx context.Context, name string, waiting func()) (unlock func(), err 
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
-	if err != nil {
-		return nil, err
-	}
 	for first := true; ; first = false {
-		held, err := tryLock(f)
-		if held || err != nil {
-			return func() { f.Close() }, nil // closing lets go
+		f, held, err := filelock.Try(name)
+		if f == nil {
+			return nil, err
 		}
+		if held || err != nil {
+			return func() { f.Close() }, nil
+		}
+		f.Close()
 		if first {
 			waiting()
 		}
 		if err := pause(ctx, 200*time.Millisecond); err != nil {
-			f.Close()
 			return nil, err
 		}
 	}

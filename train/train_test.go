@@ -146,6 +146,8 @@ func TestResumeRefusals(t *testing.T) {
 	if err := r.Run(context.Background(), 0, 0, quiet); err != nil {
 		t.Fatal(err)
 	}
+	_, err = Open(dir, s, set, 1)
+	wants(t, err, fault.BadInput, dir, "another process")
 	r.Close()
 	other := *s
 	other.Batch = 4

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/lowkeylm/lowkey/fault"
+	"github.com/lowkeylm/lowkey/internal/filelock"
 	"github.com/lowkeylm/lowkey/kernel"
 	"github.com/lowkeylm/lowkey/model"
 	"github.com/lowkeylm/lowkey/model/config"
@@ -41,6 +42,7 @@ type Trainer struct {
 	seconds   float64 // of training, all phases of this run together
 	log       *log
 	guard     guard
+	lock      *os.File // of the folder
 }
 
 // Step is what one step showed.
@@ -91,11 +93,18 @@ func Open(dir string, s *Settings, set *data.Set, threads int) (*Trainer, error)
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, fault.New(fault.BadInput, dir, "cannot be made", "", "").Because(err)
 	}
-	if err := s.write(dir); err != nil {
-		return nil, err
+	lock, held, err := filelock.Try(filepath.Join(dir, ".lock"))
+	if lock != nil && err == nil && !held { // a file system without locks goes on without
+		lock.Close()
+		m.Close()
+		return nil, fault.New(fault.BadInput, dir, "another process trains in it", "", "wait for that one, stop it, or give another folder")
 	}
 	t := assemble(s, m, threads)
-	t.Data, t.dir = set, dir
+	t.Data, t.dir, t.lock = set, dir, lock
+	if err := s.write(dir); err != nil {
+		t.Close()
+		return nil, err
+	}
 	t.batch = func(i int) (*data.Batch, error) { return set.Train.Batch(s.Seed, i, s.Batch, s.Seq) }
 	if err := t.restore(); err != nil {
 		t.Close()
@@ -323,4 +332,7 @@ func (t *Trainer) Close() {
 	t.tape.Close()
 	t.pool.Close()
 	t.Model.Close()
+	if t.lock != nil {
+		t.lock.Close()
+	}
 }

@@ -99,7 +99,11 @@ func (f *compareFlags) run(ctx context.Context) error {
 			}
 			row, began, from, show = r, time.Now(), s.Step, newProgress(s.Step, steps, false)
 		}
-		show.step(s, time.Since(began)/time.Duration(max(1, s.Step-from))*time.Duration(steps-s.Step))
+		each := time.Since(began) / time.Duration(max(1, s.Step-from))
+		if s.Step == from {
+			each = time.Duration(float64(s.Tokens) / float64(s.Step) / s.PerSecond * float64(time.Second))
+		}
+		show.step(s, each*time.Duration(steps-s.Step))
 	}
 	if f.measure {
 		err = q.Measure(ctx)

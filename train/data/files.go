@@ -157,7 +157,7 @@ func (f *textFile) parts(valid func(uint64) bool, yield func(Part, uint64) error
 		return nil
 	})
 	if errors.Is(err, errBinary) {
-		return fault.New(fault.BadInput, f.path, "binary", "training text is UTF-8 without zero bytes", "give a file of text")
+		return fault.New(fault.BadInput, f.path, "binary", "training text is UTF-8 without zero bytes", "give a file of text; iconv converts other encodings")
 	}
 	if err != nil {
 		return err
