@@ -35,7 +35,7 @@ type Result struct {
 	queued Row // as the plan lists it; Row has the rate that was found
 }
 
-// CurveDot is a look at the validation side during training.
+// CurveDot is a look at the validation side during training; all read as much of it (the last look, whose loss counts, may read more and is no dot then).
 type CurveDot struct {
 	Tokens int64   `json:"tokens"`
 	Loss   float64 `json:"loss"`
@@ -221,9 +221,11 @@ func (q *Queue) fromLog(dir string, res *Result) error {
 	for _, s := range steps {
 		speeds = append(speeds, s.PerSecond)
 		if s.Valid != nil {
-			res.Curve = append(res.Curve, CurveDot{s.Tokens, s.Valid.Loss})
 			res.Loss, res.BitsPerByte = s.Valid.Loss, s.Valid.BitsPerByte
 		}
+	}
+	for _, s := range train.Looks(steps) {
+		res.Curve = append(res.Curve, CurveDot{s.Tokens, s.Valid.Loss})
 	}
 	res.TrainSpeed = median(speeds)
 	return nil

@@ -59,6 +59,16 @@ func rewrite(path string, fill func(io.Writer) error) (*os.File, error) {
 	return f, nil
 }
 
+// Looks are the steps with a look at the validation side that compare with one another, for a line: the last look of a run reads more of that side, where there is more, and is left out then.
+func Looks(steps []*Step) (looks []*Step) {
+	for _, s := range steps {
+		if s.Valid != nil && (len(looks) == 0 || s.Valid.Tokens == looks[0].Valid.Tokens) {
+			looks = append(looks, s)
+		}
+	}
+	return looks
+}
+
 // ReadLog reads the steps of a run's log.jsonl; a torn last line is left out, a missing file is an empty log.
 func ReadLog(dir string) (steps []*Step, err error) {
 	path := filepath.Join(dir, "log.jsonl")

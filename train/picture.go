@@ -46,9 +46,9 @@ func PicturePhases(path string, dirs ...string) error {
 				training = append(training, plotter.XY{X: at, Y: sum / float64(n)})
 				sum, n = 0, 0
 			}
-			if s.Valid != nil {
-				validation = append(validation, plotter.XY{X: at, Y: s.Valid.Loss})
-			}
+		}
+		for _, s := range Looks(steps) {
+			validation = append(validation, plotter.XY{X: float64(before+s.Tokens) / 1e6, Y: s.Valid.Loss})
 		}
 		before += steps[len(steps)-1].Tokens
 	}

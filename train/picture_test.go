@@ -98,3 +98,21 @@ func look(t *testing.T, path string) (words map[string]bool, longest int) {
 		}
 	}
 }
+
+// A look that reads more of the validation side is no dot of the line.
+func TestLooks(t *testing.T) {
+	var steps []*Step
+	for i, tokens := range []int{0, 100, 0, 100, 100, 700} {
+		s := &Step{Step: i}
+		if tokens > 0 {
+			s.Valid = &Valid{Tokens: tokens}
+		}
+		steps = append(steps, s)
+	}
+	if looks := Looks(steps); len(looks) != 3 || looks[2].Step != 4 {
+		t.Errorf("%d looks", len(looks))
+	}
+	if looks := Looks(steps[5:]); len(looks) != 1 {
+		t.Errorf("of a run with one look: %d", len(looks))
+	}
+}
