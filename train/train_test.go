@@ -113,6 +113,48 @@ func TestResumeSameBits(t *testing.T) {
 	}
 }
 
+// late is a context that ends when done says so.
+type late struct {
+	context.Context
+	done func() bool
+}
+
+func (l late) Err() error {
+	if l.done() {
+		return context.Canceled
+	}
+	return nil
+}
+
+// A run that is stopped in its last look at the validation side is not done: the next one begins with that look, and finds what an uninterrupted one does.
+func TestStoppedInLastLook(t *testing.T) {
+	dir, set := t.TempDir(), corpus(t, t.TempDir())
+	s := settings(t, "mha", 3)
+	var want, got *Valid
+	for i, d := range []string{t.TempDir(), dir, dir} {
+		r, err := Open(d, s, set, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Run(late{context.Background(), func() bool { return i == 1 && r.step == 3 }}, 0, 0, func(st *Step) error {
+			if got = st.Valid; i == 0 {
+				want = st.Valid
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if done := r.Done(); done != 3 && i != 1 || done != 2 && i == 1 {
+			t.Errorf("run %d: %d steps done", i, done)
+		}
+		r.Close()
+	}
+	log, err := ReadLog(dir)
+	if err != nil || len(log) != 3 || log[2].Valid == nil || want == nil || *log[2].Valid != *want || *got != *want {
+		t.Errorf("%d steps in the log, %v; %+v, want %+v", len(log), err, got, want)
+	}
+}
+
 // Recomputing activations changes no bit.
 func TestRecomputeSameBits(t *testing.T) {
 	set := corpus(t, t.TempDir())

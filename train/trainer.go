@@ -42,7 +42,9 @@ type Trainer struct {
 	seconds   float64 // of training, all phases of this run together
 	log       *log
 	guard     guard
-	lock      *os.File // of the folder
+	// unmeasured is the last step, if Run was ended while it looked at the validation side; it is in no log yet.
+	unmeasured *Step
+	lock       *os.File // of the folder
 }
 
 // Step is what one step showed.
@@ -118,6 +120,12 @@ func Open(dir string, s *Settings, set *data.Set, threads int) (*Trainer, error)
 	for _, s := range before {
 		t.guard.follow(s.Loss)
 	}
+	if end := s.Schedule.Steps; t.step == end && (len(before) == 0 || before[len(before)-1].Step < end) {
+		t.unmeasured = &Step{Step: end, Tokens: int64(end) * int64(s.Tokens()), Seconds: t.seconds}
+		if n := len(before); n > 0 { // what it showed went with the process
+			t.unmeasured.Loss, t.unmeasured.Norm, t.unmeasured.Rate, t.unmeasured.PerSecond = before[n-1].Loss, before[n-1].Norm, s.Schedule.At(end-1), before[n-1].PerSecond
+		}
+	}
 	return t, nil
 }
 
@@ -189,14 +197,22 @@ func (t *Trainer) addParams() {
 	t.optimizer = optim.Mixed(optim.Part{Optimizer: optim.NewMuon(t.pool, matrices, muon), Name: "muon", Factor: 1}, optim.Part{Optimizer: optim.NewAdam(t.pool, rest, adam), Name: "adam", Factor: 1})
 }
 
-// Done is the number of steps done; the run ends at Settings.Schedule.Steps.
-func (t *Trainer) Done() int { return t.step }
+// Done is the number of steps done; the run ends at Settings.Schedule.Steps. The last one is not done before the validation side has been measured.
+func (t *Trainer) Done() int {
+	if t.unmeasured != nil {
+		return t.step - 1
+	}
+	return t.step
+}
 
 // Run trains until the last step, ctx ends, or an error. It saves a checkpoint every `every` steps and when it stops for whatever reason but a bad loss; report is called after each step.
 // validate is the number of steps between two looks at the validation side; 0: only at the end.
 func (t *Trainer) Run(ctx context.Context, every, validate int, report func(*Step) error) error {
-	for t.step < t.Settings.Schedule.Steps && ctx.Err() == nil {
-		s, err := t.one()
+	for (t.step < t.Settings.Schedule.Steps || t.unmeasured != nil) && ctx.Err() == nil {
+		s, err := t.unmeasured, error(nil)
+		if s == nil {
+			s, err = t.one()
+		}
 		if err != nil {
 			return err
 		}
@@ -208,6 +224,11 @@ func (t *Trainer) Run(ctx context.Context, every, validate int, report func(*Ste
 			if s.Valid, err = t.Validate(ctx, most); err != nil && !errors.Is(err, context.Canceled) {
 				return err
 			}
+			if last && s.Valid == nil { // the figure that counts is missing: the next Run begins with it
+				t.unmeasured = s
+				break
+			}
+			t.unmeasured = nil
 			if s.Valid != nil {
 				if err := t.guard.checkValid(s.Valid, t.step, t.lastGood()); err != nil {
 					return err
