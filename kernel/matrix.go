@@ -98,20 +98,30 @@ func PackedBytes(f Format, n, k int, a Arith) (int64, error) {
 
 // Pack lays out src, n rows of k elements in file order, in dst, which is PackedBytes long and aligned to 64 bytes.
 func Pack(dst []byte, f Format, n, k int, src []byte, a Arith, pool *Pool) (*Matrix, error) {
+	elems, size := f.Block()
+	row := k / elems * size
+	if len(src) < n*row {
+		return nil, fault.New(fault.BadFile, f.String()+" matrix", fmt.Sprintf("%d bytes", len(src)), fmt.Sprintf("%d rows of %d need %d", n, k, n*row), "")
+	}
+	return PackFrom(dst, f, n, k, func(from, to int) []byte { return src[from*row : to*row] }, a, pool)
+}
+
+// PackFrom is Pack of rows that are made as they are packed, so that the whole matrix never lies in memory twice: file gives rows [from, to) in file order, a panel's
+// at a time, from several threads at once.
+func PackFrom(dst []byte, f Format, n, k int, file func(from, to int) []byte, a Arith, pool *Pool) (*Matrix, error) {
 	need, err := PackedBytes(f, n, k, a)
 	if err != nil {
 		return nil, err
 	}
-	elems, size := f.Block()
-	row := k / elems * size
-	if int64(len(dst)) < need || len(src) < n*row {
-		return nil, fault.New(fault.BadFile, f.String()+" matrix", fmt.Sprintf("%d bytes", len(src)), fmt.Sprintf("%d rows of %d need %d", n, k, n*row), "")
+	if int64(len(dst)) < need {
+		return nil, fault.New(fault.BadInput, f.String()+" matrix", fmt.Sprintf("%d bytes to pack it into", len(dst)), fmt.Sprintf("%d rows of %d need %d", n, k, need), "")
 	}
 	w := &Matrix{N: n, K: k, format: packedFormat(f, a), data: dst[:need]}
 	w.panel = panelBytes(w.format, k)
 	pool.Run((n+PanelRows-1)/PanelRows, func(p, _ int) {
-		rows := min(PanelRows, n-p*PanelRows)
-		w.packPanel(p, f, src[p*PanelRows*row:][:rows*row], rows)
+		from := p * PanelRows
+		to := min(n, from+PanelRows)
+		w.packPanel(p, f, file(from, to), to-from)
 	})
 	return w, nil
 }

@@ -4,6 +4,7 @@ package tensor
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/lowkeylm/lowkey/fault"
 	"github.com/lowkeylm/lowkey/kernel"
@@ -169,15 +170,7 @@ func (p *Packer) Linear(w Weight, bias *Weight) (*Linear, error) {
 	if w.Transposed {
 		return p.Linear(w.straight(), bias)
 	}
-	format, data := p.format(w), w.Data
-	if format != w.Format {
-		elems, size := format.Block()
-		data = make([]byte, w.Rows()*w.Cols()/elems*size)
-		if err := kernel.Quantize(format, data, w.Float32s()); err != nil {
-			return nil, err
-		}
-	}
-	l, err := p.pack(format, w.Rows(), w.Cols(), data)
+	l, err := p.packWeight(w)
 	if err != nil {
 		return nil, fmt.Errorf("tensor %s: %w", w.Name, err)
 	}
@@ -220,6 +213,38 @@ func (p *Packer) Floats(rows, cols int, x []float32) (*Linear, error) {
 }
 
 func (p *Packer) pack(f kernel.Format, rows, cols int, data []byte) (*Linear, error) {
+	return p.packed(f, rows, cols, func(mem []byte) (*kernel.Matrix, error) {
+		return kernel.Pack(mem, f, rows, cols, data, p.Arith, p.Pool)
+	})
+}
+
+// packWeight packs a matrix as it is or quantised, a panel of rows at a time: the whole of it in float32 would be many times what the budget counts.
+func (p *Packer) packWeight(w Weight) (*Linear, error) {
+	format := p.format(w)
+	if format == w.Format {
+		return p.pack(format, w.Rows(), w.Cols(), w.Data)
+	}
+	if err := quantisable(format); err != nil {
+		return nil, err
+	}
+	return p.packed(format, w.Rows(), w.Cols(), func(mem []byte) (*kernel.Matrix, error) {
+		return kernel.PackFrom(mem, format, w.Rows(), w.Cols(), func(from, to int) []byte { return w.Slice(from, to).quantised(nil, format) }, p.Arith, p.Pool)
+	})
+}
+
+// quantisable refuses formats that are read from files only.
+func quantisable(f kernel.Format) error { return kernel.Quantize(f, nil, nil) }
+
+// quantised is the weight in a quantisable format, appended to data.
+func (w Weight) quantised(data []byte, f kernel.Format) []byte {
+	elems, size := f.Block()
+	at, n := len(data), w.Rows()*w.Cols()/elems*size
+	data = slices.Grow(data, n)[:at+n]
+	kernel.Quantize(f, data[at:], w.Float32s()) // quantisable: cannot fail
+	return data
+}
+
+func (p *Packer) packed(f kernel.Format, rows, cols int, pack func(mem []byte) (*kernel.Matrix, error)) (*Linear, error) {
 	n, err := kernel.PackedBytes(f, rows, cols, p.Arith)
 	if err != nil {
 		return nil, err
@@ -228,7 +253,7 @@ func (p *Packer) pack(f kernel.Format, rows, cols int, data []byte) (*Linear, er
 	if err != nil {
 		return nil, err
 	}
-	m, err := kernel.Pack(mem, f, rows, cols, data, p.Arith, p.Pool)
+	m, err := pack(mem)
 	if err != nil {
 		return nil, err
 	}
@@ -241,28 +266,35 @@ type Table struct{ t *kernel.Table }
 
 // Table keeps a matrix row after row, in the format that Linear would choose.
 func (p *Packer) Table(w Weight) (*Table, error) {
-	format, data := p.format(w), w.Data
+	format := p.format(w)
 	if w.Transposed {
 		w = w.straight()
-		format, data = kernel.F32, w.Data
+		format = kernel.F32
 	}
+	n := int64(len(w.Data))
 	if format != w.Format {
-		elems, size := format.Block()
-		data = make([]byte, w.Rows()*w.Cols()/elems*size)
-		if err := kernel.Quantize(format, data, w.Float32s()); err != nil {
+		if err := quantisable(format); err != nil {
 			return nil, err
 		}
+		n = p.TableBytes(w)
 	}
-	mem, err := p.take(int64(len(data)))
+	mem, err := p.take(n)
 	if err != nil {
 		return nil, err
 	}
-	copy(mem, data)
+	if format == w.Format {
+		copy(mem, w.Data)
+	} else {
+		const some = 64 // rows at a time
+		for from, out := 0, mem[:0]; from < w.Rows(); from += some {
+			out = w.Slice(from, min(w.Rows(), from+some)).quantised(out, format)
+		}
+	}
 	t, err := kernel.NewTable(format, w.Rows(), w.Cols(), mem)
 	if err != nil {
 		return nil, fmt.Errorf("tensor %s: %w", w.Name, err)
 	}
-	p.bytes += int64(len(data))
+	p.bytes += n
 	return &Table{t}, nil
 }
 

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"strconv"
@@ -62,16 +64,25 @@ func (f *modelFlags) logits(ctx context.Context, idsPath, out string) error {
 	}
 	defer m.Close()
 	vocab := m.Vocab()
-	data := make([]byte, 0, 4*len(ids)*vocab)
-	for row, err := range m.Logits(ctx, ids, 0) {
-		if err != nil {
-			return err
+	var failed error // of the model, not of the file
+	err = safetensors.WriteOne(out, "logits", "F32", []int{len(ids), vocab}, func(w io.Writer) error {
+		var data []byte
+		for row, err := range m.Logits(ctx, ids, 0) {
+			if err != nil {
+				failed = err
+				return err
+			}
+			data = data[:0]
+			for _, v := range row {
+				data = binary.LittleEndian.AppendUint32(data, math.Float32bits(v))
+			}
+			if _, err := w.Write(data); err != nil {
+				return err
+			}
 		}
-		for _, v := range row {
-			data = binary.LittleEndian.AppendUint32(data, math.Float32bits(v))
-		}
-	}
-	if err := safetensors.Write(out, []safetensors.Tensor{{Name: "logits", DType: "F32", Shape: []int{len(ids), vocab}, Data: data}}, nil); err != nil {
+		return nil
+	})
+	if err = cmp.Or(failed, err); err != nil {
 		return err
 	}
 	fmt.Fprintf(os.Stderr, "%s: logits [%d, %d], activations %s, KV %s\n", out, len(ids), vocab, f.activations, f.kv)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -233,5 +234,41 @@ func TestUnwritable(t *testing.T) {
 	}
 	if err := Encode(&bytes.Buffer{}, nil, map[string]string{"a": "\xff"}); !fault.Is(err, fault.BadInput) {
 		t.Error(err)
+	}
+}
+
+// One tensor written as it comes is the file that Write makes; too few bytes or too many leave no file.
+func TestWriteOne(t *testing.T) {
+	dir := t.TempDir()
+	whole, parts := filepath.Join(dir, "whole"), filepath.Join(dir, "parts")
+	data := []byte("0123456789abcdef0123456789abcdef")
+	if err := Write(whole, []Tensor{{Name: "x", DType: "F32", Shape: []int{2, 4}, Data: data}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	write := func(path string, shape []int) error {
+		return WriteOne(path, "x", "F32", shape, func(w io.Writer) error {
+			for i := 0; i < len(data); i += 8 {
+				if _, err := w.Write(data[i:][:8]); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := write(parts, []int{2, 4}); err != nil {
+		t.Fatal(err)
+	}
+	a, _ := os.ReadFile(whole)
+	if b, err := os.ReadFile(parts); err != nil || !bytes.Equal(a, b) {
+		t.Errorf("other bytes: %v", err)
+	}
+	for _, rows := range []int{1, 3} {
+		bad := filepath.Join(dir, "bad")
+		if err := write(bad, []int{rows, 4}); !fault.Is(err, fault.BadInput) {
+			t.Errorf("%d rows: %v", rows, err)
+		}
+		if left, _ := filepath.Glob(filepath.Join(dir, "*bad*")); len(left) > 0 {
+			t.Errorf("left behind: %v", left)
+		}
 	}
 }

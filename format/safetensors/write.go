@@ -22,12 +22,51 @@ func Write(path string, tensors []Tensor, metadata map[string]string) error {
 	return atomicfile.Write(path, func(w io.Writer) error { return Encode(w, tensors, metadata) })
 }
 
+// WriteOne makes a file of one tensor whose bytes data writes, for what is more than memory should hold; else it is Write.
+func WriteOne(path, name string, dtype DType, shape []int, data func(w io.Writer) error) error {
+	t := Tensor{Name: name, DType: dtype, Shape: shape}
+	return atomicfile.Write(path, func(w io.Writer) error {
+		header, _, err := encodeHeader([]Tensor{t}, nil)
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(header); err != nil {
+			return err
+		}
+		c := &counter{w: w}
+		if err := data(c); err != nil {
+			return err
+		}
+		if want, _ := byteSize(dtype, shape); c.n != want {
+			return unwritable(t, fmt.Sprintf("got %d bytes of data; %s", c.n, needs(dtype, shape)))
+		}
+		return nil
+	})
+}
+
+// counter counts the bytes that pass.
+type counter struct {
+	w io.Writer
+	n int
+}
+
+func (c *counter) Write(b []byte) (int, error) {
+	n, err := c.w.Write(b)
+	c.n += n
+	return n, err
+}
+
 // Encode writes the bytes of a file. Header entries are sorted by name; data lies widest type first, then by name,
 // so that every tensor is aligned to its own element size; the header is padded with spaces to a multiple of 8 bytes.
 func Encode(w io.Writer, tensors []Tensor, metadata map[string]string) error {
 	header, order, err := encodeHeader(tensors, metadata)
 	if err != nil {
 		return err
+	}
+	for _, i := range order {
+		if err := tensors[i].sized(); err != nil {
+			return err
+		}
 	}
 	if _, err := w.Write(header); err != nil {
 		return err
@@ -68,8 +107,9 @@ func encodeHeader(tensors []Tensor, metadata map[string]string) (header []byte, 
 		if _, twice := fields[t.Name]; twice {
 			return nil, nil, unwritable(t, "is given twice")
 		}
-		fields[t.Name] = field{t.DType, append([]int{}, t.Shape...), [2]int{at, at + len(t.Data)}}
-		at += len(t.Data)
+		size, _ := byteSize(t.DType, t.Shape)
+		fields[t.Name] = field{t.DType, append([]int{}, t.Shape...), [2]int{at, at + size}}
+		at += size
 	}
 	if metadata != nil {
 		for key, value := range metadata {
@@ -106,7 +146,10 @@ func checkWritable(t Tensor) error {
 	if t.DType.Size() == 0 {
 		return unwritable(t, fmt.Sprintf("has the unknown dtype %q", string(t.DType)))
 	}
-	return t.sized()
+	if _, ok := byteSize(t.DType, t.Shape); !ok {
+		return t.sized()
+	}
+	return nil
 }
 
 func unwritable(t Tensor, why string) error {
