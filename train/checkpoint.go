@@ -55,6 +55,9 @@ func (t *Trainer) checkpoint() string {
 }
 
 func (t *Trainer) saveCheckpoint() error {
+	if err := t.log.sync(); err != nil {
+		return err
+	}
 	var tensors []safetensors.Tensor
 	for _, s := range t.slots() {
 		tensors = append(tensors, safetensors.Tensor{Name: s.Name, DType: safetensors.F32, Shape: s.Shape, Data: floatBytes(s.Data)})

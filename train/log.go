@@ -96,12 +96,27 @@ func (l *log) add(s *Step) error {
 		return err
 	}
 	if _, err := l.jsonl.Write(append(b, '\n')); err != nil {
-		return fault.New(fault.BadInput, l.jsonl.Name(), "cannot be written", "", "free some space; the run goes on from its last checkpoint").Because(err)
+		return l.failed(l.jsonl, err)
 	}
 	w := csv.NewWriter(l.csv)
 	w.Write(s.row())
 	w.Flush()
-	return w.Error()
+	return l.failed(l.csv, w.Error())
+}
+
+// sync brings the log to the disk, as a checkpoint is about to be.
+func (l *log) sync() error {
+	if err := l.failed(l.jsonl, l.jsonl.Sync()); err != nil {
+		return err
+	}
+	return l.failed(l.csv, l.csv.Sync())
+}
+
+func (l *log) failed(f *os.File, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fault.New(fault.BadInput, f.Name(), "cannot be written", "", "free some space; the run goes on from its last checkpoint").Because(err)
 }
 
 func (s *Step) row() []string {

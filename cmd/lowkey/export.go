@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -34,6 +35,14 @@ lowkey import brings the weights back after training there.`,
 			if err != nil {
 				return err
 			}
+			temporary, err := os.MkdirTemp("", "lowkey-export-")
+			if err != nil {
+				return err
+			}
+			defer os.RemoveAll(temporary)
+			if model, err = carriedFolder(model, temporary); err != nil {
+				return err
+			}
 			r, err := hf.Export(c.Context(), model, out, hf.Options{Form: form, DType: d})
 			if err != nil {
 				return err
@@ -43,7 +52,7 @@ lowkey import brings the weights back after training there.`,
 	}
 	f := c.Flags()
 	f.BoolVar(&toHF, "hf", false, "a Hugging Face folder (required)")
-	f.StringVarP(&model, "model", "m", "", "a folder in lowkey's own configuration (required)")
+	f.StringVarP(&model, "model", "m", "", "a folder in lowkey's own configuration, or mfa or mfa-kr, which the program carries (required)")
 	f.StringVarP(&out, "out", "o", "", "the new folder (required)")
 	f.StringVar(&form, "form", hf.Auto, "public, custom or auto")
 	f.StringVar(&dtype, "dtype", "", "f32, bf16 or f16 (default: as stored; 8-bit weights become bf16)")

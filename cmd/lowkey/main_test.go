@@ -85,6 +85,8 @@ func TestCommands(t *testing.T) {
 		{"train --resume one --threads 1", "", ""},
 		{"train --design mqa " + tiny + "--batch 200 --json -o stale", `"step":1,`, ""}, // the text once
 		{"train --design mqa " + tiny + "--lr -1 -o four", "", "learning rate"},
+		{"train --resume one --threads 1 --data ./text", "", ""}, // another way to the same text
+		{"train --resume one --threads 1 --data all.txt", "", "manifest"},
 		{"train --resume one --hidden 64", "", "--hidden 64"},
 		{"train --start one/model --data text --seq 32 --batch 2 --steps 2 --threads 1 -o two", "", ""},
 		{"train --start one/model --tokenizer big.json --data text --seq 32 --batch 2 --steps 2 -o three", "", "big.json"},
@@ -95,6 +97,7 @@ func TestCommands(t *testing.T) {
 		{"compare --designs mha,mfa --steps 3 --depths 0 -o table " + tiny, "Pareto", ""},
 		{"compare --queue table --threads 1 --json", "validation_loss", ""},
 		{"export --hf -m two/model -o hf", "public", ""},
+		{"export --hf -m mfa -o carried", "Step3Text", ""},
 		{"import hf -o back", "back", ""},
 		{"designs", "clla-quant", ""},
 		{"designs mtla", "key and value, for 2 tokens", ""},

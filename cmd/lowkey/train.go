@@ -272,6 +272,9 @@ func (f *trainFlags) run(c *cobra.Command) error {
 	}
 	f.shape.Vocab = f.vocab // as good as the tokenizer's for finding what cannot be, before hours of anything
 	if f.start != "" {
+		if f.start, err = carriedFolder(f.start, filepath.Join(f.out, "start")); err != nil {
+			return err
+		}
 		if err := f.startsTokenizer(); err != nil {
 			return err
 		}
@@ -332,8 +335,8 @@ func (f *trainFlags) startsTokenizer() error {
 	return nil
 }
 
-// whileResuming are the flags that decide no bit of a run.
-var whileResuming = []string{"resume", "threads", "valid-every", "checkpoint-every", "sample", "save", "json", "cpuprofile"}
+// whileResuming are the flags that decide no bit of a run; of data, where it lies now: its manifest must be the run's.
+var whileResuming = []string{"resume", "data", "threads", "valid-every", "checkpoint-every", "sample", "save", "json", "cpuprofile"}
 
 // again goes on with a run: its folder knows everything.
 func (f *trainFlags) again(c *cobra.Command) error {
@@ -350,12 +353,17 @@ func (f *trainFlags) again(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	f.out, f.spec, f.tokenizer = f.resume, s.Data, train.TokenizerFile(f.resume)
+	source, was := f.spec.Source, s.Data
+	if f.spec = was; source != "" {
+		f.spec.Source = source
+	}
+	f.out, f.tokenizer = f.resume, train.TokenizerFile(f.resume)
 	set, tok, err := openCorpus(c.Context(), &f.corpusFlags, f.out, s)
 	if err != nil {
 		return err
 	}
 	defer set.Close()
+	s.Data = was
 	steps := s.Schedule.Steps
 	f.valid = or(f.valid, max(10, steps/20))
 	f.every, f.threads = or(f.every, f.valid), or(f.threads, runtime.GOMAXPROCS(0))
