@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"strings"
 
 	"github.com/lowkeylm/lowkey/attention"
 	"github.com/lowkeylm/lowkey/fault"
@@ -262,7 +263,8 @@ func (n *counter) mixture(w layerWeights, f *config.MLP, hidden int) {
 	}
 }
 
-// weigh counts the weights that a design binds, and holds says what attentionFloats does, for designs that add themselves in a file design_NAME.go.
+// weigh counts the weights that a design binds where they are not its Params as they stand, and holds says what attentionFloats does where a step holds more than queries, keys, values and outputs: for designs that add
+// themselves in a file design_NAME.go.
 var (
 	weigh = map[string]func(n *counter, d attention.Design, matrix func(name string, out, in int)){}
 	holds = map[string]func(a *config.Attention, hidden int64) (q, out, floats, in int64){}
@@ -401,8 +403,15 @@ func (n *counter) attention(d attention.Design, matrix, table func(name string, 
 			matrix("router_a", a.RouterDim, a.Hidden)
 			matrix("router_b", len(a.Schemes), a.RouterDim)
 		}
-	default:
-		n.add(0, fault.New(fault.Unsupported, "attention design", fmt.Sprintf("%T", d), "its weights cannot be counted", ""))
+	default: // a design that packs its weights as they stand
+		for _, p := range d.Params() {
+			switch {
+			case len(p.Shape) == 2:
+				matrix(p.Name, p.Shape[0], p.Shape[1])
+			case !strings.HasSuffix(p.Name, ".bias"): // a matrix counts its own
+				n.vector(p.Shape[0])
+			}
+		}
 	}
 }
 
