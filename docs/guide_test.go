@@ -65,7 +65,23 @@ func TestAddingADesign(t *testing.T) {
 			}
 		}
 	}
-	if out := run("run", "-overlay", list, "./cmd/lowkey", "designs", "tied"); !strings.Contains(out, "a token leaves n_kv d_h numbers") || !strings.Contains(out, "o_h = softmax(s q_h u_g(h)") {
-		t.Errorf("lowkey designs tied printed\n%s", out)
+	program, trained := filepath.Join(dir, "lowkey"), filepath.Join(dir, "run")
+	run("build", "-overlay", list, "-o", program, "./cmd/lowkey")
+	lowkey := func(line string, words ...string) {
+		t.Helper()
+		c := exec.Command(program, strings.Fields(line)...)
+		c.Dir = root
+		out, err := c.CombinedOutput()
+		if err != nil {
+			t.Errorf("lowkey %s: %v\n%s", line, err, out)
+		}
+		for _, w := range words {
+			if !strings.Contains(string(out), w) {
+				t.Errorf("lowkey %s does not print %q:\n%s", line, w, out)
+			}
+		}
 	}
+	lowkey("designs tied", "a token leaves n_kv d_h numbers", "o_h = softmax(s q_h u_g(h)")
+	lowkey("train --design tied --data docs --hidden 32 --layers 2 --vocab 300 --seq 32 --batch 2 --steps 2 --threads 1 -o " + trained)
+	lowkey("run --raw -n 3 --threads 1 -m "+filepath.Join(trained, "model")+" design", "KV")
 }
