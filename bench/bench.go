@@ -23,8 +23,8 @@ type Options struct {
 	Load     lowkey.Options // threads, memory, weights, activations; KV, Context and Sequences are set by each part
 	KV       []string       // cache types, each measured alone
 	SkipKV   bool           // leave a type out that this model cannot have, instead of failing
-	Prompts  []int          // lengths of prompts, for prefill
-	Depths   []int          // rows of context before the first decoded token
+	Prompts  []int          // lengths of prompts, for prefill: from an empty cache, and after the rows of each depth
+	Depths   []int          // rows of context before the first token of a prompt, or the first decoded one
 	Decode   int            // tokens decoded at each depth
 	Reps     int            // runs of everything; the median counts. At least 1
 	Batch    *BatchOptions  // several sequences together
@@ -59,7 +59,7 @@ type Result struct {
 	Batch         *Batch   `json:"batch,omitempty"`
 }
 
-// Speed is one row: tokens after a depth, one token a step (decode) or in steps of lowkey.StepTokens (prefill).
+// Speed is one row: tokens after so many rows of context, one token a step (decode) or in steps of lowkey.StepTokens (prefill).
 type Speed struct {
 	Depth        int       `json:"depth"`
 	Tokens       int       `json:"tokens"`
@@ -94,6 +94,7 @@ func Run(ctx context.Context, path string, o Options) (*Report, error) {
 		}
 	}
 	o.Depths = slices.Compact(slices.Sorted(slices.Values(o.Depths)))
+	o.Prompts = slices.DeleteFunc(slices.Clone(o.Prompts), func(n int) bool { return n == 0 })
 	r := &Report{Model: path, Reps: o.Reps, Threads: o.Load.Threads, Activations: cmp.Or(o.Load.Activations, "int8"), Numerics: cmp.Or(o.Load.Numerics, lowkey.Exact)}
 	if r.Threads <= 0 {
 		r.Threads = runtime.GOMAXPROCS(0)
@@ -158,12 +159,10 @@ func (o *Options) say(format string, args ...any) {
 func one(ctx context.Context, path, kv string, o *Options, r *Report, ref *reference) error {
 	res := &Result{KV: kv}
 	if ref != nil || len(o.Prompts) > 0 || len(o.Depths) > 0 {
-		rows := 0
-		for _, n := range o.Prompts {
-			rows = max(rows, n)
-		}
-		for _, n := range o.Depths {
-			rows = max(rows, n+o.Decode)
+		longest, deepest := slices.Max(append([]int{0}, o.Prompts...)), slices.Max(append([]int{0}, o.Depths...))
+		rows := longest
+		if len(o.Depths) > 0 {
+			rows = deepest + max(longest, o.Decode)
 		}
 		if ref != nil {
 			rows = max(rows, ref.cut.Window)

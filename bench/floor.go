@@ -230,6 +230,21 @@ func (c *cost) step(b *bill, start, n, sequences int) error {
 	return nil
 }
 
+// prompt is the bill of n tokens after depth rows of one sequence, in steps of lowkey.StepTokens; with pages, a step ends where a page of so many rows does.
+func (c *cost) prompt(depth, n, page int) (b bill, err error) {
+	for at, end := depth, depth+n; at < end; {
+		take := min(lowkey.StepTokens, end-at)
+		if page > 0 {
+			take = min(take, page-at%page)
+		}
+		if err := c.step(&b, at, take, 1); err != nil {
+			return b, err
+		}
+		at += take
+	}
+	return b, nil
+}
+
 // floor is the bill of tokens that took ms each.
 func (b *bill) floor(tokens int, ms float64) *Floor {
 	n := float64(tokens)

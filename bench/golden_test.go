@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -44,7 +45,7 @@ func TestGoldenRun(t *testing.T) {
 			if said == 0 {
 				t.Error("no progress was told")
 			}
-			if wantPast := r.Trained < 203; r.PastTrained != wantPast {
+			if wantPast := r.Trained < 270; r.PastTrained != wantPast {
 				t.Errorf("past the trained context of %d: %v", r.Trained, r.PastTrained)
 			}
 			if natural := name == "real_format"; natural == strings.Contains(strings.Join(r.Notes, " "), "arbitrary token ids") {
@@ -54,7 +55,7 @@ func TestGoldenRun(t *testing.T) {
 				t.Fatalf("%d results", len(r.KV))
 			}
 			for i, k := range r.KV {
-				if len(k.Prefill) != 1 || len(k.Decode) != 3 || k.Line == nil || k.Batch == nil || k.Quality == nil {
+				if len(k.Prefill) != 3 || len(k.Decode) != 3 || k.Line == nil || k.Batch == nil || k.Quality == nil {
 					t.Fatalf("%s: rows are missing: %+v", k.KV, k)
 				}
 				for _, s := range append(k.Prefill, k.Decode...) {
@@ -64,6 +65,9 @@ func TestGoldenRun(t *testing.T) {
 				}
 				if d := k.Decode; d[0].Depth != 0 || d[1].Depth != 60 || d[2].Depth != 200 || d[2].Floor.Bytes <= d[0].Floor.Bytes {
 					t.Errorf("%s: depths %+v", k.KV, d)
+				}
+				if p := k.Prefill; p[0].Depth != 0 || p[1].Depth != 60 || p[2].Depth != 200 || p[2].Tokens != 70 || p[2].Floor.Gops <= p[1].Floor.Gops || p[1].Floor.Bytes <= p[0].Floor.Bytes {
+					t.Errorf("%s: prompts %+v", k.KV, p)
 				}
 				if q := k.Quality; q.Positions != 90 || q.MeanKL < 0 || q.MaxKL < q.MeanKL {
 					t.Errorf("%s: quality %+v", k.KV, q)
@@ -78,6 +82,53 @@ func TestGoldenRun(t *testing.T) {
 			}
 			if _, err := json.Marshal(r); err != nil {
 				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestGoldenDepths counts the tokens that are computed: those measured, and the rows of a depth that no prompt has left, once. Sliding layers, and pages that are sealed,
+// cannot be cut back everywhere; the rows that they are taken back to continue with the same bits.
+func TestGoldenDepths(t *testing.T) {
+	for _, c := range []struct{ name, kv string }{{"llama_gqa", "q8"}, {"llama_gqa", "q4c"}, {"gemma3_text", "f16"}} {
+		t.Run(c.name+"/"+c.kv, func(t *testing.T) {
+			m, err := lowkey.Load(golden(t, c.name), lowkey.Options{KV: c.kv, Context: 256, PastTrained: true, Threads: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer m.Close()
+			r, err := newRunner(context.Background(), m, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.close()
+			var res Result
+			if err := r.measure(&Options{Prompts: []int{40}, Depths: []int{64, 128}, Decode: 3, Reps: 3}, &res); err != nil {
+				t.Fatal(err)
+			}
+			if len(res.Prefill) != 3 || len(res.Decode) != 2 {
+				t.Errorf("%d prompts, %d depths", len(res.Prefill), len(res.Decode))
+			}
+			if want := 256 + 3*40 + (64 - 40) + 3*(3+40) + (128 - 104) + 3*(3+40); r.computed != want {
+				t.Errorf("%d tokens were computed, want %d", r.computed, want)
+			}
+			var logits [2][]float32
+			for i := range logits {
+				if err := r.rewind(128); err != nil {
+					t.Fatal(err)
+				}
+				r.feed[0].Sequence, r.feed[0].Tokens = r.seq, r.text[128:190]
+				out, err := m.Engine.Step(r.feed[:])
+				if err != nil {
+					t.Fatal(err)
+				}
+				logits[i] = slices.Clone(out.Float32s())
+				r.seq.Close() // the second time all rows are computed anew
+				r.kept = 0
+				m.Engine.Store.ForgetPrefixes()
+			}
+			if !slices.Equal(logits[0], logits[1]) {
+				t.Error("rows that were gone back to differ from rows computed anew")
 			}
 		})
 	}
@@ -128,6 +179,16 @@ func TestGoldenCost(t *testing.T) {
 	near(t, "seconds of a step", b.seconds, float64(c.weights+kv)/1e9, 1e-12)
 	f := b.floor(1, 1)
 	near(t, "share", f.Share, float64(c.weights+kv)/1e6, 1e-9)
+	// 300 tokens after 100: steps of 256 and 44, each of which reads all rows up to its end; with pages, steps end where pages do
+	if b, err = c.prompt(100, 300, 0); err != nil {
+		t.Fatal(err)
+	}
+	near(t, "operations of a prompt", b.ops.f32, 300*c.body.f32+2*c.head.f32+seen(100, 300, 0)*2*4*2*(10+10), 1e-3)
+	near(t, "bytes of a prompt", float64(b.bytes), float64(2*c.weights+(356+400)*2*2*20*2), 0)
+	if b, err = c.prompt(100, 100, 64); err != nil {
+		t.Fatal(err)
+	}
+	near(t, "bytes by pages", float64(b.bytes), float64(3*c.weights+(128+192+200)*2*2*20*2), 0)
 	ns, bound, err := c.slope([]float64{0, 50, 100})
 	if err != nil || bound != "operations" { // at 1 GB/s and 10^9 operations a second: 160 bytes, 320 operations a row
 		t.Fatal(bound, err)
@@ -136,7 +197,7 @@ func TestGoldenCost(t *testing.T) {
 }
 
 func TestGoldenPlot(t *testing.T) {
-	r, err := Run(context.Background(), golden(t, "llama_gqa"), Options{KV: []string{"f16", "q8"}, Depths: []int{0, 64}, Decode: 2, NoFloor: true})
+	r, err := Run(context.Background(), golden(t, "llama_gqa"), Options{KV: []string{"f16", "q8"}, Prompts: []int{8}, Depths: []int{0, 64}, Decode: 2, NoFloor: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,10 +1,12 @@
 package bench
 
-// The picture of a report: milliseconds a token against depth, one colour a cache type, points as measured, a full line fitted through them, a dashed line for the floor.
+// The picture of a report: milliseconds a token against depth, one colour a cache type, points as measured, a dashed line for the floor. Decoding has a full line fitted
+// through its points; prompts, below it where they were measured at several depths, have their points joined.
 
 import (
 	"fmt"
 	"image/color"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -29,13 +31,67 @@ func CheckPlot(path string) error {
 	return nil
 }
 
-// Plot draws the decode rows of a report into a .png or .svg file. Other reports may be drawn with it: another engine's, say.
+// Plot draws the decode rows of a report, and the prompts of the first length, into a .png or .svg file. Other reports may be drawn with it: another engine's, say.
 func Plot(r *Report, path string) error {
 	if err := CheckPlot(path); err != nil {
 		return err
 	}
+	var panels [][]*plot.Plot
+	var curves []curve
+	for _, res := range r.KV {
+		c := curve{name: res.KV, points: res.Decode}
+		if l := res.Line; l != nil {
+			c.fit = l
+			c.name += fmt.Sprintf("  %.0f ns a row", l.NsPerRow)
+			if l.FloorNsPerRow > 0 {
+				c.name += fmt.Sprintf(", floor %.0f (%.0f %%)", l.FloorNsPerRow, 100*l.Share)
+			}
+		}
+		curves = append(curves, c)
+	}
+	if p, err := panel("Decoding "+filepath.Base(r.Model), curves, 1); err != nil {
+		return err
+	} else if p != nil {
+		panels = append(panels, []*plot.Plot{p})
+	}
+	curves, tokens := nil, 0
+	for _, res := range r.KV {
+		c := curve{name: res.KV}
+		for _, s := range res.Prefill {
+			if tokens == 0 {
+				tokens = s.Tokens
+			}
+			if s.Tokens == tokens {
+				c.points = append(c.points, s)
+			}
+		}
+		curves = append(curves, c)
+	}
+	if p, err := panel(fmt.Sprintf("Prompts of %d tokens", tokens), curves, 2); err != nil {
+		return err
+	} else if p != nil {
+		panels = append(panels, []*plot.Plot{p})
+	}
+	if len(panels) == 0 {
+		return fault.New(fault.BadInput, "--plot "+path, "nothing was measured by depth", "", "leave --depths and --tg as they are")
+	}
+	if last := panels[len(panels)-1][0]; r.Machine != nil && r.Machine.CPU != "" {
+		last.X.Label.Text += fmt.Sprintf("    (%s, %d threads, %s)", r.Machine.CPU, r.Threads, r.Machine.Level)
+	}
+	return save(panels, path)
+}
+
+// curve is what one cache type has in a panel.
+type curve struct {
+	name   string
+	points []Speed
+	fit    *Slope // a line through the points; nil joins them
+}
+
+// panel draws curves of at least so many points. It is nil where there is none.
+func panel(title string, curves []curve, least int) (*plot.Plot, error) {
 	p := plot.New()
-	p.Title.Text = "Decoding " + filepath.Base(r.Model)
+	p.Title.Text = title
 	p.X.Label.Text = "tokens in the cache"
 	p.Y.Label.Text = "ms per token"
 	p.Title.TextStyle.Font.Size, p.Title.Padding = vg.Points(13), vg.Points(6)
@@ -47,14 +103,14 @@ func Plot(r *Report, path string) error {
 	p.Add(grid)
 	drawn := 0
 	var dashed *plotter.Line
-	for _, res := range r.KV {
-		if len(res.Decode) == 0 {
+	for _, one := range curves {
+		if len(one.points) < least {
 			continue
 		}
 		c := colours[drawn%len(colours)]
 		drawn++
 		var points, floor plotter.XYs
-		for _, s := range res.Decode {
+		for _, s := range one.points {
 			x := float64(s.Depth) + float64(s.Tokens+1)/2
 			points = append(points, plotter.XY{X: x, Y: s.MsPerToken})
 			if s.Floor != nil {
@@ -63,31 +119,30 @@ func Plot(r *Report, path string) error {
 		}
 		dots, err := plotter.NewScatter(points)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		dots.GlyphStyle = draw.GlyphStyle{Color: c, Radius: vg.Points(2.5), Shape: draw.CircleGlyph{}}
 		p.Add(dots)
 		label := []plot.Thumbnailer{dots}
-		text := res.KV
-		if l := res.Line; l != nil {
+		through := points
+		if l := one.fit; l != nil {
 			last := points[len(points)-1].X
-			line, err := plotter.NewLine(plotter.XYs{{X: 0, Y: l.MsAtZero}, {X: last, Y: l.MsAtZero + l.NsPerRow*last/1e6}})
+			through = plotter.XYs{{X: 0, Y: l.MsAtZero}, {X: last, Y: l.MsAtZero + l.NsPerRow*last/1e6}}
+		}
+		if len(through) > 1 {
+			line, err := plotter.NewLine(through)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			line.LineStyle = draw.LineStyle{Color: c, Width: vg.Points(1.2)}
 			p.Add(line)
 			label = append(label, line)
-			text += fmt.Sprintf("  %.0f ns a row", l.NsPerRow)
-			if l.FloorNsPerRow > 0 {
-				text += fmt.Sprintf(", floor %.0f (%.0f %%)", l.FloorNsPerRow, 100*l.Share)
-			}
 		}
-		p.Legend.Add(text, label...)
+		p.Legend.Add(one.name, label...)
 		if len(floor) > 1 {
 			line, err := plotter.NewLine(floor)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			line.LineStyle = draw.LineStyle{Color: c, Width: vg.Points(1), Dashes: []vg.Length{vg.Points(4), vg.Points(3)}}
 			p.Add(line)
@@ -98,15 +153,33 @@ func Plot(r *Report, path string) error {
 		}
 	}
 	if drawn == 0 {
-		return fault.New(fault.BadInput, "--plot "+path, "nothing was decoded", "", "leave --depths and --tg as they are")
+		return nil, nil
 	}
 	if dashed != nil {
 		p.Legend.Add("dashed: the machine's floor", dashed)
 	}
 	p.Y.Max *= 1.25 // room for the legend
 	p.X.Max *= 1.02 // and for the last points
-	if r.Machine != nil && r.Machine.CPU != "" {
-		p.X.Label.Text += fmt.Sprintf("    (%s, %d threads, %s)", r.Machine.CPU, r.Threads, r.Machine.Level)
+	return p, nil
+}
+
+// save draws panels below each other, their axes aligned.
+func save(panels [][]*plot.Plot, path string) error {
+	canvas, err := draw.NewFormattedCanvas(vg.Points(640), vg.Points(400*float64(len(panels))), strings.ToLower(filepath.Ext(path)[1:]))
+	if err != nil {
+		return err
 	}
-	return p.Save(vg.Points(640), vg.Points(400), path)
+	tiles := draw.Tiles{Rows: len(panels), Cols: 1, PadY: vg.Points(10)}
+	for i, row := range plot.Align(panels, tiles, draw.New(canvas)) {
+		panels[i][0].Draw(row[0])
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	if _, err = canvas.WriteTo(f); err != nil {
+		f.Close()
+		return err
+	}
+	return f.Close()
 }

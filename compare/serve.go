@@ -38,20 +38,24 @@ func serve(ctx context.Context, model string, p *Plan, threads int) (s Served, e
 	if err != nil || len(p.Depths) == 0 {
 		return s, err
 	}
-	o := bench.Options{KV: []string{"f16"}, Prompts: []int{max(1, p.Shape.Context/2)}, Depths: p.Depths, Decode: 32, Reps: 3, NoFloor: true}
+	o := bench.Options{KV: []string{"f16"}, Depths: p.Depths, Decode: 32, Reps: 3, NoFloor: true}
 	o.Load.Threads = threads
 	r, err := bench.Run(ctx, model, o)
 	if err != nil {
 		return s, err
 	}
-	s.Prefill = r.KV[0].Prefill[0].TokensPerSec
 	for _, d := range r.KV[0].Decode {
 		s.Decode = append(s.Decode, AtDepth{d.Depth, d.TokensPerSec, d.Depth+d.Tokens > r.Trained})
 	}
+	o.Depths, o.Prompts = nil, []int{max(1, p.Shape.Context/2)} // from an empty cache alone
+	if r, err = bench.Run(ctx, model, o); err != nil {
+		return s, err
+	}
+	s.Prefill = r.KV[0].Prefill[0].TokensPerSec
 	if !circle {
 		return s, nil
 	}
-	o.Load.Numerics, o.Depths = lowkey.Fast, nil
+	o.Load.Numerics = lowkey.Fast
 	if r, err = bench.Run(ctx, model, o); err != nil {
 		return s, err
 	}

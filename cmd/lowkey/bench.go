@@ -33,13 +33,14 @@ func benchCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "bench -m MODEL",
 		Short: "Measure prompt and decode speed by cache type and depth, beside the machine's floor and the cost in quality",
-		Long: `Measure prompt and decode speed by cache type and depth. Every speed stands beside its share of the floor that this machine sets: the time to read the weights and the
+		Long: `Measure prompt and decode speed by cache type and depth: how fast a prompt of --pp tokens is computed, and how fast --tg tokens are decoded, after so many tokens in
+the cache; prompts also from an empty cache. Every speed stands beside its share of the floor that this machine sets: the time to read the weights and the
 cached rows once, or to do the multiply-adds, whichever is longer, both measured here. Every cache type stands beside its cost in quality: the mean Kullback-Leibler divergence
 (nats) and the top-1 agreement of its next-token distributions with lowkey's own run in f32, on a built-in text or on --text.
 
 Depths may pass the trained context: for timing only, and said so.`,
 		Example: `  lowkey bench -m SmolLM2-135M-Instruct.Q4_1.gguf
-  lowkey bench -m model.gguf --kv "f16 k=q8,v=q4" --depths 0,4096 --plot decode.png
+  lowkey bench -m model.gguf --kv "f16 k=q8,v=q4" --depths 0,4096 --plot speed.png
   lowkey bench -m model.gguf --seqs 16 --pp 128 --tg 32
   lowkey bench -m model.gguf --text book.txt --positions 2000 --depths "" --pp ""
   lowkey bench -m model.gguf --kernels
@@ -52,9 +53,9 @@ Depths may pass the trained context: for timing only, and said so.`,
 	p.Lookup("kv").Usage = "cache types: f16,q8,q4, or by stream and separated by blanks, \"f16 k=q8,v=q4\" (default: all that the model can have)"
 	p.MarkHidden("ctx")
 	delete(p.Lookup("model").Annotations, cobra.BashCompOneRequiredFlag) // --floor needs none
-	p.StringVar(&f.pp, "pp", "512", "lengths of prompts")
-	p.StringVar(&f.depths, "depths", "0,512,4096,8192", "tokens in the cache before decoding")
-	p.IntVar(&f.tg, "tg", 32, "tokens decoded at each depth")
+	p.StringVar(&f.pp, "pp", "512", "lengths of prompts, each measured from an empty cache and at each depth")
+	p.StringVar(&f.depths, "depths", "0,512,4096,8192", "tokens in the cache before a prompt or decoding")
+	p.IntVar(&f.tg, "tg", 32, "tokens decoded at each depth; 0 measures prompts alone")
 	p.IntVar(&f.reps, "reps", 3, "runs of each; the median counts")
 	p.IntVar(&f.seqs, "seqs", 1, "with more than 1: so many sequences of --pp and --tg tokens together, and nothing else unless --depths is given")
 	p.BoolVar(&f.quality, "quality", true, "measure quality")
@@ -65,7 +66,7 @@ Depths may pass the trained context: for timing only, and said so.`,
 	p.BoolVar(&f.shares, "shares", true, "measure the machine, for floors and shares")
 	p.BoolVar(&f.kernels, "kernels", false, "measure the products of the model's matrices instead, with 1, 16 and 512 rows")
 	p.BoolVar(&f.floor, "floor", false, "measure the machine instead: reading memory at several sizes, and peaks")
-	p.StringVar(&f.plot, "plot", "", "draw decode time against depth into FILE.png or FILE.svg")
+	p.StringVar(&f.plot, "plot", "", "draw decode and prompt time against depth into FILE.png or FILE.svg")
 	p.BoolVar(&f.raw, "lines", false, "print one line of name=value pairs for each measurement, for scripts")
 	p.BoolVar(&f.json, "json", false, "print JSON")
 	return c
@@ -228,7 +229,8 @@ func share(f *bench.Floor) string {
 	return fmt.Sprintf(" (%.0f%%)", 100*f.Share)
 }
 
-// printBench prints one line a cache type, its speeds and its cost side by side, then the lines of cost by depth.
+// printBench prints a table for decoding, for each length of prompts and for the batch, one line a cache type: its speed by depth and its cost side by side. Then come the
+// lines of cost by depth.
 func printBench(r *bench.Report) error {
 	fmt.Printf("%s: weights %s packed, %s activations, %s numerics, %d threads; tokens/s, median of %d", filepath.Base(r.Model), lowkey.Bytes(r.Weights), r.Activations, r.Numerics, r.Threads, r.Reps)
 	if r.Machine != nil {
@@ -238,39 +240,13 @@ func printBench(r *bench.Report) error {
 		}
 	}
 	fmt.Println()
-	fmt.Println()
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	for _, t := range benchTables(r.KV) {
+		if err := t.print(r.KV); err != nil {
+			return err
+		}
+	}
 	first := r.KV[0]
-	row(w, "kv", "B/token")
-	for _, s := range first.Prefill {
-		row(w, fmt.Sprintf("prompt %d", s.Tokens))
-	}
-	for _, s := range first.Decode {
-		row(w, fmt.Sprintf("decode @%d", s.Depth))
-	}
-	if b := first.Batch; b != nil {
-		row(w, fmt.Sprintf("%d x (%d+%d)", b.Sequences, b.Prompt, b.Decode), "prompts", "decode")
-	}
-	if first.Quality != nil {
-		row(w, "mean KL", "+-", "top-1")
-	}
-	fmt.Fprintln(w)
-	for _, k := range r.KV {
-		row(w, k.KV, k.BytesPerToken)
-		for _, s := range slices.Concat(k.Prefill, k.Decode) {
-			row(w, fixed(s.TokensPerSec, 1)+share(s.Floor))
-		}
-		if b := k.Batch; b != nil {
-			row(w, fixed(b.TokensPerSec, 1)+share(b.Floor), fixed(b.PrefillPerSec, 1), fixed(b.DecodePerSec, 1)+share(b.DecodeFloor))
-		}
-		if q := k.Quality; q != nil {
-			row(w, fixed(q.MeanKL, 5), fixed(q.Error, 5), fixed(q.Top1, 3))
-		}
-		fmt.Fprintln(w)
-	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	if first.Line != nil {
 		fmt.Printf("\ncost of a decoded token = ms at an empty cache + ns a row of context\n\n")
 		row(w, "kv", "ms", "ns/row", "off the line")
@@ -293,7 +269,7 @@ func printBench(r *bench.Report) error {
 	fmt.Println()
 	for _, s := range first.Prefill {
 		if s.Passes > 0 {
-			fmt.Printf("prompt %d: %.1f passes a token (%s)\n", s.Tokens, s.Passes, first.KV)
+			fmt.Printf("prompt of %d at depth %d: %.1f passes a token (%s)\n", s.Tokens, s.Depth, s.Passes, first.KV)
 		}
 	}
 	if q := first.Quality; q != nil {
@@ -308,6 +284,82 @@ func printBench(r *bench.Report) error {
 	return nil
 }
 
+// benchTable is a table of a report: a title, and after a type's name and size some cells of its own.
+type benchTable struct {
+	title string
+	heads []string
+	cells func(k *bench.Result) []string
+}
+
+// benchTables are those that the results have something for. All types have been measured alike.
+func benchTables(kv []*bench.Result) (out []benchTable) {
+	first := kv[0]
+	speeds := func(title string, of func(k *bench.Result) []bench.Speed) {
+		t := benchTable{title: title + " after so many in the cache", cells: func(k *bench.Result) (cells []string) {
+			for _, s := range of(k) {
+				cells = append(cells, fixed(s.TokensPerSec, 1)+share(s.Floor))
+			}
+			return cells
+		}}
+		for _, s := range of(first) {
+			t.heads = append(t.heads, fmt.Sprintf("@%d", s.Depth))
+		}
+		out = append(out, t)
+	}
+	var lengths []int
+	for _, s := range first.Prefill {
+		if !slices.Contains(lengths, s.Tokens) {
+			lengths = append(lengths, s.Tokens)
+		}
+	}
+	for _, n := range lengths {
+		speeds(fmt.Sprintf("a prompt of %d tokens", n), func(k *bench.Result) []bench.Speed {
+			return slices.DeleteFunc(slices.Clone(k.Prefill), func(s bench.Speed) bool { return s.Tokens != n })
+		})
+	}
+	if len(first.Decode) > 0 {
+		speeds(fmt.Sprintf("%d tokens decoded", first.Decode[0].Tokens), func(k *bench.Result) []bench.Speed { return k.Decode })
+	}
+	if b := first.Batch; b != nil {
+		out = append(out, benchTable{fmt.Sprintf("%d sequences together, each a prompt of %d tokens and %d decoded", b.Sequences, b.Prompt, b.Decode), []string{"in all", "prompts", "decode"},
+			func(k *bench.Result) []string {
+				b := k.Batch
+				return []string{fixed(b.TokensPerSec, 1) + share(b.Floor), fixed(b.PrefillPerSec, 1), fixed(b.DecodePerSec, 1) + share(b.DecodeFloor)}
+			}})
+	}
+	if len(out) == 0 {
+		out = append(out, benchTable{"quality", nil, func(*bench.Result) []string { return nil }})
+	}
+	return out
+}
+
+// print writes the table; what a type costs in quality stands on the same line as what it gives.
+func (t *benchTable) print(kv []*bench.Result) error {
+	fmt.Printf("\n%s\n\n", t.title)
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	row(w, "kv", "B/token")
+	cells(w, t.heads)
+	if kv[0].Quality != nil {
+		row(w, "mean KL", "+-", "top-1")
+	}
+	fmt.Fprintln(w)
+	for _, k := range kv {
+		row(w, k.KV, k.BytesPerToken)
+		cells(w, t.cells(k))
+		if q := k.Quality; q != nil {
+			row(w, fixed(q.MeanKL, 5), fixed(q.Error, 5), fixed(q.Top1, 3))
+		}
+		fmt.Fprintln(w)
+	}
+	return w.Flush()
+}
+
+func cells(w *tabwriter.Writer, list []string) {
+	for _, c := range list {
+		row(w, c)
+	}
+}
+
 // printLines prints measurements for scripts. Rates are tokens/s.
 func printLines(r *bench.Report) {
 	base := fmt.Sprintf("model=%s numerics=%s threads=%d reps=%d", filepath.Base(r.Model), r.Numerics, r.Threads, r.Reps)
@@ -320,7 +372,7 @@ func printLines(r *bench.Report) {
 	for _, k := range r.KV {
 		kv := " kv=" + strings.ReplaceAll(k.KV, " ", "")
 		for _, s := range k.Prefill {
-			fmt.Printf("lowkey prefill %s%s tokens=%d tok/s=%.2f%s\n", base, kv, s.Tokens, s.TokensPerSec, floor(s.Floor))
+			fmt.Printf("lowkey prefill %s%s depth=%d tokens=%d tok/s=%.2f%s\n", base, kv, s.Depth, s.Tokens, s.TokensPerSec, floor(s.Floor))
 		}
 		for _, s := range k.Decode {
 			fmt.Printf("lowkey decode %s%s depth=%d tokens=%d tok/s=%.2f%s\n", base, kv, s.Depth, s.Tokens, s.TokensPerSec, floor(s.Floor))

@@ -66,7 +66,8 @@ func TestRows(t *testing.T) {
 	}
 	text := r.markdown()
 	for _, want := range []string{"**2.00** to llama.cpp", "**0.55** to llama.cpp", "| decode at 8192, q4_0 | - | - | - | 157.3 (157.3 to 157.3) | - | >= 6 | 12 |", "-gp 4096,32", "-d 8192",
-		"    lowkey row tok/s=157.30", "--kv q8 --pp \"\" --depths 4096"} {
+		"    lowkey row tok/s=157.30", "--kv q8 --pp \"\" --depths 4096", "--kv q8h --pp \"\" --depths 8192",
+		"| decode at 4096, q4h beside q4_0 | - | - | - | 157.3 (157.3 to 157.3) | - | - | - |"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is missing; the table is\n%s", want, r.table())
 		}

@@ -50,11 +50,14 @@ func (r *result) table() string {
 		if peer, own := m.best(); peer != nil && own != nil {
 			ratio = fmt.Sprintf("**%.2f** to %s", median(own.values)/median(peer.values), peer.name)
 		}
-		sign := ">="
-		if m.row.seconds {
-			sign = "<="
+		bar, aim := ">= "+m.row.bar, m.row.aim
+		switch {
+		case m.row.bar == "":
+			bar, aim = "-", "-"
+		case m.row.seconds:
+			bar = "<= " + m.row.bar
 		}
-		fmt.Fprintf(&b, " %s | %s %s | %s |\n", ratio, sign, m.row.bar, m.row.aim)
+		fmt.Fprintf(&b, " %s | %s | %s |\n", ratio, bar, aim)
 	}
 	return b.String()
 }

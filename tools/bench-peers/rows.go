@@ -19,7 +19,7 @@ type setting struct {
 	quietUntil               time.Time // until then runs wait for a still machine
 }
 
-// row is one line of the table. Bars and aims are ratios of lowkey to the best peer: at least so much, or at most where less is better.
+// row is one line of the table. Bars and aims are ratios of lowkey to the best peer: at least so much, or at most where less is better; "" where none is set.
 type row struct {
 	name, title string
 	bar, aim    string
@@ -39,9 +39,13 @@ func allRows() []row {
 		{name: "decode-0", title: "decode, empty cache", bar: "1.0", aim: "1.3", contenders: decode(0, 64, 3, "f16")},
 		{name: "decode-4096-f16", title: "decode at 4096, f16", bar: "1.7", aim: "2.5", contenders: decode(4096, 32, 1, "f16")},
 		{name: "decode-4096-q8", title: "decode at 4096, q8_0", bar: "1.5", aim: "2.5", contenders: decode(4096, 32, 1, "q8")},
+		{name: "decode-4096-q8h", title: "decode at 4096, q8h beside q8_0", bar: "1.5", aim: "2.5", contenders: decode(4096, 32, 1, "q8h")},
+		{name: "decode-4096-q4h", title: "decode at 4096, q4h beside q4_0", contenders: decode(4096, 32, 1, "q4h")},
 		{name: "decode-8192-f16", title: "decode at 8192, f16", bar: "2", aim: "3", contenders: decode(8192, 32, 1, "f16")},
 		{name: "decode-8192-q8", title: "decode at 8192, q8_0", bar: "3", aim: "5", contenders: decode(8192, 32, 1, "q8")},
 		{name: "decode-8192-q4", title: "decode at 8192, q4_0", bar: "6", aim: "12", contenders: decode(8192, 32, 1, "q4")},
+		{name: "decode-8192-q8h", title: "decode at 8192, q8h beside q8_0", bar: "3", aim: "5", contenders: decode(8192, 32, 1, "q8h")},
+		{name: "decode-8192-q4h", title: "decode at 8192, q4h beside q4_0", bar: "6", aim: "12", contenders: decode(8192, 32, 1, "q4h")},
 		{name: "prefill-512", title: "prefill 512", bar: "1.0", aim: "1.4", contenders: prefill(512, 3)},
 		{name: "prefill-4096", title: "prefill 4096, f16", bar: "1.0", aim: "1.4", contenders: prefill(4096, 1)},
 		{name: "batch-16", title: "16 sequences together (128 + 32), in all", bar: "3", aim: "4.5", contenders: together},
@@ -83,11 +87,11 @@ func words(first string, lists ...[]string) []string {
 
 func decode(depth, tokens, reps int, kv string) func(*setting) []contender {
 	return func(s *setting) []contender {
-		theirs := map[string]string{"f16": "f16", "q8": "q8_0", "q4": "q4_0"}[kv]
+		theirs := map[string]string{"f16": "f16", "q8": "q8_0", "q8h": "q8_0", "q4": "q4_0", "q4h": "q4_0"}[kv] // they have no rotated types
 		cache := []string{"-ctk", theirs, "-ctv", theirs}
 		d, n, r := strconv.Itoa(depth), strconv.Itoa(tokens), strconv.Itoa(reps)
 		var out []contender
-		if kv != "q4" || s.slowQ4 {
+		if theirs != "q4_0" || s.slowQ4 {
 			llama, ik := words("-p", []string{"0", "-n", n, "-r", r}, cache), words("-p", []string{"0", "-n", n, "-r", r}, cache)
 			if depth > 0 {
 				llama = append(llama, "-d", d)
