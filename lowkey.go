@@ -307,6 +307,13 @@ func (m *Model) WithCache(kv string) (*Model, error) {
 // Spare is the bytes of the memory budget that nothing has claimed.
 func (m *Model) Spare() int64 { return m.spare }
 
+// HeapLimit is what the Go heap may take: its share, scratch, which lies there, and what nothing has claimed of the budget. A program that wants the budget kept gives it to debug.SetMemoryLimit,
+// as the lowkey command does; a library does not change what belongs to the whole process.
+func (m *Model) HeapLimit() int64 {
+	share := HeapBytes/8*7 + m.scratchBytes() // an eighth is left to the program's own data and to what the collector is late for
+	return share + min(m.spare, math.MaxInt64-share)
+}
+
 // HeapBytes is set aside for the Go heap: tokenizer, tables, the program itself.
 const HeapBytes = 64 << 20
 

@@ -52,7 +52,18 @@ func (m *Model) RenderChat(messages []template.Message, answer bool) (string, er
 	return t.Render(messages, answer)
 }
 
-// EncodeChat renders and encodes messages.
+// CheckPrompt refuses a prompt of so many bytes of UTF-8 whose tokens cannot fit the context, whatever they are: before it is read to the end and cut into tokens.
+func (m *Model) CheckPrompt(bytes int64) error {
+	if m.Tokenizer == nil || bytes <= int64(m.Context) {
+		return nil
+	}
+	if least := m.Tokenizer.AtLeast(bytes); least > int64(m.Context) {
+		return fault.New(fault.OverBudget, "prompt", fmt.Sprintf("%d bytes, at least %d tokens", bytes, least), fmt.Sprintf("the context is %d", m.Context), "shorten it, or raise --ctx if the model allows more")
+	}
+	return nil
+}
+
+// EncodeChat renders and encodes messages. A chat whose text is too long for the context whatever its tokens are is refused.
 func (m *Model) EncodeChat(messages []template.Message, answer bool) ([]int32, error) {
 	text, err := m.RenderChat(messages, answer)
 	if err != nil {
@@ -60,6 +71,9 @@ func (m *Model) EncodeChat(messages []template.Message, answer bool) ([]int32, e
 	}
 	if m.Tokenizer == nil {
 		return m.EncodeText(text)
+	}
+	if err := m.CheckPrompt(int64(len(text))); err != nil {
+		return nil, err
 	}
 	return m.Tokenizer.Encode(text, tokenizer.EncodeOptions{Special: true}), nil
 }

@@ -21,6 +21,7 @@ type addedTokens struct {
 	tokens []addedToken
 	nodes  []trieNode
 	root   [256]int32 // node of a first byte; 0 for none (node 0 is not used)
+	most   int        // bytes of the longest text
 }
 
 type trieNode struct {
@@ -42,6 +43,7 @@ func (a *addedTokens) add(text string, tok addedToken) {
 	if text == "" {
 		return
 	}
+	a.most = max(a.most, len(text))
 	if len(a.nodes) == 0 {
 		a.nodes = append(a.nodes, trieNode{})
 	}

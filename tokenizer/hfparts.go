@@ -148,7 +148,7 @@ func (h hfLoader) normalizers(raw string, depth int) ([]normalizer, error) {
 			return s
 		})}, nil
 	case "Prepend":
-		return []normalizer{textFunc(func(s string) string {
+		return []normalizer{growing(func(s string) string {
 			if s == "" {
 				return s
 			}
@@ -160,7 +160,11 @@ func (h hfLoader) normalizers(raw string, depth int) ([]normalizer, error) {
 			return nil, err
 		}
 		if literal != "" {
-			return []normalizer{textFunc(func(s string) string { return strings.ReplaceAll(s, literal, p.Content) })}, nil
+			replace := func(s string) string { return strings.ReplaceAll(s, literal, p.Content) }
+			if len(p.Content) >= len(literal) {
+				return []normalizer{growing(replace)}, nil
+			}
+			return []normalizer{textFunc(replace)}, nil
 		}
 		cut, err := generalSplitter(expr, isolated, false)
 		if err != nil {
@@ -186,6 +190,11 @@ func (h hfLoader) normalizers(raw string, depth int) ([]normalizer, error) {
 type textFunc func(string) string
 
 func (f textFunc) normalize(s string, _ place) string { return f(s) }
+
+// growing is a textFunc that never makes a text shorter.
+type growing func(string) string
+
+func (f growing) normalize(s string, _ place) string { return f(s) }
 
 // unicodeForm is one of the Unicode normalisation forms.
 type unicodeForm norm.Form

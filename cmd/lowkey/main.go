@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -74,7 +75,22 @@ func (f *modelFlags) load() (*lowkey.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	return lowkey.Load(f.path, o)
+	return loadWithin(f.path, o)
+}
+
+// loadWithin loads a model and holds the Go heap to its share of the memory budget, while it loads and then: the collector works harder when garbage would pass it. A lower GOMEMLIMIT stays.
+func loadWithin(path string, o lowkey.Options) (*lowkey.Model, error) {
+	given := debug.SetMemoryLimit(-1)
+	if o.Memory > 0 {
+		debug.SetMemoryLimit(min(given, lowkey.HeapBytes))
+	}
+	m, err := lowkey.Load(path, o)
+	if err != nil {
+		debug.SetMemoryLimit(given)
+		return nil, err
+	}
+	debug.SetMemoryLimit(min(given, m.HeapLimit()))
+	return m, nil
 }
 
 func printJSON(v any) error {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -81,7 +82,7 @@ func (f *runFlags) run(ctx context.Context, args []string) error {
 	if err := f.sampling(); err != nil {
 		return err
 	}
-	prompt, given, err := f.prompt(args)
+	prompt, size, given, err := f.prompt(args)
 	if err != nil {
 		return err
 	}
@@ -90,6 +91,9 @@ func (f *runFlags) run(ctx context.Context, args []string) error {
 		return err
 	}
 	defer m.Close()
+	if size > promptBytes {
+		return cmp.Or(m.CheckPrompt(size), error(fault.New(fault.OverBudget, "prompt", lowkey.Bytes(size), "at most "+lowkey.Bytes(promptBytes)+" are read, of what the memory budget has for the heap", "shorten it")))
+	}
 	sess, err := f.open(m)
 	if err != nil {
 		return err
@@ -189,38 +193,56 @@ func figuresOf(m *lowkey.Model, p lowkey.Piece) tokenFigures {
 	return t
 }
 
-// prompt joins the argument, --file and piped standard input; given is false for an interactive chat.
-func (f *runFlags) prompt(args []string) (text string, given bool, err error) {
+// promptBytes bounds what is read of a prompt: text, its pieces and tokens lie in the heap's share of the budget.
+const promptBytes = lowkey.HeapBytes / 8
+
+// prompt joins the argument, --file and piped standard input; given is false for an interactive chat. Of a prompt of more than promptBytes only the size is known, or what was seen of it.
+func (f *runFlags) prompt(args []string) (text string, size int64, given bool, err error) {
 	parts := []string{}
+	add := func(r io.Reader) (n int64, err error) {
+		var b strings.Builder
+		n, err = io.Copy(&b, io.LimitReader(r, promptBytes+1))
+		if n > 0 {
+			parts, size = append(parts, b.String()), size+n
+		}
+		return n, err
+	}
 	if len(args) > 0 {
-		parts = append(parts, strings.Join(args, " "))
+		_, _ = add(strings.NewReader(strings.Join(args, " ")))
 	}
 	if f.file != "" {
-		b, err := os.ReadFile(f.file)
-		if err != nil {
-			return "", false, fault.New(fault.BadInput, "--file "+f.file, "cannot be read", "", "name a file that exists").Because(err)
+		r, err := os.Open(f.file)
+		if err == nil {
+			defer r.Close()
+			var n int64
+			n, err = add(r)
+			if st, statErr := r.Stat(); n > promptBytes && statErr == nil {
+				size += max(st.Size()-n, 0)
+			}
 		}
-		parts = append(parts, string(b))
+		if err != nil {
+			return "", 0, false, fault.New(fault.BadInput, "--file "+f.file, "cannot be read", "", "name a file that exists").Because(err)
+		}
 	}
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
-		b, err := io.ReadAll(os.Stdin)
+		n, err := add(os.Stdin)
 		if err != nil {
-			return "", false, err
+			return "", 0, false, err
 		}
-		if len(b) > 0 {
-			parts = append(parts, string(b))
-		} else if len(parts) == 0 {
-			return "", false, fault.New(fault.BadInput, "prompt", "standard input is empty", "", "give a prompt as an argument, by --file, or run in a terminal to chat")
+		if n == 0 && len(args) == 0 && f.file == "" {
+			return "", 0, false, fault.New(fault.BadInput, "prompt", "standard input is empty", "", "give a prompt as an argument, by --file, or run in a terminal to chat")
 		}
+	} else if len(args) == 0 && f.file == "" {
+		return "", 0, false, nil
 	}
-	if len(parts) == 0 {
-		return "", false, nil
+	if size > promptBytes {
+		return "", size, true, nil
 	}
 	text = strings.Join(parts, "\n")
 	if strings.TrimSpace(text) == "" {
-		return "", false, fault.New(fault.BadInput, "prompt", "empty", "", "give some text")
+		return "", 0, false, fault.New(fault.BadInput, "prompt", "empty", "", "give some text")
 	}
-	return text, true, nil
+	return text, size, true, nil
 }
 
 // open starts a session, from the file where there is one.
