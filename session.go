@@ -384,11 +384,14 @@ func (s *Session) run(ctx context.Context, prompt []int32, g Generation, stats *
 			p.LogProb, p.Top = &lp, top
 		}
 		text, stopped := stopper.Add(stream.Add(id))
-		if !emit(text, p) {
-			return true
-		}
+		more := emit(text, p)
 		if stopped {
 			stats.Finish = "stop"
+		}
+		if !more || stopped { // the session holds the answer's last token all the same, so that a raw text goes on behind it
+			if s.seq.Rows() < m.Context {
+				_ = s.Feed(context.WithoutCancel(ctx), []int32{id}) // nobody is left to hear of a full budget; then the token is missing as it always would be
+			}
 			return true
 		}
 		if s.seq.Rows() == m.Context {

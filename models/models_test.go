@@ -4,6 +4,7 @@ import (
 	"context"
 	"go/parser"
 	"go/token"
+	"slices"
 	"strings"
 	"testing"
 
@@ -40,5 +41,34 @@ func TestCarried(t *testing.T) {
 		} else if _, err := parser.ParseFile(token.NewFileSet(), "", prompt+head+")\n", parser.ImportsOnly); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// An answer that its reader leaves, or that a stop string ends, is in the session to its last token: a raw text goes on behind it.
+func TestSessionOfStoppedAnswer(t *testing.T) {
+	m, err := lowkey.Load("mfa", lowkey.Options{Context: 64, Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	for _, stop := range [][]string{nil, {"("}} {
+		s := m.NewSession("")
+		var ids []int32
+		var stats lowkey.Stats
+		for p, err := range s.Chat(context.Background(), "package main\n\nfunc main", lowkey.Generation{Raw: true, MaxTokens: 20, Stop: stop}, &stats) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if ids = append(ids, p.Token); stop == nil && len(ids) == 3 {
+				break
+			}
+		}
+		if stop != nil && stats.Finish != "stop" {
+			t.Errorf("the answer ended by %s", stats.Finish)
+		}
+		if got := s.Tokens(); len(ids) == 0 || len(got) != stats.Prompt+len(ids) || !slices.Equal(got[stats.Prompt:], ids) {
+			t.Errorf("stop %q: the session holds %v, the answer was %v behind %d tokens", stop, got, ids, stats.Prompt)
+		}
+		s.Close()
 	}
 }
