@@ -310,7 +310,7 @@ func (m *Model) Spare() int64 { return m.spare }
 // HeapLimit is what the Go heap may take: its share, scratch, which lies there, and what nothing has claimed of the budget. A program that wants the budget kept gives it to debug.SetMemoryLimit,
 // as the lowkey command does; a library does not change what belongs to the whole process.
 func (m *Model) HeapLimit() int64 {
-	share := HeapBytes/8*7 + m.scratchBytes() // an eighth is left to the program's own data and to what the collector is late for
+	share := HeapBytes/4*3 + m.scratchBytes() // a quarter is left to the program's own data and to what the collector is late for
 	return share + min(m.spare, math.MaxInt64-share)
 }
 
