@@ -58,6 +58,6 @@ func MergeParts(out, lse, part, partLse []float32, width int) {
 		fa, fb := expDiff(lse[i], top), expDiff(b, top)
 		sum := fa + fb
 		lse[i] = top + float32(math.Log(float64(sum)))
-		mergeRow(out[i*width:][:width], part[i*width:], fa/sum, fb/sum)
+		mergeRow(out[i*width:][:width], part[i*width:][:width], fa/sum, fb/sum)
 	}
 }
