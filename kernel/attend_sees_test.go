@@ -18,7 +18,7 @@ func seesCases() []attendCase {
 		a.Bias = &Slice{Plane: len(a.Planes), From: i % 2, To: i%2 + 1, Shared: heads == 1}
 		a.Planes = append(a.Planes, Plane{Codec: CodecF32, Heads: heads, Width: 2})
 		a.Window = 0
-		if i%4 != 0 { // some cross chunks, the others are quick
+		if i%4 != 0 && !a.Int8 { // some cross chunks, the others are quick; what is rounded needs many rows to be near
 			cases[i].rows = min(cases[i].rows, 150)
 		}
 	}
