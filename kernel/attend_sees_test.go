@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -25,6 +26,16 @@ func seesCases() []attendCase {
 	return cases
 }
 
+// once is naive, which no level changes, computed once for all levels.
+type once map[string][]float64
+
+func (o once) naive(c *attendCase, s Span, q []float32, told unusual) []float64 {
+	if o[c.name] == nil {
+		o[c.name] = c.naive(s, q, told)
+	}
+	return o[c.name]
+}
+
 // loose is how far a case may be from float64.
 func (c *attendCase) loose() float64 {
 	switch {
@@ -38,6 +49,7 @@ func (c *attendCase) loose() float64 {
 
 // Ranges of rows, a bias, what a part leaves for others, and the second pass, against float64; the same bits for three threads and for queries one by one.
 func TestSees(t *testing.T) {
+	wanted, logsOf, votesOf, mostOf := once{}, once{}, once{}, once{}
 	eachLevel(t, func(t *testing.T) {
 		pool := NewPool(3)
 		defer pool.Close()
@@ -49,11 +61,11 @@ func TestSees(t *testing.T) {
 			s.Sees = []Range{{rows / 3, rows - 6}, {0, rows}, {9, 9}, {64, 65}, {3, 70}, {rows - 2, rows + 50}, {rows/2 - 1, rows - 1}}
 			told := unusual{sees: func(query, row int) bool { return row >= s.Sees[query].From && row < s.Sees[query].To }}
 			heads, kw, vw := c.a.Groups*c.a.PerGroup, c.a.KeyWidth(), c.a.ValueWidth()
-			votes, most := make([]float64, c.a.Groups*rows), make([]float64, c.a.Groups*rows)
-			logs := make([]float64, s.N*heads)
-			for i := range logs {
-				logs[i] = math.Inf(-1)
+			if wanted[c.name] == nil {
+				votesOf[c.name], mostOf[c.name] = make([]float64, c.a.Groups*rows), make([]float64, c.a.Groups*rows)
+				logsOf[c.name] = slices.Repeat([]float64{math.Inf(-1)}, s.N*heads)
 			}
+			votes, most, logs := votesOf[c.name], mostOf[c.name], logsOf[c.name]
 			told.watch = func(query, head int, p []float64, lse float64) {
 				logs[query*heads+head] = lse
 				for row, x := range p {
@@ -62,7 +74,7 @@ func TestSees(t *testing.T) {
 				}
 			}
 			q := randVec(testRand(uint64(i)), s.N*heads*kw, 1)
-			want := c.naive(s, q, told)
+			want := wanted.naive(&c, s, q, told)
 			out, lse := make([]float32, len(want)), make([]float32, len(logs))
 			at := NewAttender(nil)
 			at.RunPart(&c.a, out, lse, q, []Span{s})
@@ -98,15 +110,18 @@ func TestSees(t *testing.T) {
 }
 
 // A context in two parts, merged, is the whole.
-func TestMergeParts(t *testing.T) { eachLevel(t, testMergeParts) }
+func TestMergeParts(t *testing.T) {
+	wanted := once{}
+	eachLevel(t, func(t *testing.T) { testMergeParts(t, wanted) })
+}
 
-func testMergeParts(t *testing.T) {
+func testMergeParts(t *testing.T, wanted once) {
 	for i, c := range seesCases() {
 		s := c.fill(uint64(20 + i))
 		s.N = 3
 		heads := c.a.Groups * c.a.PerGroup
 		q := randVec(testRand(uint64(i)), s.N*heads*c.a.KeyWidth(), 1)
-		want := c.naive(s, q, unusual{})
+		want := wanted.naive(&c, s, q, unusual{})
 		at := NewAttender(nil)
 		part := func(sinks []float32, sees ...Range) (out, lse []float32) {
 			s, a := s, c.a
@@ -125,6 +140,7 @@ func testMergeParts(t *testing.T) {
 
 // A tree of drafts: rows that stand at the same position beside each other and see their ancestors alone, as if each branch were the lane.
 func TestTransient(t *testing.T) {
+	wanted := once{}
 	eachLevel(t, func(t *testing.T) {
 		pool := NewPool(3)
 		defer pool.Close()
@@ -170,7 +186,7 @@ func TestTransient(t *testing.T) {
 			}
 			out, again := make([]float32, drafts*heads*c.a.ValueWidth()), make([]float32, drafts*heads*c.a.ValueWidth())
 			NewAttender(nil).Run(&c.a, out, q, []Span{s})
-			near(t, c.name, out, c.naive(whole, q, unusual{sees: sees, at: stands}), 0, loose)
+			near(t, c.name, out, wanted.naive(&c, whole, q, unusual{sees: sees, at: stands}), 0, loose)
 			NewAttender(pool).Run(&c.a, again, q, []Span{s})
 			sameBits(t, c.name+", three threads", again, out)
 		}
