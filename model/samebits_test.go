@@ -241,7 +241,7 @@ func TestSameBits(t *testing.T) {
 	for d, row := range append(tinies(), tinyMixture(), tinyOSS(), tinyZaya(), tinyAltUp()) {
 		t.Run(row.name, func(t *testing.T) {
 			m := row.open(t, layers, d%2 == 0)
-			for k, kv := range sameBitsTypes {
+			for k, kv := range append(slices.Clone(sameBitsTypes), mixedTypes(row.name)...) {
 				if testing.Short() && (k+d)%3 > 0 { // a third of the types with each design
 					continue
 				}
@@ -287,6 +287,20 @@ func TestSameBits(t *testing.T) {
 		total += n
 	}
 	t.Logf("%d pairs of runs equal to the bit were asked for: %v; %d combinations refused by name", total, pairs, refused)
+}
+
+// mixedTypes are the mixes of types that the table of bytes has for a design, and an open type beside a rotated one.
+func mixedTypes(name string) (mixed []string) {
+	for kv := range tinyBytes[name] {
+		if strings.Contains(kv, "=") {
+			mixed = append(mixed, kv)
+		}
+	}
+	if slices.Contains(mixed, "k=q8,v=q4") {
+		mixed = append(mixed, "k=q4c,v=q4h")
+	}
+	slices.Sort(mixed)
+	return mixed
 }
 
 // refused checks that a combination which cannot be is refused, with the reason, before anything runs.
