@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/lowkeylm/lowkey/fault"
@@ -74,7 +75,7 @@ func (s store) link(commit string, f file) error {
 	if err != nil {
 		return diskFault(name, err)
 	}
-	fresh := fmt.Sprintf("%s.%d.new", name, os.Getpid())
+	fresh := freshName(name)
 	os.Remove(fresh)
 	if os.Symlink(rel, fresh) != nil && os.Link(target, fresh) != nil {
 		if err := copyFile(fresh, target); err != nil {
@@ -106,6 +107,13 @@ func copyFile(to, from string) error {
 	return dst.Close()
 }
 
+var freshNames atomic.Int64
+
+// freshName is beside name, and no other pull's, of this process or another.
+func freshName(name string) string {
+	return fmt.Sprintf("%s.%d-%d.new", name, os.Getpid(), freshNames.Add(1))
+}
+
 // setRef remembers the commit that a branch or tag means.
 func (s store) setRef(revision, commit string) error {
 	if revision == commit {
@@ -118,7 +126,7 @@ func (s store) setRef(revision, commit string) error {
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return diskFault(name, err)
 	}
-	fresh := fmt.Sprintf("%s.%d.new", name, os.Getpid())
+	fresh := freshName(name)
 	if err := os.WriteFile(fresh, []byte(commit), 0o644); err != nil {
 		os.Remove(fresh)
 		return diskFault(name, err)
