@@ -131,12 +131,15 @@ type Attender struct {
 }
 
 type attendItem struct {
-	span, group   int
-	from, n       int // queries [from, from+n) of the span
-	head0, heads  int // query heads of the group
-	lo, hi        int // some query sees rows of [lo, hi), none any other
-	first, chunks int // chunks [first, chunks) hold those
+	span, group  int
+	from, n      int // queries [from, from+n) of the span
+	head0, heads int // query heads of the group
+	lo, hi       int // some query sees rows of [lo, hi), none any other
 }
+
+// first and chunks: chunks [first, chunks) hold those rows.
+func (it *attendItem) first() int  { return it.lo / ChunkRows }
+func (it *attendItem) chunks() int { return chunksOf(it.hi) }
 
 // NewAttender makes an Attender for this pool.
 func NewAttender(p *Pool) *Attender {
@@ -178,7 +181,7 @@ func (t *Attender) runPaged() {
 			for g := 0; g < a.Groups; g++ {
 				for h := 0; h < a.PerGroup; h += heads {
 					t.items = append(t.items, attendItem{span: i, group: g, from: from, n: n, head0: h, heads: min(heads, a.PerGroup-h),
-						lo: lo, hi: hi, first: lo / ChunkRows, chunks: chunksOf(hi)})
+						lo: lo, hi: hi})
 				}
 			}
 			deepest = max(deepest, chunksOf(hi)-lo/ChunkRows)
@@ -209,7 +212,7 @@ func (t *Attender) runWhole(i, worker int) {
 	w, it := t.workers[worker], &t.items[i]
 	w.load(t, it)
 	w.total.reset(it.n*it.heads, t.a.ValueWidth())
-	for c := it.first; c < it.chunks; c++ {
+	for c := it.first(); c < it.chunks(); c++ {
 		w.attendChunk(t, it, c, &w.part)
 		w.total.merge(&w.part, t.a.ValueWidth())
 	}
@@ -227,7 +230,7 @@ func (t *Attender) runWaves() {
 	for i := range t.items {
 		it := &t.items[i]
 		t.parts[n*waveParts+i].reset(it.n*it.heads, t.a.ValueWidth())
-		first, last = min(first, it.first), max(last, it.chunks)
+		first, last = min(first, it.first()), max(last, it.chunks())
 	}
 	for t.chunk0 = first; t.chunk0 < last; t.chunk0 += waveParts {
 		t.pool.Run(n*min(waveParts, last-t.chunk0), t.chunk)
@@ -246,7 +249,7 @@ func (t *Attender) runWaves() {
 func (t *Attender) runChunk(i, worker int) {
 	n := len(t.items)
 	w, it, c := t.workers[worker], &t.items[i%n], t.chunk0+i/n
-	if c < it.first || c >= it.chunks {
+	if c < it.first() || c >= it.chunks() {
 		return
 	}
 	w.load(t, it)
@@ -255,7 +258,7 @@ func (t *Attender) runChunk(i, worker int) {
 
 func (t *Attender) runMerge(i, _ int) {
 	n, it := len(t.items), &t.items[i]
-	for c := max(t.chunk0, it.first); c < min(t.chunk0+waveParts, it.chunks); c++ {
+	for c := max(t.chunk0, it.first()); c < min(t.chunk0+waveParts, it.chunks()); c++ {
 		t.parts[n*waveParts+i].merge(&t.parts[(c-t.chunk0)*n+i], t.a.ValueWidth())
 	}
 }

@@ -29,7 +29,7 @@ func (t *Attender) Votes(a *Attention, votes []Votes, lse, q []float32, spans []
 		clear(votes[i].Max)
 		lo, hi := a.seen(&spans[i], 0, spans[i].N)
 		for g := 0; g < a.Groups && a.Expand == nil; g++ {
-			v.items, v.base = append(v.items, attendItem{span: i, group: g, n: spans[i].N, lo: lo, hi: hi, first: lo / ChunkRows}), append(v.base, parts)
+			v.items, v.base = append(v.items, attendItem{span: i, group: g, n: spans[i].N, lo: lo, hi: hi}), append(v.base, parts)
 			parts += chunksOf(hi) - lo/ChunkRows
 		}
 	}
@@ -48,7 +48,7 @@ func (t *Attender) runVotes(part, worker int) {
 	all := v.items[i]
 	s := &t.spans[all.span]
 	heads, tokens := a.block(s.N)
-	c := all.first + part - v.base[i]
+	c := all.first() + part - v.base[i]
 	for from := 0; from < s.N; from += tokens {
 		it := attendItem{span: all.span, group: all.group, from: from, n: min(tokens, s.N-from)}
 		it.lo, it.hi = a.seen(s, it.from, it.n)
@@ -67,7 +67,7 @@ func (w *tileScratch) vote(t *Attender, it *attendItem, r, n int) {
 	a, s := t.a, &t.spans[it.span]
 	rows := it.n * it.heads
 	w.rawKey, w.next = -1, lookahead{}
-	w.scores(a, s, it, r, n)
+	w.scores(a, s, it, r, n, false)
 	w.lse, w.sum = grow(w.lse, rows), grow(w.sum, rows)
 	for i := range rows {
 		w.lse[i] = t.lse[(s.Q0+it.from+i/it.heads)*a.Groups*a.PerGroup+it.group*a.PerGroup+it.head0+i%it.heads]

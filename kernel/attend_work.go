@@ -81,7 +81,7 @@ func (w *tileScratch) attendTile(a *Attention, span *Span, it *attendItem, r, n 
 	default:
 		a.ahead(span, it, a.Values, r)
 	}
-	w.scores(a, span, it, r, n)
+	w.scores(a, span, it, r, n, false)
 	part := len(w.next.values) / 4 // of which scores asked for two
 	if rows <= fewRows && part == 0 && more {
 		a.ahead(span, it, a.Keys, r+TileRows)
@@ -97,12 +97,12 @@ func (w *tileScratch) attendTile(a *Attention, span *Span, it *attendItem, r, n 
 	}
 }
 
-// scores fills w.s with the scores of rows r .. r+n: -Inf where a query must not see a row, and past the last one.
-func (w *tileScratch) scores(a *Attention, span *Span, it *attendItem, r, n int) {
+// scores fills w.s with the scores of rows r .. r+n (add: adds them to what is there): -Inf where a query must not see a row, and past the last one.
+func (w *tileScratch) scores(a *Attention, span *Span, it *attendItem, r, n int, add bool) {
 	w.takeBias(a, span, it, r, n)
 	at, rows := 0, it.n*it.heads
 	for i, k := range a.Keys {
-		w.score(a, span, it, k, at, r, n, i > 0)
+		w.score(a, span, it, k, at, r, n, add || i > 0)
 		at += k.To - k.From
 	}
 	if a.Softcap > 0 {

@@ -397,18 +397,8 @@ func (t *Attender) fold(it *attendItem, part *partial, r, worker int) {
 			}
 		}
 	}
-	at := 0
 	w.rawKey = -1
-	for _, k := range a.Keys {
-		w.score(a, s, it, k, at, r, n, true)
-		at += k.To - k.From
-	}
-	if a.Softcap > 0 {
-		softcapTile(w.s[:it.n*TileRows], a.Softcap)
-	}
-	w.takeBias(a, s, it, r, n)
-	w.addBias(a, it.n)
-	w.mask(a, s, it, r)
+	w.scores(a, s, it, r, n, true)
 	softmaxTile(w.s, it.n, part.max, part.sum, w.alpha)
 	for i := range it.n {
 		MulInto(w.s[i*TileRows:][:TileRows], tile.inv)
