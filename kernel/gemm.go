@@ -24,23 +24,51 @@ type Dense struct {
 // Gemm computes C [m, n] = A [m, k] B [k, n], or C += A B where add is set. c is never transposed and overlaps neither a nor b. A nil pool works on the caller's goroutine.
 // It panics, as indexing does, where a matrix is smaller than its shape.
 func Gemm(pool *Pool, c, a, b Dense, m, n, k int, add bool) {
+	gemm(pool, c, a, b, m, n, k, add, false)
+}
+
+// GemmSymmetric computes C [n, n] = A [n, k] B [k, n], of which the caller knows that it equals its transpose: B is Aᵀ, or both are symmetric and commute. What lies on and below the diagonal is computed, the rest copied from there,
+// which takes little more than half of Gemm's time. Its bits are Gemm's where the two products of each term are the same two numbers, as in A Aᵀ and in the square of a matrix whose bits are symmetric.
+func GemmSymmetric(pool *Pool, c, a, b Dense, n, k int) {
+	gemm(pool, c, a, b, n, n, k, false, true)
+}
+
+// gemm with lower set leaves what lies above the diagonal to mirror.
+func gemm(pool *Pool, c, a, b Dense, m, n, k int, add, lower bool) {
 	if m <= 0 || n <= 0 {
 		return
 	}
 	c.check(m, n)
 	a.check(m, k)
 	b.check(k, n)
-	if vecLevel == vecPlain {
-		gemmPlain(c, a, b, m, n, k, add)
-		return
-	}
-	if k <= 0 {
-		gemmPlain(c, a, b, m, n, 0, add)
+	if vecLevel == vecPlain || k <= 0 {
+		gemmPlain(c, a, b, m, n, max(k, 0), add)
 		return
 	}
 	j := takeGemmJob()
+	j.lower = lower
 	j.run(pool, c, a, b, m, n, k, add)
 	j.done()
+	if lower {
+		mirror(pool, c, n)
+	}
+}
+
+// mirror copies what lies below the diagonal of c [n, n] to above it, in squares whose columns stay in the first-level cache.
+func mirror(pool *Pool, c Dense, n int) {
+	const side = 64
+	pool.Run((n+side-1)/side, func(part, _ int) {
+		from := part * side
+		to := min(n, from+side)
+		for i0 := from; i0 < n; i0 += side {
+			for j := from; j < to; j++ {
+				row := c.Data[j*c.Stride:][:n]
+				for i := max(i0, j+1); i < min(n, i0+side); i++ {
+					row[i] = c.Data[i*c.Stride+j]
+				}
+			}
+		}
+	})
 }
 
 // check panics unless d holds rows x columns.
@@ -110,6 +138,7 @@ type gemmJob struct {
 	partCols int
 	colParts int
 	onto     bool
+	lower    bool // what lies above the diagonal is not asked for
 
 	pack, multiply func(part, worker int)
 }
@@ -172,6 +201,9 @@ func (j *gemmJob) run(pool *Pool, c, a, b Dense, m, n, k int, add bool) {
 	if threads > 1 {
 		parts = gemmParts * threads
 	}
+	if j.lower { // a part computes a rectangle up to the diagonal's end in its last row: low parts waste little
+		parts = max(parts, tiles/2)
+	}
 	rowParts := max(min(parts, tiles), (m+gemmRows-1)/gemmRows)
 	j.partRows = (tiles + rowParts - 1) / rowParts * j.tile
 	j.partRows = min(j.partRows, gemmRows/j.tile*j.tile)
@@ -218,6 +250,9 @@ func (j *gemmJob) packPart(part, _ int) {
 func (j *gemmJob) multiplyPart(part, worker int) {
 	i0, c0 := part/j.colParts*j.partRows, part%j.colParts*j.partCols
 	m, n := min(j.partRows, j.m-i0), min(j.partCols, j.nn-c0)
+	if j.lower {
+		n = min(n, roundUp(i0+m-j.n0-c0, PanelRows))
+	}
 	if n <= 0 {
 		return
 	}

@@ -69,6 +69,45 @@ func TestGemm(t *testing.T) {
 	})
 }
 
+// GemmSymmetric has Gemm's bits for A Aᵀ, Aᵀ A and the square of a symmetric matrix, and writes nothing beside C.
+func TestGemmSymmetric(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		sizes := [][2]int{{1, 1}, {13, 5}, {33, 40}, {130, 17}}
+		if vecLevel != vecPlain {
+			sizes = append(sizes, [2]int{300, 610}, [2]int{650, 30})
+		}
+		for _, size := range sizes {
+			n, k := size[0], size[1]
+			rng := rand.New(rand.NewPCG(uint64(n), uint64(k)))
+			check := func(name string, a, b Dense, n, k int, pool *Pool) Dense {
+				c := randomDense(rng, n, n, false)
+				want := Dense{Data: append([]float32(nil), c.Data...), Stride: c.Stride}
+				Gemm(pool, want, a, b, n, n, k, false)
+				GemmSymmetric(pool, c, a, b, n, k)
+				for i := range want.Data {
+					if math.Float32bits(c.Data[i]) != math.Float32bits(want.Data[i]) {
+						t.Fatalf("%s, n %d, k %d, %d threads: C[%d][%d] = %v, want %v", name, n, k, pool.Threads(), i/c.Stride, i%c.Stride, c.Data[i], want.Data[i])
+					}
+				}
+				return c
+			}
+			for _, threads := range []int{0, 3} {
+				var pool *Pool
+				if threads > 0 {
+					pool = NewPool(threads)
+					defer pool.Close()
+				}
+				a := randomDense(rng, n, k, false)
+				turned := a
+				turned.Transposed = true
+				square := check("A A'", a, turned, n, k, pool)
+				check("A' A", turned, a, k, n, pool)
+				check("the square of a symmetric matrix", square, square, n, n, pool)
+			}
+		}
+	})
+}
+
 // BenchmarkGemm runs the three products of linear layers of a small model (4096 tokens, width 256) and prints the share of what the machine does on registers alone.
 func BenchmarkGemm(b *testing.B) {
 	const tokens = 4096

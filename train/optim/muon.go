@@ -136,8 +136,8 @@ func (m *muon) newtonSchulz(rows, cols int) {
 		if rows > cols {
 			left, right = xt, x
 		}
-		kernel.Gemm(m.pool, a, left, right, short, short, long, false)
-		kernel.Gemm(m.pool, b, a, a, short, short, short, false)
+		kernel.GemmSymmetric(m.pool, a, left, right, short, long)
+		kernel.GemmSymmetric(m.pool, b, a, a, short, short)
 		m.chunks(short*short, func(_, from, to int) {
 			kernel.Scale(b.Data[from:to], quinticC)
 			kernel.AddScaled(b.Data[from:to], a.Data[from:to], quinticB)
