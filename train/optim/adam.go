@@ -10,11 +10,12 @@ import (
 	"github.com/lowkeylm/lowkey/kernel"
 )
 
-// AdamConfig: with Decay 0 it is Adam, else AdamW, whose decay is lr * Decay of the parameters that decay.
+// AdamConfig: with Decay 0 it is Adam, else AdamW, whose decay is lr * Decay of the parameters that decay. With Coupled, Decay * parameter joins the gradient instead, and so both averages (Adam with an L2 penalty).
 type AdamConfig struct {
 	Beta1, Beta2 float64
 	Eps          float64
 	Decay        float64
+	Coupled      bool
 }
 
 // DefaultAdam has the values most language models are trained with.
@@ -49,7 +50,7 @@ func (c AdamConfig) Step(t int, lr float64, decays bool) kernel.AdamStep {
 		Beta1: c.Beta1, Beta2: c.Beta2, Shrink: 1, Eps: c.Eps,
 		Rate: lr / (1 - math.Pow(c.Beta1, float64(t))), Root: 1 / math.Sqrt(1-math.Pow(c.Beta2, float64(t))),
 	}
-	if decays {
+	if decays && !c.Coupled {
 		s.Shrink = 1 - lr*c.Decay
 	}
 	return s
@@ -58,20 +59,31 @@ func (c AdamConfig) Step(t int, lr float64, decays bool) kernel.AdamStep {
 type adam struct {
 	elementwise
 	config AdamConfig
+	sums   []float32 // for each worker, a chunk of gradients with their penalty
 }
 
 // NewAdam trains params by Adam or AdamW. config must pass Check.
 func NewAdam(pool *kernel.Pool, params []*Param, config AdamConfig) Optimizer {
-	return &adam{newElementwise(pool, params, "m", "v"), config}
+	a := &adam{elementwise: newElementwise(pool, params, "m", "v"), config: config}
+	if config.Coupled {
+		a.sums = make([]float32, pool.Threads()*chunk)
+	}
+	return a
 }
 
 func (a *adam) Step(lr float64) {
 	a.steps++
 	plain, decayed := a.config.Step(a.steps, lr, false), a.config.Step(a.steps, lr, true)
-	a.each(func(p *Param, data, grad, m, v []float32) {
+	a.each(func(worker int, p *Param, data, grad, m, v []float32) {
 		s := plain
 		if p.Decay {
 			s = decayed
+		}
+		if p.Decay && a.config.Coupled && a.config.Decay != 0 {
+			sum := a.sums[worker*chunk:][:len(grad)]
+			copy(sum, grad)
+			kernel.AddScaled(sum, data, float32(a.config.Decay))
+			grad = sum
 		}
 		kernel.Adam(data, m, v, grad, s)
 	})

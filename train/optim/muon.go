@@ -12,26 +12,45 @@ import (
 	"github.com/lowkeylm/lowkey/kernel"
 )
 
-// MuonConfig: b = Momentum b + (1 - Momentum) g; u = b, or with Nesterov (1 - Momentum) g + Momentum b; p = (1 - lr Decay) p - lr r NewtonSchulz(u), where r is sqrt(max(1, rows/cols)), or with MatchRMS
-// 0.2 sqrt(max(rows, cols)), which lets Muon take the learning rate and the decay of AdamW.
+// MuonConfig: b = Momentum b + (1 - Momentum) g; u = b, or with Nesterov (1 - Momentum) g + Momentum b; p = (1 - lr Decay) p - lr r NewtonSchulz(u / max(|u|, Eps)), r by Size.
 type MuonConfig struct {
 	Momentum   float64
 	Nesterov   bool
 	Decay      float64
-	MatchRMS   bool
-	Iterations int // of Newton-Schulz
+	Size       MuonSize
+	Iterations int        // of Newton-Schulz
+	Quintic    [3]float64 // a, b, c of its x -> a x + b x³ + c x⁵
+	Eps        float64
 }
 
 // DefaultMuon goes with AdamW's learning rate.
-var DefaultMuon = MuonConfig{Momentum: 0.95, Nesterov: true, Decay: 0.1, MatchRMS: true, Iterations: 5}
+var DefaultMuon = MuonConfig{Momentum: 0.95, Nesterov: true, Decay: 0.1, Size: LikeAdam, Iterations: 5, Quintic: Quintic, Eps: 1e-7}
 
-// The quintic x -> a x + b x³ + c x⁵ whose repeats bring singular values in (0, 1] near 1.
+// Quintic is the polynomial whose repeats bring singular values in (0, 1] near 1.
+var Quintic = [3]float64{3.4445, -4.7750, 2.0315}
+
+// MuonSize is the factor r of an update, by the shape of its matrix.
+type MuonSize string
+
 const (
-	quinticA = 3.4445
-	quinticB = -4.7750
-	quinticC = 2.0315
-	muonEps  = 1e-7
+	// Tall is sqrt(max(1, rows/cols)), as first published.
+	Tall MuonSize = "original"
+	// LikeAdam is 0.2 sqrt(max(rows, cols)), which lets Muon take the learning rate and the decay of AdamW.
+	LikeAdam MuonSize = "match_rms_adamw"
+	// Spectral is sqrt(rows/cols).
+	Spectral MuonSize = "spectral_unclamped"
 )
+
+func (s MuonSize) factor(rows, cols int) float64 {
+	ratio := float64(rows) / float64(cols)
+	switch s {
+	case LikeAdam:
+		return 0.2 * math.Sqrt(float64(max(rows, cols)))
+	case Spectral:
+		return math.Sqrt(ratio)
+	}
+	return math.Sqrt(max(1, ratio))
+}
 
 // Check refuses values that cannot train.
 func (c MuonConfig) Check() error {
@@ -40,6 +59,17 @@ func (c MuonConfig) Check() error {
 	}
 	if c.Iterations < 1 || c.Iterations > 100 {
 		return fault.New(fault.BadInput, "muon iterations", fmt.Sprint(c.Iterations), "1 to 100", "5 is usual")
+	}
+	if c.Size != Tall && c.Size != LikeAdam && c.Size != Spectral {
+		return fault.New(fault.BadInput, "muon size", fmt.Sprintf("%q", string(c.Size)), "known are original, match_rms_adamw and spectral_unclamped", "")
+	}
+	if !(c.Eps > 0) || math.IsInf(c.Eps, 0) {
+		return fault.New(fault.BadInput, "muon eps", fmt.Sprint(c.Eps), "it is above 0", "1e-7 is usual")
+	}
+	for _, v := range c.Quintic {
+		if math.IsNaN(v) || math.IsInf(v, 0) || c.Quintic[0] == 0 {
+			return fault.New(fault.BadInput, "muon quintic", fmt.Sprint(c.Quintic), "three numbers, the first not 0", fmt.Sprint(Quintic))
+		}
 	}
 	return checkDecay(c.Decay)
 }
@@ -76,10 +106,7 @@ func (m *muon) Step(lr float64) {
 			continue
 		}
 		rows, cols := p.Shape[0], p.Shape[1]
-		r := math.Sqrt(max(1, float64(rows)/float64(cols)))
-		if m.config.MatchRMS {
-			r = 0.2 * math.Sqrt(float64(max(rows, cols)))
-		}
+		r := m.config.Size.factor(rows, cols)
 		m.update(p, m.slots[i].Data)
 		m.newtonSchulz(rows, cols)
 		m.chunks(len(p.Data), func(_, from, to int) {
@@ -117,14 +144,14 @@ func (m *muon) update(p *Param, momentum []float32) {
 	for _, s := range m.squares[:(n+chunk-1)/chunk] {
 		sum += s
 	}
-	inv := float32(1 / max(math.Sqrt(sum), muonEps))
+	inv := float32(1 / max(math.Sqrt(sum), m.config.Eps))
 	m.chunks(n, func(_, from, to int) { kernel.Scale(m.x[from:to], inv) })
 }
 
 // newtonSchulz brings x [rows, cols] near the orthogonal factor of its polar decomposition. With X the wide one of x and its transpose, each iteration is X = (a I + b A + c A A) X, A = X Xᵀ; a tall x is
 // multiplied from the right instead, as the factor is symmetric.
 func (m *muon) newtonSchulz(rows, cols int) {
-	n, short, long := rows*cols, min(rows, cols), max(rows, cols)
+	n, short, long, q := rows*cols, min(rows, cols), max(rows, cols), m.config.Quintic
 	square := func(d []float32) kernel.Dense { return kernel.Dense{Data: d, Stride: short} }
 	a, b := square(m.a[:short*short]), square(m.b[:short*short])
 	for range m.config.Iterations {
@@ -139,11 +166,11 @@ func (m *muon) newtonSchulz(rows, cols int) {
 		kernel.GemmSymmetric(m.pool, a, left, right, short, long)
 		kernel.GemmSymmetric(m.pool, b, a, a, short, short)
 		m.chunks(short*short, func(_, from, to int) {
-			kernel.Scale(b.Data[from:to], quinticC)
-			kernel.AddScaled(b.Data[from:to], a.Data[from:to], quinticB)
+			kernel.Scale(b.Data[from:to], float32(q[2]))
+			kernel.AddScaled(b.Data[from:to], a.Data[from:to], float32(q[1]))
 		})
 		for i := range short {
-			b.Data[i*short+i] += quinticA
+			b.Data[i*short+i] += float32(q[0])
 		}
 		if rows > cols {
 			kernel.Gemm(m.pool, y, x, b, rows, cols, cols, false)

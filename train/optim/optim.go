@@ -92,8 +92,8 @@ func (e *elementwise) SetSteps(n int) { e.steps = n }
 func (e *elementwise) State() []Slot  { return e.slots }
 
 // each runs f over every chunk that has a gradient, with the same chunk of its slots: one or two.
-func (e *elementwise) each(f func(p *Param, data, grad, one, two []float32)) {
-	e.pool.Run(len(e.spans), func(part, _ int) {
+func (e *elementwise) each(f func(worker int, p *Param, data, grad, one, two []float32)) {
+	e.pool.Run(len(e.spans), func(part, worker int) {
 		s := e.spans[part]
 		p := e.params[s.param]
 		if p.Grad == nil {
@@ -104,6 +104,6 @@ func (e *elementwise) each(f func(p *Param, data, grad, one, two []float32)) {
 		if e.kinds == 2 {
 			two = slots[1].Data[s.from:s.to]
 		}
-		f(p, p.Data[s.from:s.to], p.Grad[s.from:s.to], one, two)
+		f(worker, p, p.Data[s.from:s.to], p.Grad[s.from:s.to], one, two)
 	})
 }

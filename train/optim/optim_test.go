@@ -36,6 +36,9 @@ func someParams(seed uint64) []*Param {
 func every() map[string]func(pool *kernel.Pool, params []*Param) Optimizer {
 	return map[string]func(pool *kernel.Pool, params []*Param) Optimizer{
 		"adam": func(pool *kernel.Pool, params []*Param) Optimizer { return NewAdam(pool, params, DefaultAdam) },
+		"adam with l2": func(pool *kernel.Pool, params []*Param) Optimizer {
+			return NewAdam(pool, params, AdamConfig{Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, Decay: 0.1, Coupled: true})
+		},
 		"sgd": func(pool *kernel.Pool, params []*Param) Optimizer {
 			return NewSGD(pool, params, SGDConfig{Momentum: 0.9, Nesterov: true, Decay: 0.1})
 		},
@@ -161,7 +164,7 @@ func TestNewtonSchulz(t *testing.T) {
 		for i := range p.Grad {
 			p.Grad[i] = float32(r.NormFloat64())
 		}
-		NewMuon(nil, []*Param{p}, MuonConfig{Iterations: 5}).Step(-1 / math.Sqrt(max(1, float64(rows)/float64(cols))))
+		NewMuon(nil, []*Param{p}, MuonConfig{Iterations: 5, Quintic: Quintic, Eps: 1e-7}).Step(-1 / math.Sqrt(max(1, float64(rows)/float64(cols))))
 		sum := 0.0 // of squares: the sum of squared singular values
 		for _, v := range p.Data {
 			sum += float64(v) * float64(v)
@@ -226,19 +229,24 @@ func TestSchedule(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	good := Schedule{Shape: WSD, Peak: 1, Warmup: 2, Steps: 10, Decay: 3, Final: 0.1}
 	change := func(f func(s *Schedule)) error { s := good; f(&s); return s.Check() }
+	muon := func(f func(c *MuonConfig)) error { c := DefaultMuon; f(&c); return c.Check() }
 	for what, err := range map[string]error{
-		"shape":  change(func(s *Schedule) { s.Shape = "linear" }),
-		"peak":   change(func(s *Schedule) { s.Peak = math.NaN() }),
-		"steps":  change(func(s *Schedule) { s.Steps = 0 }),
-		"warmup": change(func(s *Schedule) { s.Warmup = 11 }),
-		"decay":  change(func(s *Schedule) { s.Decay = 9 }),
-		"final":  change(func(s *Schedule) { s.Final = 1.5 }),
-		"beta":   AdamConfig{Beta1: 1, Beta2: 0.9, Eps: 1e-8}.Check(),
-		"eps":    AdamConfig{Beta1: 0.9, Beta2: 0.9}.Check(),
-		"wd":     AdamConfig{Eps: 1, Decay: -1}.Check(),
-		"sgd":    SGDConfig{Momentum: -0.1}.Check(),
-		"muon":   MuonConfig{Momentum: 2, Iterations: 5}.Check(),
-		"rounds": MuonConfig{Momentum: 0.9}.Check(),
+		"shape":   change(func(s *Schedule) { s.Shape = "linear" }),
+		"peak":    change(func(s *Schedule) { s.Peak = math.NaN() }),
+		"steps":   change(func(s *Schedule) { s.Steps = 0 }),
+		"warmup":  change(func(s *Schedule) { s.Warmup = 11 }),
+		"decay":   change(func(s *Schedule) { s.Decay = 9 }),
+		"final":   change(func(s *Schedule) { s.Final = 1.5 }),
+		"beta":    AdamConfig{Beta1: 1, Beta2: 0.9, Eps: 1e-8}.Check(),
+		"eps":     AdamConfig{Beta1: 0.9, Beta2: 0.9}.Check(),
+		"wd":      AdamConfig{Eps: 1, Decay: -1}.Check(),
+		"sgd":     SGDConfig{Momentum: -0.1}.Check(),
+		"damp":    SGDConfig{Momentum: 0.9, Dampening: 0.1, Nesterov: true}.Check(),
+		"muon":    muon(func(c *MuonConfig) { c.Momentum = 2 }),
+		"rounds":  muon(func(c *MuonConfig) { c.Iterations = 0 }),
+		"size":    muon(func(c *MuonConfig) { c.Size = "" }),
+		"curve":   muon(func(c *MuonConfig) { c.Quintic = [3]float64{} }),
+		"muoneps": muon(func(c *MuonConfig) { c.Eps = 0 }),
 	} {
 		if !fault.Is(err, fault.BadInput) {
 			t.Errorf("%s: %v", what, err)

@@ -9,19 +9,23 @@ import (
 	"github.com/lowkeylm/lowkey/kernel"
 )
 
-// SGDConfig: b = momentum b + g; p = (1 - lr Decay) p - lr b, or with Nesterov - lr (g + momentum b).
+// SGDConfig: with g' = g + Decay p, b = g' at the first step, then momentum b + (1 - Dampening) g'; p -= lr b, or with Nesterov lr (g' + momentum b). Without momentum b is g'.
 //
 // Sutskever, Martens, Dahl and Hinton, On the importance of initialization and momentum in deep learning, 2013.
 type SGDConfig struct {
-	Momentum float64
-	Nesterov bool
-	Decay    float64
+	Momentum  float64
+	Dampening float64
+	Nesterov  bool // not with Dampening
+	Decay     float64
 }
 
 // Check refuses values that cannot train.
 func (c SGDConfig) Check() error {
 	if !(c.Momentum >= 0 && c.Momentum < 1) {
 		return fault.New(fault.BadInput, "sgd momentum", fmt.Sprint(c.Momentum), "it lies in [0, 1)", "0.9 is usual")
+	}
+	if !(c.Dampening >= 0 && c.Dampening <= 1) || c.Nesterov && c.Dampening != 0 {
+		return fault.New(fault.BadInput, "sgd dampening", fmt.Sprint(c.Dampening), "it lies in [0, 1], and is 0 with Nesterov's momentum", "0 is usual")
 	}
 	return checkDecay(c.Decay)
 }
@@ -38,18 +42,25 @@ func NewSGD(pool *kernel.Pool, params []*Param, config SGDConfig) Optimizer {
 
 func (s *sgd) Step(lr float64) {
 	s.steps++
-	momentum, rate := float32(s.config.Momentum), float32(-lr)
-	s.each(func(p *Param, data, grad, b, _ []float32) {
-		kernel.Scale(b, momentum)
-		kernel.Add(b, grad)
-		if p.Decay && s.config.Decay != 0 {
-			kernel.Scale(data, float32(1-lr*s.config.Decay))
+	c := s.config
+	share := float32(1 - c.Dampening)
+	if s.steps == 1 || c.Momentum == 0 {
+		share = 1
+	}
+	s.each(func(_ int, p *Param, data, grad, b, _ []float32) {
+		decay := 0.0
+		if p.Decay {
+			decay = c.Decay
 		}
-		if s.config.Nesterov {
-			kernel.AddScaled(data, grad, rate)
-			kernel.AddScaled(data, b, float32(-lr*s.config.Momentum))
+		kernel.Scale(b, float32(c.Momentum))
+		kernel.AddScaled(b, grad, share)
+		kernel.AddScaled(b, data, share*float32(decay))
+		if c.Nesterov {
+			kernel.Scale(data, float32(1-lr*decay))
+			kernel.AddScaled(data, grad, float32(-lr))
+			kernel.AddScaled(data, b, float32(-lr*c.Momentum))
 		} else {
-			kernel.AddScaled(data, b, rate)
+			kernel.AddScaled(data, b, float32(-lr))
 		}
 	})
 }
