@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -330,6 +331,24 @@ func TestStart(t *testing.T) {
 	defer p.Close()
 	if !bytes.Equal(weights(p.Model), weights(r.Model)) {
 		t.Errorf("weights from the checkpoint %q differ", again.Start)
+	}
+	context := regexp.MustCompile(`("max_position_embeddings":) *\d+`)
+	for name, from := range map[string]string{"of the model": next.Start, "of the checkpoint": again.Start} {
+		longer := next
+		longer.Start, longer.Model = from, context.ReplaceAll(s.Model, []byte("$1 777"))
+		l, err := Open(filepath.Join(dir, "longer "+name), &longer, set, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		if l.Model.Config.MaxPosition != 777 {
+			t.Errorf("a longer context %s: %d tokens", name, l.Model.Config.MaxPosition)
+		}
+		for _, p := range l.Model.Parameters() {
+			if !bytes.Equal(p.Bytes(), want[p.Name].Bytes()) {
+				t.Errorf("a longer context %s: %s differs", name, p.Name)
+			}
+		}
 	}
 	next.Model = settings(t, "mfa", 3).Model
 	_, err = Open(filepath.Join(dir, "three"), &next, set, 1)

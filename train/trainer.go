@@ -90,7 +90,7 @@ func Open(dir string, s *Settings, set *data.Set, threads int) (*Trainer, error)
 	}
 	if most := m.Config.MaxPosition; most > 0 && s.Seq > most {
 		m.Close()
-		return nil, fault.New(fault.BadInput, "--seq", fmt.Sprint(s.Seq), fmt.Sprintf("the model's context is %d tokens", most), "give shorter rows, or a fresh model a longer --ctx")
+		return nil, fault.New(fault.BadInput, "--seq", fmt.Sprint(s.Seq), fmt.Sprintf("the model's context is %d tokens", most), fmt.Sprintf("give shorter rows, or a longer context: --ctx %d", s.Seq))
 	}
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, fault.New(fault.BadInput, dir, "cannot be made", "", "").Because(err)
@@ -146,6 +146,11 @@ func start(s *Settings) (*model.Model, error) {
 	m, err := Source(s.Start)
 	if err != nil {
 		return nil, err
+	}
+	if c, err := config.Parse(s.Model, "config.json"); err == nil && c.MaxPosition != m.Config.MaxPosition {
+		if err := m.SetContext(c.MaxPosition); err != nil {
+			return nil, err
+		}
 	}
 	if plainJSON(json.RawMessage(m.ConfigJSON)) != plainJSON(s.Model) {
 		return nil, fault.New(fault.Mismatch, "--start "+s.Start, "its config.json is another model's", "the weights to start from must have the same configuration", "leave out the flags that size the model")

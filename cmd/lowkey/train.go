@@ -217,7 +217,7 @@ Sizes that are not given are chosen so that the parameters are those of MHA at t
 	p := c.Flags()
 	p.StringVarP(&f.out, "out", "o", "", "the run's folder (default: runs/DESIGN)")
 	p.StringVar(&f.resume, "resume", "", "go on with the run in this folder; it has its settings")
-	p.StringVar(&f.start, "start", "", "start from this model folder, or checkpoint of a run, its sizes and weights, instead of a fresh model (a new phase: the optimiser starts anew)")
+	p.StringVar(&f.start, "start", "", "start from this model folder, or checkpoint of a run, its sizes and weights, instead of a fresh model (a new phase: the optimiser starts anew; --ctx changes its context)")
 	p.Lookup("tokenizer").Usage = "a tokenizer.json (default: with --start the one beside that model, else one that is learned from the data)"
 	p.IntVar(&f.settings.From, "from", 0, "with --start: the first batch of the data, where the earlier phase ended")
 	p.StringVar(&f.prompt, "sample", "", "complete this text at every look at the validation side (default: the start of a validation document)")
@@ -272,6 +272,9 @@ func (f *trainFlags) run(c *cobra.Command) error {
 	}
 	f.shape.Vocab = f.vocab // as good as the tokenizer's for finding what cannot be, before hours of anything
 	if f.start != "" {
+		if err := sizesGiven(c.Flags()); err != nil {
+			return err
+		}
 		if f.start, err = carriedFolder(f.start, filepath.Join(f.out, "start")); err != nil {
 			return err
 		}
@@ -303,6 +306,11 @@ func (f *trainFlags) run(c *cobra.Command) error {
 		if has := m.Config.Vocab; tok.Vocab() > has {
 			return fault.New(fault.Mismatch, "--start "+f.start, fmt.Sprintf("a vocabulary of %d", has), fmt.Sprintf("the tokenizer has %d tokens", tok.Vocab()), "give the tokenizer.json that the model was trained with (--tokenizer)")
 		}
+		if c.Flags().Changed("ctx") {
+			if err := m.SetContext(f.shape.Context); err != nil {
+				return err
+			}
+		}
 		f.settings.Model, f.settings.Start = m.ConfigJSON, f.start
 	} else {
 		sized, err := f.shape.Size()
@@ -313,6 +321,16 @@ func (f *trainFlags) run(c *cobra.Command) error {
 		f.settings.Model = sized.Config
 	}
 	return f.train(c.Context(), &f.settings, set, tok, *format)
+}
+
+// sizesGiven refuses flags that size a fresh model beside --start; a longer or shorter context changes no weight.
+func sizesGiven(flags *pflag.FlagSet) (err error) {
+	for _, name := range []string{"design", "hidden", "layers", "params", "head-dim", "ffn", "rope-theta", "untied", "heads", "kv-heads", "q-rank", "kv-rank", "share", "rope-dim", "field"} {
+		if flag := flags.Lookup(name); flag.Changed && err == nil {
+			err = fault.New(fault.BadInput, "--"+name+" "+flag.Value.String(), "given with --start", "the model to start from has its sizes", "leave it out, or train a fresh model without --start")
+		}
+	}
+	return err
 }
 
 // startsTokenizer takes the tokenizer that lies with the model to start from, unless one is given: ids of another one would mean nothing to it.
