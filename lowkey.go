@@ -37,6 +37,7 @@ type Options struct {
 	Numerics    string // "exact" (default): the same bits alone or in a batch, for any threads and chunking. "fast": prompts may go another way, within 1e-3 of the largest logit (see Fast)
 	Sequences   int    // sequences that must fit at full context; 0 = 1
 	Logits      bool   // Model.Logits will be called: its rows count in the budget
+	HoldHeap    bool   // hold the Go heap of this process to its share of the memory budget while the model is open: see HeapLimit
 	Progress    func(done, total int)
 }
 
@@ -73,7 +74,8 @@ type Model struct {
 	m              *model.Model
 	owned          bool // Close closes m
 	pool           *kernel.Pool
-	spare          int64 // bytes of the memory budget that nothing has claimed
+	heap           int64 // bytes of the memory budget that are the Go heap's
+	spare          int64 // and that nothing has claimed
 	held           int64 // see Held
 }
 
@@ -138,10 +140,15 @@ func Use(src *model.Model, t *tokenizer.Tokenizer, o Options) (*Model, error) {
 
 // loaded packs the weights and reserves the cache, or gives everything back.
 func (m *Model) loaded(text func() error) (*Model, error) {
+	if m.Options.Memory > 0 {
+		m.heap = HeapBytes // while it is not known how much
+	}
+	m.hold()
 	if err := m.load(text); err != nil {
 		m.Close()
 		return nil, err
 	}
+	m.hold()
 	return m, nil
 }
 
@@ -265,7 +272,7 @@ func (m *Model) engineOptions() (model.Options, error) {
 		m.Context = fits
 	}
 	opt.MaxRows, opt.Budget = m.Context, need(m.Context)
-	m.spare = math.MaxInt64
+	m.heap, m.spare = HeapBytes/4*3+m.scratchBytes(), math.MaxInt64 // a quarter is left to the program's own data and to what the collector is late for
 	if budget > 0 {
 		m.spare = budget - weights - scratch - opt.Budget
 	}
@@ -300,22 +307,22 @@ func (m *Model) WithCache(kv string) (*Model, error) {
 	if c.Engine, err = m.Engine.WithCache(spec, cache); err != nil {
 		return nil, err
 	}
-	m.spare, c.spare = m.spare-cache-scratch, 0
+	c.heap, c.spare = scratch, 0
+	m.spare -= cache + scratch
+	c.hold()
 	return &c, nil
 }
 
-// Spare is the bytes of the memory budget that nothing has claimed.
-func (m *Model) Spare() int64 { return m.spare }
-
-// HeapLimit is what the Go heap may take: its share, scratch, which lies there, and what nothing has claimed of the budget. A program that wants the budget kept gives it to debug.SetMemoryLimit,
-// as the lowkey command does; a library does not change what belongs to the whole process.
-func (m *Model) HeapLimit() int64 {
-	share := HeapBytes/4*3 + m.scratchBytes() // a quarter is left to the program's own data and to what the collector is late for
-	return share + min(m.spare, math.MaxInt64-share)
+// Beside loads another model into what m leaves of its memory budget, all of which is the other's from then on. Close it before m.
+func (m *Model) Beside(path string, o Options) (*Model, error) {
+	o.Memory = max(1, m.spare)
+	other, err := Load(path, o)
+	if err == nil {
+		m.spare = 0
+		other.hold()
+	}
+	return other, err
 }
-
-// HeapBytes is set aside for the Go heap: tokenizer, tables, the program itself.
-const HeapBytes = 64 << 20
 
 // fits is the longest context whose cache takes no more than n bytes.
 func (m *Model) fits(n int64, need func(int) int64) int {
@@ -402,6 +409,7 @@ const logitStep = 64
 
 // Close gives all memory back.
 func (m *Model) Close() {
+	m.letGo()
 	if m.Engine != nil {
 		m.Engine.Close()
 	}

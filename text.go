@@ -37,6 +37,9 @@ func (m *Model) EncodeText(text string) ([]int32, error) {
 	if err := CheckText("text", text); err != nil {
 		return nil, err
 	}
+	if err := m.checkText(len(text)); err != nil {
+		return nil, err
+	}
 	return m.Tokenizer.Encode(text, tokenizer.EncodeOptions{AddBOS: true}), nil
 }
 

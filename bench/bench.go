@@ -135,6 +135,9 @@ func Run(ctx context.Context, path string, o Options) (*Report, error) {
 			return nil, err
 		}
 	}
+	if m != nil && m.short {
+		r.Notes = append(r.Notes, fmt.Sprintf("floors are of reading %s at most: the memory budget leaves no room for more", lowkey.Bytes(m.room)))
+	}
 	if slices.ContainsFunc(r.KV, (*Result).beatsFloor) {
 		r.Notes = append(r.Notes, "a share above 100 % means that something else kept the machine busy while its floor was measured: measure again on a quiet machine")
 	}
@@ -206,6 +209,9 @@ func open(path, kv string, rows, sequences int, o *Options, r *Report) (*lowkey.
 	m, err := lowkey.Load(path, opt)
 	if err != nil {
 		return nil, err
+	}
+	if r.Machine != nil {
+		r.Machine.within(m)
 	}
 	r.Weights, r.Trained = m.Engine.WeightBytes(), m.Engine.Model.Config.MaxPosition
 	r.PastTrained = r.PastTrained || r.Trained > 0 && rows > r.Trained

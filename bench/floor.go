@@ -65,12 +65,11 @@ func newCost(m *lowkey.Model, machine *Machine) (*cost, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer list.Close()
 	gated, err := differentIDs(m)
 	if err != nil {
 		return nil, err
 	}
-	for _, t := range list.all {
+	for _, t := range list {
 		w := work{f32: 2 * float64(t.rows) * float64(t.cols)}
 		if int8 && t.format.Quantised() {
 			w = work{int8: w.f32}

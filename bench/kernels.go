@@ -33,7 +33,7 @@ type Product struct {
 	WorkingSet int64   `json:"working_set"` // bytes of all matrices that took turns
 }
 
-// workingSet bounds what is packed of one shape.
+// workingSet bounds what is packed of one shape, where no memory budget does.
 const workingSet = 256 << 20
 
 // Kernels measures every shape of the model with each number of rows. Output matrices are left out where more than 16 rows would meet them: a prompt asks for the logits of
@@ -54,11 +54,11 @@ func Kernels(ctx context.Context, path string, load lowkey.Options, rows []int, 
 		return nil, nil, err
 	}
 	defer machine.Close()
+	machine.within(m)
 	list, err := matrices(m)
 	if err != nil {
 		return nil, nil, err
 	}
-	defer list.Close()
 	arith, err := lowkey.ParseArith(load.Activations)
 	if err != nil {
 		return nil, nil, err
@@ -70,7 +70,7 @@ func Kernels(ctx context.Context, path string, load lowkey.Options, rows []int, 
 	}
 	groups := map[shape][]matrix{}
 	var order []shape
-	for _, t := range list.all {
+	for _, t := range list {
 		s := shape{t.format, t.rows, t.cols, t.role == embedMatrix}
 		if s.looked {
 			continue
@@ -101,7 +101,11 @@ func measureShape(ctx context.Context, machine *Machine, group []matrix, arith k
 		return nil, err
 	}
 	names := kinds(group)
-	group = group[:min(len(group), int(max(1, workingSet/size)))]
+	set := int64(workingSet)
+	if machine.room > 0 {
+		set = min(set, machine.room)
+	}
+	group = group[:min(len(group), int(max(1, set/size)))]
 	var packed []*kernel.Matrix
 	for _, t := range group {
 		mem, err := kernel.Alloc(size)
@@ -125,7 +129,7 @@ func measureShape(ctx context.Context, machine *Machine, group []matrix, arith k
 		}
 		packed = append(packed, w)
 	}
-	set := size * int64(len(packed))
+	set = size * int64(len(packed))
 	bw, err := machine.Bandwidth(set)
 	if err != nil {
 		return nil, err

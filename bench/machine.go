@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lowkeylm/lowkey"
 	"github.com/lowkeylm/lowkey/kernel"
 )
 
@@ -26,7 +27,9 @@ type Machine struct {
 	PeakInt8 float64     `json:"peak_int8_gops"`
 	Read     []Bandwidth `json:"read"` // by working set, smallest first
 
-	pool *kernel.Pool
+	pool  *kernel.Pool
+	room  int64 // most that is read at once, where a memory budget bounds it; 0 = as much as is asked for
+	short bool  // less was read than was asked for
 }
 
 // Bandwidth is the rate of reading a working set over and over, in huge pages where the system has them.
@@ -77,15 +80,26 @@ func (m *Machine) Measure(bytes int64) (float64, error) {
 	return v, nil
 }
 
+// within keeps what is read within half of what a model's memory budget leaves; the other half is the heap's.
+func (m *Machine) within(l *lowkey.Model) {
+	if l.Options.Memory > 0 {
+		m.room = max(1<<20, l.Spare()/2)
+	}
+}
+
 // Bandwidth is the rate for a working set of so many bytes: between the two powers of two around it, in proportion to the logarithm of the size.
 func (m *Machine) Bandwidth(bytes int64) (float64, error) {
 	low := int64(1 << 20)
-	for low*2 <= bytes {
+	for low*2 <= bytes && (m.room == 0 || low*2 <= m.room) {
 		low *= 2
 	}
 	a, err := m.Measure(low)
 	if err != nil || bytes <= low {
 		return a, err
+	}
+	if m.room > 0 && 2*low > m.room {
+		m.short = true
+		return a, nil
 	}
 	b, err := m.Measure(2 * low)
 	if err != nil {

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/lowkeylm/lowkey"
-	"github.com/lowkeylm/lowkey/format/safetensors"
 	"github.com/lowkeylm/lowkey/kernel"
 	"github.com/lowkeylm/lowkey/model/config"
 )
@@ -45,34 +44,21 @@ var expertName = regexp.MustCompile(`^(?:blk|(?:.*\.)?layers)\.(\d+)\..*(?:\.exp
 // rebuilding are the roles of EG-MLA's own matrices.
 var rebuilding = map[string]matrixRole{"kv_b": rebuiltMatrix, "gate": gateMatrix, "gate_embed": tableMatrix}
 
-type matrixList struct {
-	all    []matrix
-	folder *safetensors.File
-}
-
-// Close invalidates data of a folder's matrices. Those of a GGUF file are the model's.
-func (l *matrixList) Close() {
-	if l.folder != nil {
-		l.folder.Close()
-	}
-}
-
-func matrices(m *lowkey.Model) (*matrixList, error) {
+func matrices(m *lowkey.Model) (all []matrix, err error) {
 	to, err := lowkey.ParseFormat(m.Options.Weights)
 	if err != nil {
 		return nil, err
 	}
-	l := &matrixList{}
-	add := func(name, format string, shape []int, data []byte) {
-		f, ok := formatOf(format)
+	for _, w := range m.Engine.Model.Stored() {
+		name, shape, f := w.Name, w.Shape, w.Format
 		expert := expertName.FindStringSubmatch(name)
 		if len(shape) == 3 && expert != nil { // those of all experts of a layer
 			shape = []int{shape[0] * shape[1], shape[2]}
 		}
-		if !ok || len(shape) != 2 {
-			return
+		if len(shape) != 2 {
+			continue
 		}
-		t := matrix{name: name, rows: shape[0], cols: shape[1], stored: f, format: f, data: data}
+		t := matrix{name: name, rows: shape[0], cols: shape[1], stored: f, format: f, data: w.Data}
 		if expert != nil {
 			t.role = expertMatrix
 			t.layer, _ = strconv.Atoi(expert[1])
@@ -97,39 +83,17 @@ func matrices(m *lowkey.Model) (*matrixList, error) {
 				}
 			}
 		}
-		l.all = append(l.all, t)
+		all = append(all, t)
 	}
-	if g := m.Engine.Model.GGUF; g != nil {
-		for _, t := range g.Tensors {
-			add(t.Name, t.Type.String(), t.Shape(), g.Data(t))
-		}
-	} else {
-		if l.folder, err = safetensors.OpenFolder(m.Path); err != nil {
-			return nil, err
-		}
-		for _, name := range l.folder.Names() {
-			t, _ := l.folder.Tensor(name)
-			add(name, string(t.DType), t.Shape, t.Data)
-		}
-	}
-	head := slices.IndexFunc(l.all, func(t matrix) bool { return t.role == headMatrix })
+	head := slices.IndexFunc(all, func(t matrix) bool { return t.role == headMatrix })
 	if head >= 0 && m.Engine.Model.Config.TieEmbeddings { // stored twice, used once
-		l.all = slices.Delete(l.all, head, head+1)
+		all = slices.Delete(all, head, head+1)
 		head = -1
 	}
-	for i := range l.all {
-		if head < 0 && l.all[i].role == embedMatrix {
-			l.all[i].role = tiedMatrix
+	for i := range all {
+		if head < 0 && all[i].role == embedMatrix {
+			all[i].role = tiedMatrix
 		}
 	}
-	return l, nil
-}
-
-func formatOf(name string) (kernel.Format, bool) {
-	for f := kernel.F32; f <= kernel.Q6_K; f++ {
-		if f.String() == name {
-			return f, true
-		}
-	}
-	return 0, false
+	return all, nil
 }

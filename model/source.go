@@ -92,6 +92,24 @@ func (s folderSource) Tensor(name string) (tensor.Weight, bool) {
 	return tensor.Weight{Name: name, Format: f, Shape: t.Shape, Data: t.Data}, ok
 }
 
+// Stored are the model's tensors as its file names and holds them; of a type that no kernel reads, none. They are valid until the model is closed.
+func (m *Model) Stored() (list []tensor.Weight) {
+	var names []string
+	if m.GGUF != nil {
+		for _, t := range m.GGUF.Tensors {
+			names = append(names, t.Name)
+		}
+	} else if f, ok := m.src.(folderSource); ok {
+		names = f.Names()
+	}
+	for _, name := range names {
+		if w, ok := m.src.Tensor(name); ok {
+			list = append(list, w)
+		}
+	}
+	return list
+}
+
 // Blocks recognises a matrix [out, in] that Save stored in Q8_0: bytes [out, in/32, 34].
 func Blocks(t safetensors.Tensor) (yes bool, out, in int) {
 	elems, size := kernel.Q8_0.Block()

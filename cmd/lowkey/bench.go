@@ -127,11 +127,9 @@ func (f *benchFlags) bench(c *cobra.Command) error {
 	if f.quality {
 		o.Quality = &bench.QualityOptions{Positions: f.positions, Window: f.window, Skip: f.skip}
 		if f.text != "" {
-			b, err := os.ReadFile(f.text)
-			if err != nil {
-				return fault.New(fault.BadInput, "--text "+f.text, "cannot be read", "", "name a file that exists").Because(err)
+			if o.Quality.Text, err = f.readText(f.text); err != nil {
+				return err
 			}
-			o.Quality.Text = string(b)
 		}
 	}
 	if f.plot != "" {

@@ -60,7 +60,8 @@ func peak(t *testing.T, env []string, line ...string) (most int64, looks int, sa
 	}
 }
 
-// The whole process stays within --memory: answering while the collector is off but for the limit, so that garbage would pile up; and with a prompt far larger than the budget.
+// The whole process stays within --memory while the collector is off but for the limit, so that garbage would pile up: answering, with a prompt far larger than the budget, and in the other commands
+// that load a model. A text that the heap could not hold with its tokens is refused.
 func TestBudgetOfProcess(t *testing.T) {
 	dir := t.TempDir()
 	file := func(name string, n int) string {
@@ -70,21 +71,24 @@ func TestBudgetOfProcess(t *testing.T) {
 		}
 		return path
 	}
-	const budget = "88m" // without a limit of the heap the last of the three takes 97
-	limit, err := lowkey.ParseBytes(budget)
-	if err != nil {
-		t.Fatal(err)
-	}
-	run := []string{"run", "--threads", "1", "--ctx", "256", "--memory", budget}
+	large := file("large.txt", 120<<20)
+	// Without a limit of the heap they take 133, 65, 97, 38, 206 and 57 MiB: three would break their budget.
 	for _, c := range []struct {
-		name, said string
-		line       []string
+		name, said, budget, line string
 	}{
-		{"answer", "tok", append(run, "-n", "100", "--json", "--logprobs", "1000", "func f(")},
-		{"prompt of 120 MB", "tokens; the context is 256", append(run, "-f", file("large.txt", 120<<20))},
-		{"prompt of 8 MB", "tokens; the context is 256", append(run, "-f", file("small.txt", 8<<20))},
+		{"answer", "tok", "88m", "run --ctx 256 -n 100 --json --logprobs 1000 func"},
+		{"prompt of 120 MB", "tokens; the context is 256", "88m", "run --ctx 256 -f " + large},
+		{"prompt of 8 MB", "tokens; the context is 256", "88m", "run --ctx 256 -f " + file("small.txt", 8<<20)},
+		{"text of 120 MB", "longer than 16.7 MiB", "100m", "eval -m mfa --ctx 256 --text " + large},
+		{"text of 6 MB, two models", "mean KL", "200m", "eval -m mfa --ctx 128 --limit 300 --kv q8h --text " + file("text.txt", 6<<20)},
+		{"text of 7 MB, bench", "floors are of reading", "88m", "bench -m mfa --kv q4 --depths 0 --pp 32 --tg 4 --positions 60 --text " + file("quality.txt", 7<<20)},
 	} {
-		most, looks, said := peak(t, []string{"GOGC=off", "GOMEMLIMIT=off"}, c.line...)
+		limit, err := lowkey.ParseBytes(c.budget)
+		if err != nil {
+			t.Fatal(err)
+		}
+		line := append(strings.Fields(c.line), "--threads", "1", "--memory", c.budget)
+		most, looks, said := peak(t, []string{"GOGC=off", "GOMEMLIMIT=off"}, line...)
 		t.Logf("%s: at most %s in %d looks", c.name, lowkey.Bytes(most), looks)
 		if most > limit || looks < 3 || most < 8<<20 { // the weights alone are 9 MB
 			t.Errorf("%s: RssAnon was at most %s in %d looks, the budget is %s", c.name, lowkey.Bytes(most), looks, lowkey.Bytes(limit))

@@ -173,7 +173,7 @@ func (f *evalFlags) eval(ctx context.Context) error {
 	}
 	text := ""
 	if f.text != "" {
-		if text, err = readText(f.text); err != nil {
+		if text, err = f.readText(f.text); err != nil {
 			return err
 		}
 	}
@@ -240,28 +240,37 @@ func parseDepths(text string) (list []float64, err error) {
 	return list, nil
 }
 
-// maxText bounds a text: it is held in memory, with four bytes for each of its tokens.
+// maxText bounds a text where --memory does not: it is held in memory, and so are its tokens.
 const maxText = 1 << 30
 
 // readText reads a file, or standard input for "-".
-func readText(path string) (string, error) {
+func (f *modelFlags) readText(path string) (string, error) {
 	bad := func(value, limit, wayOut string) error {
 		return fault.New(fault.BadInput, "--text "+path, value, limit, wayOut)
 	}
+	o, err := f.options()
+	if err != nil {
+		return "", err
+	}
+	most := int64(maxText)
+	if o.Memory > 0 {
+		most = min(most, max(lowkey.HeapBytes, o.Memory)/lowkey.TextShare)
+	}
 	in := os.Stdin
 	if path != "-" {
-		var err error
 		if in, err = os.Open(path); err != nil {
 			return "", fault.New(fault.BadInput, "--text "+path, "cannot be read", "", "name a file that exists, or - for standard input").Because(err)
 		}
 		defer in.Close()
 	}
-	b, err := io.ReadAll(io.LimitReader(in, maxText+1))
+	b, err := io.ReadAll(io.LimitReader(in, most+1))
 	switch {
 	case err != nil:
 		return "", fault.New(fault.BadInput, "--text "+path, "cannot be read", "", "name a file that exists, or - for standard input").Because(err)
-	case len(b) > maxText:
-		return "", bad("longer than "+lowkey.Bytes(maxText), "a text is held in memory", "give a part of it")
+	case int64(len(b)) > most && o.Memory > 0:
+		return "", bad("longer than "+lowkey.Bytes(most), "a text and its tokens are held in memory, in "+f.memory, "give a part of it (head -c), or raise --memory")
+	case int64(len(b)) > most:
+		return "", bad("longer than "+lowkey.Bytes(most), "a text is held in memory", "give a part of it (head -c)")
 	case len(b) == 0:
 		return "", bad("empty", "", "give a file with some text")
 	case !utf8.Valid(b):
@@ -325,11 +334,11 @@ func (e *evaluation) load(kvs []string, context int) error {
 	case e.f.against != "":
 		e.report.Reference = filepath.Base(e.f.against) + " in f32 (activations and cache)"
 		o.Weights = "" // as in its file: --weights with --against the model itself measures quantised weights
-		e.reference, err = e.loadReference(e.f.against, o, m.Spare())
+		e.reference, err = loadReference(m, e.f.against, o)
 	case e.report.Activations == "f32":
 		e.reference, err = m.WithCache("f32")
 	default:
-		e.reference, err = e.loadReference(e.f.path, o, m.Spare())
+		e.reference, err = loadReference(m, e.f.path, o)
 	}
 	if err != nil {
 		return fmt.Errorf("the reference: %w", err)
@@ -338,13 +347,10 @@ func (e *evaluation) load(kvs []string, context int) error {
 	return nil
 }
 
-// loadReference loads a model in f32 into what is left of the budget.
-func (e *evaluation) loadReference(path string, o lowkey.Options, spare int64) (*lowkey.Model, error) {
+// loadReference loads a model in f32 into what m leaves of the budget.
+func loadReference(m *lowkey.Model, path string, o lowkey.Options) (*lowkey.Model, error) {
 	o.KV, o.Activations, o.Numerics = "f32", "f32", lowkey.Exact
-	if o.Memory > 0 {
-		o.Memory = max(1, spare)
-	}
-	return lowkey.Load(path, o)
+	return m.Beside(path, o)
 }
 
 // score scores the text in windows of n tokens.

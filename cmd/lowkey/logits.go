@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lowkeylm/lowkey"
 	"github.com/lowkeylm/lowkey/fault"
 	"github.com/lowkeylm/lowkey/format/safetensors"
 )
@@ -57,7 +58,7 @@ func (f *modelFlags) logits(ctx context.Context, idsPath, out string) error {
 		return err
 	}
 	o.Logits = true
-	m, err := loadWithin(f.path, o)
+	m, err := lowkey.Load(f.path, o)
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -59,7 +58,7 @@ func (f *modelFlags) add(c *cobra.Command) {
 }
 
 func (f *modelFlags) options() (lowkey.Options, error) {
-	o := lowkey.Options{KV: f.kv, Context: f.ctx, Threads: f.threads, Weights: f.weights, Activations: f.activations, Numerics: f.numerics}
+	o := lowkey.Options{KV: f.kv, Context: f.ctx, Threads: f.threads, Weights: f.weights, Activations: f.activations, Numerics: f.numerics, HoldHeap: true}
 	if f.memory != "" {
 		n, err := lowkey.ParseBytes(f.memory)
 		if err != nil {
@@ -75,22 +74,7 @@ func (f *modelFlags) load() (*lowkey.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	return loadWithin(f.path, o)
-}
-
-// loadWithin loads a model and holds the Go heap to its share of the memory budget, while it loads and then: the collector works harder when garbage would pass it. A lower GOMEMLIMIT stays.
-func loadWithin(path string, o lowkey.Options) (*lowkey.Model, error) {
-	given := debug.SetMemoryLimit(-1)
-	if o.Memory > 0 {
-		debug.SetMemoryLimit(min(given, lowkey.HeapBytes))
-	}
-	m, err := lowkey.Load(path, o)
-	if err != nil {
-		debug.SetMemoryLimit(given)
-		return nil, err
-	}
-	debug.SetMemoryLimit(min(given, m.HeapLimit()))
-	return m, nil
+	return lowkey.Load(f.path, o)
 }
 
 func printJSON(v any) error {

@@ -78,7 +78,7 @@ type routedModel struct {
 }
 
 func (f *routeFlags) route(ctx context.Context) error {
-	text, err := readText(f.text)
+	text, err := f.readText(f.text)
 	if err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func (f *routeFlags) route(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	routed, err := lowkey.Load(f.out, o)
+	routed, err := soft.Beside(f.out, o)
 	if err != nil {
 		return err
 	}
