@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/lowkeylm/lowkey/fault"
+	"github.com/lowkeylm/lowkey/internal/atomicfile"
 )
 
 var commitName = regexp.MustCompile(`^[0-9a-f]{40}$`)
@@ -126,13 +127,7 @@ func (s store) setRef(revision, commit string) error {
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return diskFault(name, err)
 	}
-	fresh := freshName(name)
-	if err := os.WriteFile(fresh, []byte(commit), 0o644); err != nil {
-		os.Remove(fresh)
-		return diskFault(name, err)
-	}
-	if err := os.Rename(fresh, name); err != nil {
-		os.Remove(fresh)
+	if err := atomicfile.WriteBytes(name, []byte(commit)); err != nil {
 		return diskFault(name, err)
 	}
 	return nil
@@ -178,5 +173,9 @@ func diskFault(name string, err error) error {
 	case errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS):
 		return &fault.Error{Kind: fault.BadInput, Thing: name, Value: "may not be written", WayOut: "set HF_HOME to a folder you may write to", Err: err}
 	}
-	return fmt.Errorf("cache: %w", err)
+	var known *fault.Error
+	if errors.As(err, &known) {
+		return err
+	}
+	return &fault.Error{Kind: fault.BadInput, Thing: name, Value: "cannot be written", WayOut: "set HF_HOME to another folder", Err: err}
 }
