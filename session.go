@@ -179,7 +179,7 @@ func (s *Session) Prompt(ctx context.Context, tokens []int32) (reused int, err e
 // Generate continues a raw text. Iteration ends after the last piece; an error comes as the last pair.
 func (s *Session) Generate(ctx context.Context, text string, g Generation, stats *Stats) iter.Seq2[Piece, error] {
 	return func(yield func(Piece, error) bool) {
-		ids, err := []int32(nil), s.model.CheckPrompt(int64(len(text)))
+		ids, err := []int32(nil), s.model.checkPrompt(text)
 		if err == nil {
 			ids, err = s.model.EncodeText(text)
 		}
@@ -230,7 +230,7 @@ func (s *Session) Chat(ctx context.Context, text string, g Generation, stats *St
 
 // behind is what the session holds and a raw text behind it; the text of an empty session starts as the model expects.
 func (s *Session) behind(text string) ([]int32, error) {
-	if err := s.model.CheckPrompt(int64(len(text))); err != nil {
+	if err := s.model.checkPrompt(text); err != nil {
 		return nil, err
 	}
 	if len(s.Tokens()) == 0 || s.model.Tokenizer == nil {
@@ -254,7 +254,7 @@ func (s *Session) chatTokens(messages []template.Message) ([]int32, error) {
 			text = text[i+len(answer):]
 		}
 	}
-	if err := s.model.CheckPrompt(int64(len(text))); err != nil {
+	if err := s.model.checkPrompt(text); err != nil {
 		return nil, err
 	}
 	return append(slices.Clone(s.Tokens()), s.model.Tokenizer.Encode(text, tokenizer.EncodeOptions{Special: true})...), nil

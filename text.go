@@ -60,10 +60,22 @@ func (m *Model) CheckPrompt(bytes int64) error {
 	if m.Tokenizer == nil || bytes <= int64(m.Context) {
 		return nil
 	}
-	if least := m.Tokenizer.AtLeast(bytes); least > int64(m.Context) {
-		return fault.New(fault.OverBudget, "prompt", fmt.Sprintf("%d bytes, at least %d tokens", bytes, least), fmt.Sprintf("the context is %d", m.Context), "shorten it, or raise --ctx if the model allows more")
+	return m.tooLong(bytes, m.Tokenizer.AtLeast(bytes))
+}
+
+// checkPrompt is CheckPrompt of a text at hand.
+func (m *Model) checkPrompt(text string) error {
+	if m.Tokenizer == nil || len(text) <= m.Context {
+		return nil
 	}
-	return nil
+	return m.tooLong(int64(len(text)), m.Tokenizer.AtLeastIn(text))
+}
+
+func (m *Model) tooLong(bytes, least int64) error {
+	if least <= int64(m.Context) {
+		return nil
+	}
+	return fault.New(fault.OverBudget, "prompt", fmt.Sprintf("%d bytes, at least %d tokens", bytes, least), fmt.Sprintf("the context is %d", m.Context), "shorten it, or raise --ctx if the model allows more")
 }
 
 // EncodeChat renders and encodes messages. A chat whose text is too long for the context whatever its tokens are is refused.
@@ -75,7 +87,7 @@ func (m *Model) EncodeChat(messages []template.Message, answer bool) ([]int32, e
 	if m.Tokenizer == nil {
 		return m.EncodeText(text)
 	}
-	if err := m.CheckPrompt(int64(len(text))); err != nil {
+	if err := m.checkPrompt(text); err != nil {
 		return nil, err
 	}
 	return m.Tokenizer.Encode(text, tokenizer.EncodeOptions{Special: true}), nil

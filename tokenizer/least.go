@@ -1,4 +1,5 @@
-// This file bounds from below how many tokens a text has, from its length alone: so a text that is far too long is known before it is read to the end. It gives no bound for rules that may drop or
+// This file bounds from below how many tokens a text has, by the longest token. From its length alone, where the rules lose nothing: so a text that is far too long is known before it is read to the end.
+// And from its letters, where rules may lose something else: spaces beside a special token (Phi-3), bytes that the vocabulary lacks (SmolLM2, StarCoder). It gives no bound for rules that may drop or
 // join any amount of text.
 
 package tokenizer
@@ -12,19 +13,60 @@ func (t *Tokenizer) AtLeast(bytes int64) int64 {
 	if kept == 0 {
 		return 0
 	}
-	longest := int64(1)
-	for _, text := range t.voc.text {
-		longest = max(longest, int64(len(text)))
-	}
 	for _, a := range []*addedTokens{&t.added, &t.late} {
-		longest = max(longest, int64(a.most))
 		for _, tok := range a.tokens {
 			if tok.lstrip || tok.rstrip { // it swallows any number of spaces
 				return 0
 			}
 		}
 	}
-	return (bytes/kept + longest - 1) / longest
+	return ceil(bytes/kept, t.longest())
+}
+
+func ceil(a, b int64) int64 { return (a + b - 1) / b }
+
+// longest is the bytes of the longest token.
+func (t *Tokenizer) longest() int64 {
+	longest := int64(1)
+	for _, text := range t.voc.text {
+		longest = max(longest, int64(len(text)))
+	}
+	for _, a := range []*addedTokens{&t.added, &t.late} {
+		longest = max(longest, int64(a.most))
+	}
+	return longest
+}
+
+// AtLeastIn is AtLeast of a text that is at hand: its visible ASCII characters count too, of which no rule that is known here loses one.
+func (t *Tokenizer) AtLeastIn(text string) int64 {
+	least := t.AtLeast(int64(len(text)))
+	has := t.bytes()
+	if least > 0 || has == nil {
+		return least
+	}
+	for _, s := range t.stages {
+		if s.rewrite != nil && !keepsASCII(s.rewrite) || drops(s.cut) {
+			return 0
+		}
+	}
+	for _, n := range t.norm {
+		if !keepsASCII(n) {
+			return 0
+		}
+	}
+	visible := int64(0)
+	for _, c := range []byte(text) {
+		if c > ' ' && c < 0x7f && uint32(has[c]) < uint32(len(t.voc.text)) {
+			visible++
+		}
+	}
+	return ceil(visible, t.longest())
+}
+
+// keepsASCII says that each visible ASCII character is still a byte or more, of its own, in what r makes of a text: forms of Unicode join it with marks at most, to a character of two bytes or more.
+func keepsASCII(r normalizer) bool {
+	_, form := r.(unicodeForm)
+	return form || shrinks(r) == 1
 }
 
 // kept says that of n bytes of a text at least n / kept reach the vocabulary; 0 if that is not sure.
@@ -47,9 +89,8 @@ func (t *Tokenizer) kept() int64 {
 	return shrink
 }
 
-// says reports whether the model has a token for each byte that UTF-8 has, so that nothing is lost or becomes one unknown with its neighbours.
-func (t *Tokenizer) says() bool {
-	var bytes *[256]int32
+// bytes are the tokens of single bytes, where the model has such; nil where it has not.
+func (t *Tokenizer) bytes() (bytes *[256]int32) {
 	switch m := t.model.(type) {
 	case *mergeModel:
 		if m.byteLevel || m.fallback {
@@ -64,6 +105,12 @@ func (t *Tokenizer) says() bool {
 			bytes = &m.bytes
 		}
 	}
+	return bytes
+}
+
+// says reports whether the model has a token for each byte that UTF-8 has, so that nothing is lost or becomes one unknown with its neighbours.
+func (t *Tokenizer) says() bool {
+	bytes := t.bytes()
 	if bytes == nil {
 		return false
 	}

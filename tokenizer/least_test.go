@@ -15,7 +15,7 @@ func TestAtLeast(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bounded, not := []string{}, []string{}
+	var bounded, byLetters, not []string
 	all := map[string]*Tokenizer{"bytes": byteTokenizer(t)}
 	for _, d := range dirs {
 		if d.IsDir() && d.Name() != "fuzz" {
@@ -23,15 +23,20 @@ func TestAtLeast(t *testing.T) {
 		}
 	}
 	for name, k := range all {
-		if k.AtLeast(1<<40) == 0 {
+		switch {
+		case k.AtLeast(1<<40) > 0:
+			bounded = append(bounded, name)
+		case k.AtLeastIn(strings.Repeat("ab ", 1e5)) > 0:
+			byLetters = append(byLetters, name)
+		default:
 			not = append(not, name)
 			continue
 		}
-		bounded = append(bounded, name)
 		for _, text := range []string{"", "a", strings.Repeat(" ", 5000), strings.Repeat("\n", 999), strings.Repeat("e\u0301\u212a\u1112\u1161\u11ab", 300), strings.Repeat("func f(x int) int {\n\t", 99),
 			strings.Repeat("\U0001f600", 200), strings.Repeat("ab", 2000), strings.Repeat("the same words ", 400)} {
 			for _, special := range []bool{false, true} {
-				if n, least := len(k.Encode(text, EncodeOptions{Special: special})), k.AtLeast(int64(len(text))); int64(n) < least {
+				n := int64(len(k.Encode(text, EncodeOptions{Special: special})))
+				if least := max(k.AtLeast(int64(len(text))), k.AtLeastIn(text)); n < least {
 					t.Errorf("%s: %.20q of %d bytes has %d tokens, at least %d were said", name, text, len(text), n, least)
 				}
 			}
@@ -40,7 +45,7 @@ func TestAtLeast(t *testing.T) {
 	if !slices.Contains(bounded, "bytes") || !slices.Contains(not, "words") { // "words" drops spaces
 		t.Error("the byte-level vocabulary has no bound, or one that drops spaces has")
 	}
-	t.Logf("bounded %v, not %v", bounded, not)
+	t.Logf("bounded by length %v, by letters %v, not %v", bounded, byLetters, not)
 }
 
 // Of the bytes of a text NFC leaves a quarter or more: each character of the result against the longest way to write what it is made of.
