@@ -509,17 +509,14 @@ func filterTruncate(r *renderer, v Value, a *arguments) Value {
 	if p[3] != absent && p[3] != nil {
 		leeway = r.needInt(p[3])
 	}
-	if size, ok := r.lengthOf(v); ok && int64(size) <= length+leeway {
-		return v
-	}
-	s := r.needText(v)
-	n, endLen := int64(utf8.RuneCountInString(s)), int64(utf8.RuneCountInString(end))
+	endLen := int64(utf8.RuneCountInString(end))
 	if length < endLen || leeway < 0 {
 		r.fail("truncate: the length is %d, the end has %d characters, the leeway is %d", length, endLen, leeway)
 	}
-	if n <= length || n-length <= leeway {
-		return keepMark(v, s)
+	if size, ok := r.lengthOf(v); ok && (int64(size) <= length || int64(size)-length <= leeway) {
+		return v
 	}
+	s := r.needText(v)
 	s = r.slice(s, nil, length-endLen, nil).(string)
 	if i := strings.LastIndexByte(s, ' '); i >= 0 && !r.optionalBool(p[1], false) {
 		s = s[:i]

@@ -11,41 +11,37 @@ import (
 func filterSort(r *renderer, v Value, a *arguments) Value {
 	p := r.bind(a, "sort", 0, "reverse", "case_sensitive", "attribute")
 	reverse, caseSensitive := r.optionalBool(p[0], false), r.optionalBool(p[1], false)
-	keys := []func(Value) Value{}
+	paths := []Value{p[2]}
 	if s, ok := asText(p[2]); ok {
+		paths = nil
 		for _, path := range strings.Split(s, ",") {
-			keys = append(keys, r.sortKey(path, caseSensitive, absent))
+			paths = append(paths, path)
 		}
-	} else {
-		keys = append(keys, r.sortKey(p[2], caseSensitive, absent))
 	}
-	return &List{items: r.sorted(r.items(v), reverse, keys...)}
+	key := func(item Value) Value { // a list even of one key: equal keys, also those without an order such as None, stay as they are
+		r.chargeItems(len(paths))
+		l := &List{}
+		for _, path := range paths {
+			l.items = append(l.items, r.sortKey(path, caseSensitive, absent)(item))
+		}
+		return l
+	}
+	return &List{items: r.sorted(r.items(v), reverse, key)}
 }
 
-// sorted is a stable sort by keys, the first one first.
-func (r *renderer) sorted(items []Value, reverse bool, keys ...func(Value) Value) []Value {
-	type row struct {
-		item Value
-		keys []Value
-	}
-	r.chargeItems(len(items) * (2 + len(keys)))
+// sorted is a stable sort by a key.
+func (r *renderer) sorted(items []Value, reverse bool, key func(Value) Value) []Value {
+	type row struct{ item, key Value }
+	r.chargeItems(3 * len(items))
 	rows := make([]row, len(items))
 	for i, item := range items {
-		rows[i].item = item
-		for _, key := range keys {
-			rows[i].keys = append(rows[i].keys, key(item))
-		}
+		rows[i] = row{item, key(item)}
 	}
 	sort.SliceStable(rows, func(i, j int) bool {
 		if reverse {
 			i, j = j, i
 		}
-		for k := range keys {
-			if x, y := rows[i].keys[k], rows[j].keys[k]; k == len(keys)-1 || !r.equal(x, y) {
-				return r.less(x, y, "<")
-			}
-		}
-		return false
+		return r.less(rows[i].key, rows[j].key, "<")
 	})
 	out := make([]Value, len(rows))
 	for i := range rows {
@@ -103,10 +99,11 @@ func (r *renderer) extreme(v Value, a *arguments, which string) Value {
 	if !ok {
 		return &undefined{which + " of nothing"}
 	}
+	bestKey := key(best)
 	for item, ok := next(); ok; item, ok = next() {
-		x, y := key(item), key(best)
-		if which == "min" && r.less(x, y, "<") || which == "max" && r.less(y, x, ">") {
-			best = item
+		k := key(item)
+		if which == "min" && r.less(k, bestKey, "<") || which == "max" && r.less(bestKey, k, ">") {
+			best, bestKey = item, k
 		}
 	}
 	return best

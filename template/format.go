@@ -11,12 +11,13 @@ import (
 	"unicode/utf8"
 )
 
-// formatSpec is [[fill]align][sign][#][0][width][grouping][.precision][type].
+// formatSpec is [[fill]align][sign][#][0][width][grouping][.precision][type]. Python's [z] is refused.
 type formatSpec struct {
 	fill      string
 	align     byte // < > ^ = or 0
-	sign      byte // + - or space
+	sign      byte // + - space or 0, which is as -
 	alternate bool
+	zero      bool // a 0 before the width: fill with zeros, numbers between sign and digits unless an alignment is given
 	width     int
 	group     byte // , _ or 0
 	precision int  // -1: none
@@ -88,9 +89,7 @@ func (r *renderer) formatBraces(s string, a *arguments) string {
 		case 's':
 			v = r.str(v)
 		case 'r', 'a':
-			var text strings.Builder
-			r.repr(&text, v)
-			v = text.String()
+			v = r.reprText(v, convert == 'a')
 		default:
 			r.fail("format: unknown conversion %q", string(convert))
 		}
@@ -152,15 +151,19 @@ func (r *renderer) formatField(field string, a *arguments, auto *int) Value {
 	return v
 }
 
+// plainSpec is the empty specification.
+var plainSpec = formatSpec{fill: " ", precision: -1}
+
 func (r *renderer) parseSpec(s string) formatSpec {
-	f := formatSpec{fill: " ", sign: '-', precision: -1}
+	f := plainSpec
 	if s == "" {
 		return f
 	}
 	whole := s
+	filled := false
 	isAlign := func(c byte) bool { return c == '<' || c == '>' || c == '^' || c == '=' }
 	if _, n := utf8.DecodeRuneInString(s); len(s) > n && isAlign(s[n]) {
-		f.fill, f.align = s[:n], s[n]
+		f.fill, f.align, filled = s[:n], s[n], true
 		s = s[n+1:]
 	} else if isAlign(s[0]) {
 		f.align = s[0]
@@ -170,14 +173,15 @@ func (r *renderer) parseSpec(s string) formatSpec {
 		f.sign = s[0]
 		s = s[1:]
 	}
+	if strings.HasPrefix(s, "z") {
+		r.unsupported("format: the option z of %q", whole)
+	}
 	if strings.HasPrefix(s, "#") {
 		f.alternate = true
 		s = s[1:]
 	}
-	if strings.HasPrefix(s, "0") {
-		if f.align == 0 {
-			f.fill, f.align = "0", '='
-		}
+	if strings.HasPrefix(s, "0") && !filled {
+		f.fill, f.zero = "0", true
 		s = s[1:]
 	}
 	f.width, s = r.digits(s)
@@ -204,11 +208,8 @@ func (r *renderer) parseSpec(s string) formatSpec {
 // formatValue is format(v, spec).
 func (r *renderer) formatValue(v Value, f formatSpec) string {
 	if s, ok := asText(v); ok {
-		if f.kind != 0 && f.kind != 's' || f.align == '=' && f.fill != "0" || f.group != 0 {
+		if f.kind != 0 && f.kind != 's' || f.align == '=' || f.group != 0 || f.sign != 0 || f.alternate {
 			r.fail("format: a string cannot be formatted so")
-		}
-		if f.align == '=' {
-			f.align = '<'
 		}
 		if f.precision >= 0 {
 			s = r.slice(s, nil, int64(f.precision), nil).(string)
@@ -217,15 +218,16 @@ func (r *renderer) formatValue(v Value, f formatSpec) string {
 	}
 	if !isNumber(v) {
 		s := r.str(v)
-		if f != (formatSpec{fill: " ", sign: '-', precision: -1}) {
+		if f != plainSpec {
 			r.fail("format: a value of type %s cannot be formatted so", r.kindOf(v))
 		}
 		return s
 	}
-	if _, isBool := v.(bool); isBool && f.kind == 0 {
-		if f == (formatSpec{fill: " ", sign: '-', precision: -1}) {
-			return r.str(v)
-		}
+	if _, isBool := v.(bool); isBool && f == plainSpec {
+		return r.str(v)
+	}
+	if f.zero && f.align == 0 {
+		f.align = '='
 	}
 	_, isFloat := v.(float64)
 	if !isFloat && strings.IndexByte("\x00bcdoxXn", f.kind) >= 0 {
@@ -260,7 +262,7 @@ func (r *renderer) formatInt(v Value, f formatSpec) string {
 		if !n.IsInt64() || n.Int64() > utf8.MaxRune || !utf8.ValidRune(rune(n.Int64())) || sign != "" {
 			r.fail("format: no character has this number")
 		}
-		return r.align(string(rune(n.Int64())), "", f, '<')
+		return r.align(string(rune(n.Int64())), "", f, '>')
 	default:
 		digits = n.String()
 	}
@@ -415,7 +417,7 @@ func (r *renderer) formatPercent(s string, v Value) string {
 		}
 		put(s[:i])
 		s = s[i+1:]
-		f := formatSpec{fill: " ", sign: '-', precision: -1}
+		f := plainSpec
 		get := next
 		if strings.HasPrefix(s, "(") {
 			end := strings.IndexByte(s, ')')
@@ -432,7 +434,6 @@ func (r *renderer) formatPercent(s string, v Value) string {
 				return item
 			}
 		}
-		zero := false
 		for ; s != "" && strings.IndexByte("-+ #0", s[0]) >= 0; s = s[1:] {
 			switch s[0] {
 			case '-':
@@ -446,7 +447,7 @@ func (r *renderer) formatPercent(s string, v Value) string {
 			case '#':
 				f.alternate = true
 			case '0':
-				zero = true
+				f.zero = true
 			}
 		}
 		if strings.HasPrefix(s, "*") {
@@ -466,7 +467,7 @@ func (r *renderer) formatPercent(s string, v Value) string {
 			put("%")
 			continue
 		}
-		put(r.percentValue(get(), kind, f, zero))
+		put(r.percentValue(get(), kind, f))
 	}
 	switch v.(type) {
 	case *List, *Dict, *span, *undefined: // what can be indexed may go unused, but for a tuple
@@ -478,17 +479,34 @@ func (r *renderer) formatPercent(s string, v Value) string {
 	return b.String()
 }
 
+// reprText is repr(v), or ascii(v).
+func (r *renderer) reprText(v Value, ascii bool) string {
+	var b strings.Builder
+	r.repr(&b, v)
+	if !ascii || isASCII(b.String()) {
+		return b.String()
+	}
+	var out strings.Builder
+	for _, c := range b.String() {
+		if c < 0x80 {
+			out.WriteRune(c)
+			continue
+		}
+		r.charge(10)
+		out.WriteString(escapeRune(c))
+	}
+	return out.String()
+}
+
 // percentValue formats one value of formatPercent.
-func (r *renderer) percentValue(v Value, kind byte, f formatSpec, zero bool) string {
+func (r *renderer) percentValue(v Value, kind byte, f formatSpec) string {
 	switch kind {
 	case 's', 'r', 'a':
 		text := ""
 		if kind == 's' {
 			text = r.str(v)
 		} else {
-			var b strings.Builder
-			r.repr(&b, v)
-			text = b.String()
+			text = r.reprText(v, kind == 'a')
 		}
 		if f.precision >= 0 {
 			text = r.slice(text, nil, int64(f.precision), nil).(string)
@@ -502,7 +520,7 @@ func (r *renderer) percentValue(v Value, kind byte, f formatSpec, zero bool) str
 	if !isNumber(v) {
 		r.fail("%%%c needs a number, not %s", kind, r.kindOf(v))
 	}
-	if zero && f.align == 0 {
+	if f.zero && f.align == 0 {
 		f.fill, f.align = "0", '='
 	}
 	x, isFloat := v.(float64)

@@ -188,13 +188,13 @@ func init() {
 	affix := func(has func(s, part string) bool) textMethod {
 		return func(r *renderer, s string, a *arguments) Value {
 			p := r.bind(a, "str method", 1, "prefix", "start", "end")
-			s = r.sliceBounds(s, p[1], p[2])
+			_, s, inside := r.sliceBounds(s, p[1], p[2])
 			parts := []Value{p[0]}
 			if l, ok := p[0].(*List); ok && l.tuple {
 				parts = l.items
 			}
 			for _, part := range parts {
-				if has(s, r.needText(part)) {
+				if has(s, r.needText(part)) && inside {
 					return true
 				}
 			}
@@ -205,30 +205,14 @@ func init() {
 		return func(r *renderer, s string, a *arguments) Value {
 			p := r.bind(a, name, 1, "sub", "start", "end")
 			r.step(len(s) / 64)
-			before := 0
-			if p[1] != absent && p[1] != nil {
-				n := int64(utf8.RuneCountInString(s))
-				i := r.needInt(p[1])
-				if i < 0 {
-					i = max(0, i+n)
-				}
-				if i > n {
-					if must {
-						r.fail("%s: the text was not found", name)
-					}
-					return int64(-1)
-				}
-				before = int(i)
+			from, part, inside := r.sliceBounds(s, p[1], p[2])
+			if i := at(part, r.needText(p[0])); inside && i >= 0 {
+				return from + int64(utf8.RuneCountInString(part[:i]))
 			}
-			part := r.sliceBounds(s, p[1], p[2])
-			i := at(part, r.needText(p[0]))
-			if i < 0 {
-				if must {
-					r.fail("%s: the text was not found", name)
-				}
-				return int64(-1)
+			if must {
+				r.fail("%s: the text was not found", name)
 			}
-			return int64(before + utf8.RuneCountInString(part[:i]))
+			return int64(-1)
 		}
 	}
 	pad := func(place func(s string, n int, fill string) string) textMethod {
@@ -272,12 +256,18 @@ func init() {
 		"capitalize": change(capitalizeText),
 		"title":      change(titleText),
 		"swapcase": change(func(s string) string {
-			return strings.Map(func(c rune) rune {
-				if unicode.IsUpper(c) {
-					return unicode.ToLower(c)
+			var b strings.Builder
+			for _, c := range s {
+				switch {
+				case unicode.IsUpper(c):
+					b.WriteString(lowerText(string(c)))
+				case unicode.IsLower(c):
+					b.WriteString(upperText(string(c)))
+				default:
+					b.WriteRune(c)
 				}
-				return unicode.ToUpper(c)
-			}, s)
+			}
+			return b.String()
 		}),
 		"startswith": affix(strings.HasPrefix),
 		"endswith":   affix(strings.HasSuffix),
@@ -328,7 +318,11 @@ func init() {
 		"count": func(r *renderer, s string, a *arguments) Value {
 			p := r.bind(a, "count", 1, "sub", "start", "end")
 			r.step(len(s) / 8)
-			return int64(strings.Count(r.sliceBounds(s, p[1], p[2]), r.needText(p[0])))
+			_, part, inside := r.sliceBounds(s, p[1], p[2])
+			if n := strings.Count(part, r.needText(p[0])); inside {
+				return int64(n)
+			}
+			return int64(0)
 		},
 		"removeprefix": func(r *renderer, s string, a *arguments) Value {
 			return strings.TrimPrefix(s, r.needText(r.bind(a, "removeprefix", 1, "prefix")[0]))
@@ -401,18 +395,27 @@ func stripText(s string, chars *string, left, right bool) string {
 	return s
 }
 
-// sliceBounds is s[start:end] for the optional bounds of a string method.
-func (r *renderer) sliceBounds(s string, start, end Value) string {
+// sliceBounds is s[start:end] for the optional bounds of a string method, and where it begins in characters. inside is false where the bounds hold no place in s, so that not even an empty text is found there.
+func (r *renderer) sliceBounds(s string, start, end Value) (from int64, part string, inside bool) {
 	if start == absent && end == absent {
-		return s
+		return 0, s, true
 	}
-	if start == absent {
-		start = nil
+	n := int64(utf8.RuneCountInString(s))
+	bound := func(v Value, otherwise int64) int64 {
+		if v == absent || v == nil {
+			return otherwise
+		}
+		i := r.needInt(v)
+		if i < 0 {
+			i = max(i+n, 0)
+		}
+		return i
 	}
-	if end == absent {
-		end = nil
+	from, to := bound(start, 0), min(bound(end, n), n)
+	if from > to {
+		return 0, "", false
 	}
-	return r.slice(s, start, end, nil).(string)
+	return from, r.slice(s, from, to, nil).(string), true
 }
 
 // pad widens s to a width in characters; place nil centres it as Python does.

@@ -503,7 +503,7 @@ func (r *renderer) slice(obj, start, stop, step Value) Value {
 	switch {
 	case isSpan:
 		st, _ := mulInt(sp.step, by)
-		return &span{start: sp.start + from*sp.step, stop: sp.start + (from+count*by)*sp.step, step: st, n: count}
+		return &span{start: sp.start + from*sp.step, stop: sp.start + to*sp.step, step: st, n: count}
 	case isList:
 		r.chargeItems(int(count))
 		out := &List{items: make([]Value, count), tuple: list.tuple}

@@ -46,8 +46,8 @@ func init() {
 		"odd":     plain(func(r *renderer, v Value) bool { return r.equal(rest(r, v, 2), int64(1)) }),
 		"false":   plain(func(r *renderer, v Value) bool { return v == false }),
 		"true":    plain(func(r *renderer, v Value) bool { return v == true }),
-		"filter":  plain(func(r *renderer, v Value) bool { name, ok := asText(v); return ok && filters[name] != nil }),
-		"test":    plain(func(r *renderer, v Value) bool { name, ok := asText(v); return ok && tests[name] != nil }),
+		"filter":  plain(func(r *renderer, v Value) bool { name, _ := r.hash(v).(string); return filters[name] != nil }), // as a key, so a list fails
+		"test":    plain(func(r *renderer, v Value) bool { name, _ := r.hash(v).(string); return tests[name] != nil }),
 		"float":   plain(func(r *renderer, v Value) bool { _, ok := v.(float64); return ok }),
 		"integer": plain(isInteger),
 		"number":  plain(func(r *renderer, v Value) bool { return isNumber(v) }),

@@ -285,6 +285,8 @@ func (r *renderer) repr(b *strings.Builder, v Value) {
 		put("<Namespace ")
 		r.repr(b, v.attrs)
 		put(">")
+	case *loopState:
+		put("<LoopContext " + strconv.Itoa(v.index+1) + "/" + strconv.Itoa(v.count(r)) + ">")
 	case *function:
 		put("<function " + v.name + ">")
 	default:
@@ -336,16 +338,23 @@ func (r *renderer) quote(s string) string {
 			b.WriteString(`\t`)
 		case unicode.IsPrint(c):
 			b.WriteRune(c)
-		case c < 0x100:
-			b.WriteString(`\x` + hex(uint32(c), 2))
-		case c < 0x10000:
-			b.WriteString(`\u` + hex(uint32(c), 4))
 		default:
-			b.WriteString(`\U` + hex(uint32(c), 8))
+			b.WriteString(escapeRune(c))
 		}
 	}
 	b.WriteByte(q)
 	return b.String()
+}
+
+// escapeRune is the escape of a character that repr or ascii does not show.
+func escapeRune(c rune) string {
+	switch {
+	case c < 0x100:
+		return `\x` + hex(uint32(c), 2)
+	case c < 0x10000:
+		return `\u` + hex(uint32(c), 4)
+	}
+	return `\U` + hex(uint32(c), 8)
 }
 
 func hex(n uint32, width int) string {

@@ -120,6 +120,12 @@ func (r *renderer) capture(f func()) string {
 	return b.String()
 }
 
+// captureBody is the text of a body in a scope of its own; a break or continue in it drops the text.
+func (r *renderer) captureBody(body []stmt, sc *scope) (text string, f flow) {
+	text = r.capture(func() { f = r.execBody(body, &scope{parent: sc}) })
+	return text, f
+}
+
 // flow says how a statement ended.
 type flow uint8
 
@@ -154,12 +160,15 @@ func (r *renderer) exec(s stmt, sc *scope) flow {
 		return r.execBody(s.otherwise, sc)
 	case *forStmt:
 		r.line = s.line
-		r.execFor(s, r.eval(s.iter, sc), sc, 0)
+		return r.execFor(s, r.eval(s.iter, sc), sc, 0)
 	case *setStmt:
 		r.line = s.line
 		r.assign(s.target, r.eval(s.value, sc), sc)
 	case *setBlockStmt:
-		text := r.capture(func() { r.execBody(s.body, &scope{parent: sc}) })
+		text, f := r.captureBody(s.body, sc)
+		if f != flowNext {
+			return f
+		}
 		r.line = s.line
 		var v Value = text
 		if s.filter != nil {
@@ -174,7 +183,10 @@ func (r *renderer) exec(s stmt, sc *scope) flow {
 		caller := r.makeMacro(&s.caller, sc)
 		r.write(r.str(r.evalCall(s.call, sc, &keyword{"caller", caller})))
 	case *filterStmt:
-		text := r.capture(func() { r.execBody(s.body, &scope{parent: sc}) })
+		text, f := r.captureBody(s.body, sc)
+		if f != flowNext {
+			return f
+		}
 		r.line = s.line
 		r.write(r.str(r.evalBlockFilter(s.filter, text, sc)))
 	case *withStmt:
@@ -290,7 +302,7 @@ func (l *loopState) count(r *renderer) int {
 	return l.length
 }
 
-func (r *renderer) execFor(s *forStmt, iterable Value, sc *scope, depth int) {
+func (r *renderer) execFor(s *forStmt, iterable Value, sc *scope, depth int) flow {
 	items := r.iterate(iterable)
 	loop := &loopState{next: items, index: -1, length: -1, prev: &undefined{"there is no previous item"}, depth: depth}
 	if s.test == nil {
@@ -320,18 +332,22 @@ func (r *renderer) execFor(s *forStmt, iterable Value, sc *scope, depth int) {
 			return r.capture(func() { r.execFor(s, iter, sc, depth) })
 		}
 	}
+	whole := false // one round ran to its end: as in Jinja2, rounds that all left by break or continue leave the else to run
 	for loop.advance() {
 		r.step(1)
 		inner := &scope{parent: sc, vars: make(map[string]Value, 4)}
 		inner.vars["loop"] = loop
 		r.assign(s.target, loop.current, inner)
-		if r.execBody(s.body, inner) == flowBreak {
-			return
+		f := r.execBody(s.body, inner)
+		if f == flowBreak {
+			break
 		}
+		whole = whole || f == flowNext
 	}
-	if loop.index < 0 {
-		r.execBody(s.otherwise, &scope{parent: sc})
+	if whole {
+		return flowNext
 	}
+	return r.execBody(s.otherwise, &scope{parent: sc})
 }
 
 // attr is loop.name; the second result is false where a loop has no such attribute.
