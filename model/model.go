@@ -32,7 +32,7 @@ type Model struct {
 	Settle bool
 
 	passes  *[2]int            // of training, where layers read higher ones: without and with gradients; nil: the usual
-	designs []attention.Design // for the trained context; only longrope's frequencies depend on it
+	designs []attention.Design // for the trained context; longrope's and dynamic frequencies depend on it
 }
 
 // Open reads the configuration and finds the weights of a .gguf file or a Hugging Face folder. What cannot run is refused by name.
@@ -268,7 +268,7 @@ func (m *Model) Layouts() []kvcache.Layout {
 // CheckMemory refuses a bank of retrieved vectors that the layers cannot read.
 func (m *Model) CheckMemory(bank *attention.Memory) error { return bank.Check(m.designs) }
 
-// Fingerprint identifies the model as it runs for a context: configuration, the rotary list that longrope chooses, and the size and sampled bytes of its tensors.
+// Fingerprint identifies the model as it runs for a context: configuration, the rotary frequencies where they depend on it, and the size and sampled bytes of its tensors.
 func (m *Model) Fingerprint(context int) string {
 	h := sha256.New()
 	c := *m.Config
@@ -276,6 +276,8 @@ func (m *Model) Fingerprint(context int) string {
 	for i := range c.Layers {
 		if r := &c.Layers[i].Attention.Rope; r.Kind == config.RopeLong {
 			fmt.Fprintln(h, "long", context > r.Original)
+		} else if r.Stretched(context) {
+			fmt.Fprintln(h, "context", context)
 		}
 	}
 	for i := -1; i < len(m.designs); i++ {

@@ -127,7 +127,7 @@ func ropeText(r config.Rope) string {
 	case config.RopeDefault:
 	case config.RopeLinear:
 		s += fmt.Sprintf(", linear / %g", r.Factor)
-	case config.RopeLlama3, config.RopeYarn, config.RopeLong:
+	case config.RopeLlama3, config.RopeYarn, config.RopeLong, config.RopeDynamic:
 		s += fmt.Sprintf(", %s x %g over %s", r.Kind, r.Factor, Number(int64(r.Original)))
 	default:
 		s += ", " + r.Kind

@@ -99,7 +99,7 @@ func (r Rope) check() string {
 		return fmt.Sprintf("base %g; must be above 1", r.Base)
 	}
 	switch r.Kind {
-	case RopeLinear, RopeLlama3, RopeYarn:
+	case RopeLinear, RopeLlama3, RopeYarn, RopeDynamic:
 		if !(r.Factor > 0 && r.Factor <= maxFloat) {
 			return fmt.Sprintf("factor %g; must be above 0", r.Factor)
 		}
@@ -113,6 +113,10 @@ func (r Rope) check() string {
 		}
 	}
 	switch r.Kind {
+	case RopeDynamic:
+		if r.Dim < 4 || r.Odd == 3 || r.Factor < 1 {
+			return fmt.Sprintf("factor %g over %d channels; must be 1 or more, over 4 or more", r.Factor, r.Dim)
+		}
 	case RopeLlama3:
 		if !(r.HighFreq > r.LowFreq) {
 			return fmt.Sprintf("high_freq_factor %g; must be above low_freq_factor %g", r.HighFreq, r.LowFreq)

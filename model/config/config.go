@@ -6,6 +6,7 @@ package config
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/lowkeylm/lowkey/fault"
 )
@@ -171,6 +172,7 @@ const (
 	RopeLlama3   = "llama3"
 	RopeYarn     = "yarn"
 	RopeLong     = "longrope"
+	RopeDynamic  = "dynamic"   // a base that grows with the context, past the trained one
 	RopeAlpha    = "alpha"     // HunYuan's "dynamic" with alpha: a fixed larger base
 	RopeKVLatent = "kv-latent" // KV-Latent's choice of frequencies for narrow heads
 	RopeFactors  = "factors"   // each frequency divided by its own factor, as GGUF stores llama3 scaling (tensor rope_freqs.weight)
@@ -179,13 +181,14 @@ const (
 // Rope describes rotary embeddings; Frequencies evaluates it.
 type Rope struct {
 	Dim    int // rotated channels, the first of a head (in MLA kin of the rotated part); 0 = no rotation
+	Odd    int `json:",omitempty"` // Dim - 1 where the published formulae count an odd number of channels, else 0
 	Layout RopeLayout
 	Sign   int // +1: y1 = x1 cos - x2 sin, y2 = x1 sin + x2 cos; -1: the other way round
 	Base   float64
 	Kind   string // a kind that is not known keeps the file's word
 
-	Factor               float64   // linear, llama3, yarn, longrope (there: context over original context)
-	Original             int       // llama3, yarn, longrope: context of the original training
+	Factor               float64   // linear, llama3, yarn, dynamic, longrope (there: context over original context)
+	Original             int       // llama3, yarn, longrope: context of the original training; dynamic: the longest with the plain base
 	LowFreq, HighFreq    float64   // llama3
 	BetaFast, BetaSlow   float64   // yarn
 	MScale, MScaleAllDim float64   // yarn; 0 = not given
@@ -238,6 +241,7 @@ const (
 // Routing says which experts a token meets and with what weight.
 type Routing struct {
 	Score     string // "" where how this family chooses is not described: such a mixture does not run
+	Unknown   string `json:",omitempty"` // the option of the file that is to blame
 	Groups    int    // equal blocks of experts, of which a token chooses from TopGroups; 0 and 1 mean none
 	TopGroups int
 	GroupTop  int     // a group's score is the sum of its so many best
@@ -262,7 +266,7 @@ var (
 	runsSharing  = []string{"lckv-llama", "lowkey", "gemma3n_text"}
 	runsGGUF     = []string{"llama", "qwen2", "qwen3", "qwen3_moe", "gemma3_text", "deepseek_v2", "deepseek_v3"}
 	runsActs     = []string{SiLU, GELU, GELUTanh}
-	ropeKinds    = []string{RopeDefault, RopeLinear, RopeLlama3, RopeYarn, RopeLong, RopeAlpha, RopeFactors, RopeKVLatent}
+	ropeKinds    = []string{RopeDefault, RopeLinear, RopeLlama3, RopeYarn, RopeLong, RopeDynamic, RopeAlpha, RopeFactors, RopeKVLatent}
 )
 
 // Runnable returns nil if the model can be loaded and run, else a *fault.Error of kind Unsupported that names the first thing which cannot.
@@ -295,7 +299,7 @@ func (c *Config) Runnable() error {
 		case !contains(runsActs, m.Activation):
 			return no("activation", m.Activation, "activations that run: "+list(runsActs), "use inspect or plan")
 		case m.MoE() && (m.Routing.Score == "" || m.Kind != Gated):
-			return no("mixture of experts", fmt.Sprintf("%s has %d experts", at, m.Experts), "mixtures that run: "+list(runsMixtures), "use inspect or plan")
+			return no("mixture of experts", strings.TrimSpace(fmt.Sprintf("%s has %d experts %s", at, m.Experts, m.Routing.Unknown)), "mixtures that run: "+list(runsMixtures), "use inspect or plan")
 		}
 	}
 	if c.Quantization != "" && !(c.Quantization == "mxfp4" && c.ModelType == "gpt_oss") {

@@ -9,20 +9,29 @@ import (
 )
 
 func (p *parser) llama() {
-	p.decoder(false)
+	p.plain(class{})
+}
+
+// plain reads a Llama.
+func (p *parser) plain(of class) {
+	p.decoder(of)
 	p.layers(p.heads(0), p.dense())
 }
 
 func never(int) bool  { return false }
 func always(int) bool { return true }
 
+// mistral: the class has one window for all layers, and none where the file says null. Public code differs on layer_types.
 func (p *parser) mistral() {
-	p.llama()
-	p.window("sliding_window", 0, p.slides(always))
+	p.plain(class{kvHeads: 8})
+	p.window("sliding_window", 4096, p.which(always))
+	if p.has("layer_types") && slices.Contains(p.slides(always), false) && p.size("sliding_window", 4096, maxTokens) < p.c.MaxPosition {
+		p.unsupported("layer_types", "full_attention beside a sliding_window", "in model_type mistral all layers slide")
+	}
 }
 
 func (p *parser) qwen2() {
-	p.decoder(false)
+	p.decoder(class{kvHeads: 32})
 	a := p.heads(0)
 	a.QKVBias = true
 	p.layers(a, p.dense())
@@ -40,44 +49,49 @@ func (p *parser) qwenWindow() {
 }
 
 func (p *parser) qwen3() {
-	p.decoder(false)
-	p.layers(p.qwen3Heads(), p.dense())
+	p.decoder(class{kvHeads: 32})
+	p.layers(p.normedHeads(128), p.dense())
 	p.qwenWindow()
 }
 
-func (p *parser) qwen3Heads() Attention {
-	a := p.heads(128)
+// normedHeads are heads with norms of queries and keys, of the width headDim where the file does not say (0: hidden / heads).
+func (p *parser) normedHeads(headDim int) Attention {
+	a := p.heads(headDim)
 	a.QKNorm, a.QKNormEps = NormHead, p.c.Norm.Eps
 	return a
 }
 
 func (p *parser) smollm3() {
-	p.decoder(true)
+	p.decoder(class{tied: true, theta: 2e6, kvHeads: 4})
 	p.layers(p.heads(0), p.dense())
-	p.qwenWindow()
 	interval := p.size("no_rope_layer_interval", 4, maxTokens)
 	rotates := p.ints("no_rope_layers", 0, 1) // 1 = rotates, whatever the name says
 	if rotates != nil && len(rotates) != len(p.c.Layers) {
 		p.fail("no_rope_layers", fmt.Sprintf("%d entries", len(rotates)), fmt.Sprintf("num_hidden_layers is %d", p.n))
 		return
 	}
+	plain := p.which(func(i int) bool { return rotates != nil && rotates[i] == 0 || rotates == nil && (i+1)%interval == 0 })
 	p.eachLayer(func(i int, l *Layer) {
-		if rotates != nil && rotates[i] == 0 || rotates == nil && (i+1)%interval == 0 {
+		if plain[i] {
 			l.Attention.Rope = Rope{}
 		}
 	})
+	if p.bool("use_sliding_window", false) { // the layers without positions slide, unless the file says which
+		p.window("sliding_window", 0, p.slides(func(i int) bool { return plain[i] }))
+	}
 }
 
+// phi3: "yarn" is the name that its first files gave to longrope.
 func (p *parser) phi3() {
-	p.decoder(false)
+	p.decoder(class{eps: 1e-5, original: 4096})
 	a := p.heads(0)
-	a.Rope = p.rope(p.partial(a.HeadDim, 1, ""), "")
+	a.Rope = p.partialRope(a.HeadDim, 1, "")
 	p.layers(a, p.dense())
-	p.window("sliding_window", 0, p.slides(always))
+	p.window("sliding_window", 0, p.which(always))
 }
 
 func (p *parser) granite() {
-	p.decoder(false)
+	p.decoder(class{})
 	a := p.heads(0)
 	a.Scale = p.positive("attention_multiplier", 1)
 	p.layers(a, p.dense())
@@ -87,7 +101,7 @@ func (p *parser) granite() {
 }
 
 func (p *parser) olmo2() {
-	p.decoder(false)
+	p.decoder(class{eps: 1e-5})
 	a := p.heads(0)
 	a.QKNorm, a.QKNormEps = NormFlat, p.c.Norm.Eps
 	p.c.PostNormOnly = true
@@ -95,7 +109,7 @@ func (p *parser) olmo2() {
 }
 
 func (p *parser) hunyuan() {
-	p.decoder(false)
+	p.decoder(class{eps: 1e-5})
 	a := p.heads(0)
 	a.QKNorm, a.QKNormEps, a.NormAfterRope = NormHead, p.c.Norm.Eps, true
 	p.layers(a, p.dense())
@@ -110,7 +124,7 @@ func (p *parser) hunyuan() {
 }
 
 func (p *parser) starcoder2() {
-	p.decoder(true)
+	p.decoder(class{tied: true, kvHeads: 2})
 	p.c.Norm = Norm{Kind: LayerNorm, Eps: p.eps("norm_epsilon", 1e-5)}
 	a := p.heads(0)
 	bias := p.bool("use_bias", true)
@@ -118,17 +132,17 @@ func (p *parser) starcoder2() {
 	m := p.dense()
 	m.Kind, m.Bias, m.Activation = Plain, bias, p.activation("hidden_act", GELUTanh)
 	p.layers(a, m)
-	p.window("sliding_window", 0, p.slides(always))
+	p.window("sliding_window", 0, p.which(always))
 }
 
 func (p *parser) gptNeoX() {
-	p.decoder(false)
+	p.decoder(class{})
 	p.c.Norm = Norm{Kind: LayerNorm, Eps: p.eps("layer_norm_eps", 1e-5)}
 	p.c.Parallel = p.bool("use_parallel_residual", true)
 	a := p.heads(0)
 	bias := p.bool("attention_bias", true)
 	a.QKVBias, a.OutBias = bias, bias
-	a.Rope = p.rope(p.partial(a.HeadDim, 0.25, ""), "")
+	a.Rope = p.partialRope(a.HeadDim, 0.25, "")
 	m := p.dense()
 	m.Kind, m.Bias, m.Activation = Plain, true, p.activation("hidden_act", GELU)
 	p.layers(a, m)
@@ -138,7 +152,7 @@ func (p *parser) gptNeoX() {
 func (p *parser) gemmaHeads() Attention {
 	a := newAttention()
 	a.Heads = p.size("num_attention_heads", 8, maxHeads)
-	a.KVHeads = p.size("num_key_value_heads", 4, maxHeads)
+	a.KVHeads = p.size("num_key_value_heads", p.class.kvHeads, maxHeads)
 	a.HeadDim = p.size("head_dim", 256, maxWidth)
 	a.ValueDim, a.Design = a.HeadDim, grouped(a.Heads, a.KVHeads)
 	a.Scale = 1 / math.Sqrt(p.positive("query_pre_attn_scalar", 256))
@@ -148,8 +162,12 @@ func (p *parser) gemmaHeads() Attention {
 }
 
 // gemmaDecoder reads the sizes; a nested Gemma 3 leaves out the vocabulary of its class.
-func (p *parser) gemmaDecoder(vocab, context int) MLP {
+func (p *parser) gemmaDecoder(vocab, context, kvHeads int) MLP {
 	c := p.c
+	p.class = class{kvHeads: kvHeads}
+	if raw, ok := p.raw("use_bidirectional_attention"); ok && string(raw) != "false" {
+		p.unsupported("use_bidirectional_attention", string(raw), "tokens see those before them")
+	}
 	c.Hidden = p.need("hidden_size", maxWidth)
 	c.Vocab = p.size("vocab_size", vocab, maxVocab)
 	c.MaxPosition = p.size("max_position_embeddings", context, maxTokens)
@@ -161,7 +179,7 @@ func (p *parser) gemmaDecoder(vocab, context int) MLP {
 	return MLP{Kind: Gated, Activation: p.activation("hidden_activation", GELUTanh)}
 }
 
-// capOr reads a softcap: absent means the class default, null means none.
+// capOr reads a softcap, or another number that may be left out: absent means the class default, null means none, 0.
 func (p *parser) capOr(key string, def float64) float64 {
 	if _, present := p.fields[key]; present {
 		def = 0
@@ -170,7 +188,7 @@ func (p *parser) capOr(key string, def float64) float64 {
 }
 
 func (p *parser) gemma2() {
-	m := p.gemmaDecoder(256000, 8192)
+	m := p.gemmaDecoder(256000, 8192, 4)
 	m.Intermediate = p.need("intermediate_size", maxFFN)
 	a := p.gemmaHeads()
 	a.Softcap = p.capOr("attn_logit_softcapping", 50)
@@ -182,12 +200,11 @@ func (p *parser) gemma2() {
 
 // gemma3 has two rotary bases: scaled for the layers that see everything, plain for those that slide.
 func (p *parser) gemma3() {
-	m := p.gemmaDecoder(262208, 131072)
+	m := p.gemmaDecoder(262208, 131072, 4)
 	m.Intermediate = p.need("intermediate_size", maxFFN)
 	a := p.gemmaHeads()
 	a.QKNorm, a.QKNormEps = NormHead, p.c.Norm.Eps
-	a.Softcap = p.capOr("attn_logit_softcapping", 0)
-	p.c.FinalSoftcap = p.capOr("final_logit_softcapping", 0)
+	p.c.FinalSoftcap = p.capOr("final_logit_softcapping", 0) // attn_logit_softcapping is a field that the public code does not use
 	pattern := p.size("sliding_window_pattern", p.size("_sliding_window_pattern", 6, maxTokens), maxTokens)
 	slides := p.slides(func(i int) bool { return (i+1)%pattern != 0 })
 	p.layers(a, m)
@@ -196,12 +213,12 @@ func (p *parser) gemma3() {
 }
 
 func (p *parser) gemmaRopes(dim int, slides []bool) {
-	full, local := p.rope(dim, "full_attention"), p.rope(dim, "sliding_attention")
-	if !p.has("rope_parameters") { // the old form: rope_theta and rope_scaling are those of the full layers
-		if !p.has("rope_theta") {
-			full.Base = 1e6
-		}
-		local = Rope{Dim: dim, Sign: 1, Base: p.positive("rope_local_base_freq", 10000), Kind: RopeDefault}
+	p.class.theta = 1e6
+	full := p.rope(dim, "full_attention")
+	local := Rope{Dim: dim, Sign: 1, Base: p.positive("rope_local_base_freq", 10000), Kind: RopeDefault}
+	if p.has("rope_parameters") { // in the old form rope_theta and rope_scaling are those of the full layers
+		p.class.theta = local.Base
+		local = p.rope(dim, "sliding_attention")
 	}
 	p.eachLayer(func(i int, l *Layer) {
 		l.Attention.Rope = full
@@ -213,7 +230,7 @@ func (p *parser) gemmaRopes(dim int, slides []bool) {
 
 // gemma3n: what it has beside attention (AltUp, LAUREL, inputs by token) leaves nothing in the cache.
 func (p *parser) gemma3n() {
-	m := p.gemmaDecoder(262400, 32768)
+	m := p.gemmaDecoder(262400, 32768, 2)
 	p.c.Norm.PlusOne = false
 	a := p.gemmaHeads()
 	a.Scale, a.QKNorm, a.QKNormEps, a.VNorm = 1, NormHead, p.c.Norm.Eps, true
@@ -271,23 +288,29 @@ func (p *parser) sparse(chosen func(i int) bool, block func() MLP) {
 
 // experts reads the fields of a mixture by the names a family gives them.
 func (p *parser) experts(m MLP, count, perToken, width string) MLP {
-	m.Experts = p.need(count, maxExperts)
-	m.ExpertsPerToken = p.need(perToken, maxExperts)
-	m.ExpertIntermediate = p.need(width, maxFFN)
+	size := func(key string, class, high int) int {
+		if class == 0 {
+			return p.need(key, high)
+		}
+		return p.size(key, class, high)
+	}
+	m.Experts = size(count, p.class.experts, maxExperts)
+	m.ExpertsPerToken = size(perToken, p.class.perToken, maxExperts)
+	m.ExpertIntermediate = size(width, p.class.wide, maxFFN)
 	m.Intermediate = 0
 	return m
 }
 
 func (p *parser) mixtral() {
-	p.decoder(false)
+	p.decoder(class{eps: 1e-5, theta: 1e6, kvHeads: 8, experts: 8, perToken: 2, wide: 14336})
 	m := p.experts(MLP{Activation: p.activation("hidden_act", SiLU)}, "num_local_experts", "num_experts_per_tok", "intermediate_size")
 	m.Routing = Routing{Score: SoftmaxScore, Norm: true, Scale: 1}
 	p.layers(p.heads(0), m)
-	p.window("sliding_window", 0, p.slides(always))
+	p.window("sliding_window", 0, p.which(always))
 }
 
 func (p *parser) qwen3MoE() {
-	p.decoder(false)
+	p.decoder(class{kvHeads: 4, experts: 128, perToken: 8, wide: 768})
 	count := "num_experts"
 	if !p.has(count) {
 		count = "num_local_experts"
@@ -295,8 +318,10 @@ func (p *parser) qwen3MoE() {
 	dense := p.dense()
 	m := p.experts(dense, count, "num_experts_per_tok", "moe_intermediate_size")
 	m.Routing = Routing{Score: SoftmaxScore, Norm: p.bool("norm_topk_prob", false), Scale: 1}
-	p.layers(p.qwen3Heads(), m)
-	p.qwenWindow()
+	p.layers(p.normedHeads(0), m)
+	if p.bool("use_sliding_window", false) { // max_window_layers is no field of this class
+		p.window("sliding_window", 4096, p.which(always))
+	}
 	step := p.size("decoder_sparse_step", 1, maxTokens)
 	only := map[int]bool{}
 	for _, i := range p.ints("mlp_only_layers", 0, maxLayers) {
@@ -310,8 +335,11 @@ func (p *parser) qwen3MoE() {
 }
 
 func (p *parser) gptOSS() {
-	p.decoder(false)
+	p.decoder(class{eps: 1e-5, theta: 150000, kvHeads: 8, experts: 128, perToken: 4, wide: 2880})
 	a := p.heads(64)
+	if !p.has("rope_parameters") && !p.has("rope_scaling") {
+		a.Rope.Kind, a.Rope.Factor, a.Rope.Original, a.Rope.BetaFast, a.Rope.BetaSlow, a.Rope.NoTruncate = RopeYarn, 32, 4096, 32, 1, true
+	}
 	bias := p.bool("attention_bias", true)
 	a.QKVBias, a.OutBias, a.Sinks = bias, bias, true
 	m := p.experts(MLP{Activation: p.activation("hidden_act", SiLU), Bias: true}, "num_local_experts", "num_experts_per_tok", "intermediate_size")
@@ -323,7 +351,10 @@ func (p *parser) gptOSS() {
 
 // zaya: compressed convolutional attention.
 func (p *parser) zaya() {
-	p.decoder(false)
+	p.decoder(class{tied: true, eps: 1e-5, kvHeads: 2, experts: 16, perToken: 1, wide: 2048})
+	if p.bool("lm_head_bias", false) {
+		p.unsupported("lm_head_bias", "true", "output matrices without a bias run")
+	}
 	a := p.heads(0)
 	p.convolved(&a)
 	slides := p.slides(never)
@@ -332,7 +363,7 @@ func (p *parser) zaya() {
 	p.layers(a, m)
 	p.c.Rescaled = true
 	p.window("sliding_window", 0, slides)
-	rope := func(kind string) Rope { return p.rope(p.partial(a.HeadDim, 1, kind), kind) }
+	rope := func(kind string) Rope { return p.partialRope(a.HeadDim, 1, kind) }
 	full, local := rope("hybrid"), rope("hybrid_sliding")
 	p.eachLayer(func(i int, l *Layer) {
 		l.Attention.Rope = full

@@ -234,3 +234,87 @@ func TestTPAScale(t *testing.T) {
 		}
 	}
 }
+
+// What a file leaves out is what the class takes; null is not left out; and what would run otherwise than the public code runs it is refused by name.
+func TestClassDefaults(t *testing.T) {
+	parse := func(modelType, fields string) (*Config, error) {
+		return Parse([]byte(`{"model_type":"`+modelType+`","hidden_size":48,"intermediate_size":64,"num_hidden_layers":4,"num_attention_heads":8,"vocab_size":61,"max_position_embeddings":32`+fields+`}`), modelType)
+	}
+	const latent = `,"kv_lora_rank":20,"qk_nope_head_dim":12,"qk_rope_head_dim":6`
+	const experts = `,"n_routed_experts":16,"moe_intermediate_size":8,"num_experts_per_tok":2`
+	for _, k := range []struct {
+		name, modelType, fields string
+		ok                      func(c *Config, l []Layer) bool
+	}{
+		{"mistral slides over 4096", "mistral", "", func(c *Config, l []Layer) bool { return l[3].Attention.Window == 4096 && l[0].Attention.KVHeads == 8 }},
+		{"mistral, null", "mistral", `,"sliding_window":null`, func(c *Config, l []Layer) bool { return l[0].Attention.Window == 0 }},
+		{"qwen2, null", "qwen2", `,"use_sliding_window":true,"max_window_layers":0,"num_key_value_heads":2,"sliding_window":null`, func(c *Config, l []Layer) bool { return l[0].Attention.Window == 0 }},
+		{"qwen3_moe: every layer slides", "qwen3_moe", `,"use_sliding_window":true,"sliding_window":5,"max_window_layers":3`, func(c *Config, l []Layer) bool {
+			return l[0].Attention.Window == 5 && l[0].Attention.HeadDim == 6 && l[0].Attention.KVHeads == 4 && l[0].MLP.Experts == 128 && l[0].MLP.ExpertsPerToken == 8
+		}},
+		{"smollm3: those without positions slide", "smollm3", `,"use_sliding_window":true,"sliding_window":5,"no_rope_layers":[1,0,1,1]`, func(c *Config, l []Layer) bool {
+			return l[0].Attention.Window == 0 && l[1].Attention.Window == 5 && l[0].Attention.Rope.Base == 2e6 && l[0].Attention.KVHeads == 4
+		}},
+		{"mixtral", "mixtral", "", func(c *Config, l []Layer) bool {
+			return c.Norm.Eps == 1e-5 && l[0].Attention.Rope.Base == 1e6 && l[0].MLP.Experts == 8 && l[0].MLP.ExpertsPerToken == 2
+		}},
+		{"phi3: odd rotary width", "phi3", `,"partial_rotary_factor":0.84`, func(c *Config, l []Layer) bool {
+			return c.Norm.Eps == 1e-5 && l[0].Attention.Rope.Dim == 6 && l[0].Attention.Rope.Odd == 5
+		}},
+		{"phi3: its own context counts", "phi3", `,"rope_scaling":{"type":"yarn","short_factor":[1,2,3],"long_factor":[1,2,3],"original_max_position_embeddings":9}`, func(c *Config, l []Layer) bool {
+			return l[0].Attention.Rope.Kind == RopeLong && l[0].Attention.Rope.Original == 4096
+		}},
+		{"starcoder2", "starcoder2", "", func(c *Config, l []Layer) bool { return l[0].Attention.KVHeads == 2 && c.TieEmbeddings }},
+		{"gemma 3: a cap of scores that is not used", "gemma3_text", `,"attn_logit_softcapping":5.0,"rope_parameters":{"full_attention":{},"sliding_attention":{}}`, func(c *Config, l []Layer) bool {
+			return l[0].Attention.Softcap == 0 && l[0].Attention.Rope.Base == 10000
+		}},
+		{"gemma 3n", "gemma3n_text", `,"num_kv_shared_layers":0`, func(c *Config, l []Layer) bool {
+			return l[0].Attention.KVHeads == 2 && l[0].Attention.Rope.Base == 10000
+		}},
+		{"gpt-oss has yarn", "gpt_oss", "", func(c *Config, l []Layer) bool {
+			r := l[0].Attention.Rope
+			return r.Kind == RopeYarn && r.Factor == 32 && r.Original == 4096 && r.NoTruncate && r.Base == 150000 && c.Norm.Eps == 1e-5
+		}},
+		{"yarn without its factor", "llama", `,"rope_scaling":{"type":"yarn","original_max_position_embeddings":8}`, func(c *Config, l []Layer) bool { return l[0].Attention.Rope.Factor == 4 }},
+		{"the context outside counts", "llama", `,"original_max_position_embeddings":16,"rope_scaling":{"type":"yarn","original_max_position_embeddings":8}`, func(c *Config, l []Layer) bool { return l[0].Attention.Rope.Original == 16 }},
+		{"alpha is HunYuan's", "llama", `,"rope_scaling":{"type":"dynamic","factor":2,"alpha":50}`, func(c *Config, l []Layer) bool { return l[0].Attention.Rope.Kind == RopeDynamic }},
+		{"deepseek v3", "deepseek_v3", latent + experts, func(c *Config, l []Layer) bool {
+			m := l[3].MLP
+			return l[2].MLP.Experts == 0 && m.SharedIntermediate == 8 && m.Routing.Groups == 8 && m.Routing.TopGroups == 4 && m.Routing.Scale == 2.5 && l[0].Attention.ValueDim == 128
+		}},
+		{"glm", "glm4_moe_lite", latent + experts, func(c *Config, l []Layer) bool {
+			return l[0].MLP.Experts == 0 && l[1].MLP.Routing.Groups == 1 && l[1].MLP.Routing.Scale == 1.8 && c.Norm.Eps == 1e-5
+		}},
+		{"minicpm3", "minicpm3", latent, func(c *Config, l []Layer) bool {
+			return c.EmbedScale == 12 && c.ResidualScale == 0.7 && c.LogitScale == 256.0/48 && c.Norm.Eps == 1e-5 && l[0].Attention.ValueDim == 6
+		}},
+		{"minicpm3, null", "minicpm3", latent + `,"scale_depth":null,"dim_model_base":null`, func(c *Config, l []Layer) bool { return c.ResidualScale == 1 && c.LogitScale == 1 }},
+		{"zaya is tied", "zaya", "", func(c *Config, l []Layer) bool {
+			return c.TieEmbeddings && c.Norm.Eps == 1e-5 && l[0].MLP.ExpertsPerToken == 1
+		}},
+	} {
+		if c, err := parse(k.modelType, k.fields); err != nil {
+			t.Errorf("%s: %v", k.name, err)
+		} else if !k.ok(c, c.Layers) {
+			t.Errorf("%s: %+v", k.name, c)
+		}
+	}
+	for _, k := range []struct{ modelType, fields, says string }{
+		{"gemma2", `,"use_bidirectional_attention":true`, "use_bidirectional_attention"},
+		{"gemma3_text", `,"use_bidirectional_attention":true`, "use_bidirectional_attention"},
+		{"zaya", `,"lm_head_bias":true`, "lm_head_bias"},
+		{"deepseek_v2", latent + experts + `,"mlp_bias":true`, "mlp_bias"},
+		{"deepseek_v2", latent + experts + `,"norm_topk_prob":true`, "norm_topk_prob"},
+		{"deepseek_v3", latent + experts + `,"scoring_func":"softmax"`, "scoring_func"},
+		{"mistral", `,"sliding_window":5,"layer_types":["sliding_attention","full_attention","sliding_attention","full_attention"]`, "layer_types"},
+		{"llama", `,"hidden_act":"relu"`, "relu"},
+	} {
+		c, err := parse(k.modelType, k.fields)
+		if err == nil {
+			err = c.Runnable()
+		}
+		if !fault.Is(err, fault.Unsupported) || !strings.Contains(err.Error(), k.says) {
+			t.Errorf("%s %s: %v", k.modelType, k.fields, err)
+		}
+	}
+}

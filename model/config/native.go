@@ -13,7 +13,7 @@ package config
 // (or rope_theta and rope_scaling) as in every Hugging Face folder, half-split pairs. bos_token_id and eos_token_id as usual. What a design reads beside these stands in its
 // design_NAME.go, and so do its tensors, which are named as Llama's and DeepSeek's where those have them: model.layers.N.self_attn.q_proj and so on.
 func (p *parser) lowkey() {
-	p.decoder(false)
+	p.decoder(class{})
 	name := p.text("attention", "")
 	d := designs[name]
 	if d == nil || !d.Runs() {

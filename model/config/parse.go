@@ -3,6 +3,7 @@ package config
 // From a Hugging Face folder: finding the text model's object, the fields all families share, and the table of families.
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"math"
@@ -88,7 +89,26 @@ type parser struct {
 	*reader
 	c     *Config
 	outer *reader // the wrapper's object, nil if none
-	n     int     // layers
+	class class
+	n     int // layers
+}
+
+// class is what a family's public code takes where a file leaves a field out. Zeros stand for what most of them take.
+type class struct {
+	tied     bool    // embeddings
+	eps      float64 // 1e-6
+	theta    float64 // 10000
+	original int     // the longest context
+	kvHeads  int     // as many as query heads
+	valueDim int     // MLA: hidden / heads
+	experts  int     // none: the file must say it, and so the next two
+	perToken int
+	wide     int // width of an expert
+
+	dense             int     // DeepSeek kin, from here on: the first layers that are no mixtures
+	shared            int     // experts that all tokens meet
+	groups, topGroups int     // 1
+	scale             float64 // of the weights, 1
 }
 
 // Parse reads a config.json. name is what error messages call it.
@@ -163,14 +183,15 @@ func (p *parser) shared() {
 	}
 }
 
-// decoder reads the sizes that nearly all families name alike. tied is the family's default for tied embeddings.
-func (p *parser) decoder(tied bool) {
+// decoder reads the sizes that nearly all families name alike.
+func (p *parser) decoder(of class) {
 	c := p.c
+	p.class = of
 	c.Hidden = p.need("hidden_size", maxWidth)
 	c.Vocab = p.need("vocab_size", maxVocab)
 	c.MaxPosition = p.size("max_position_embeddings", 2048, maxTokens)
-	c.TieEmbeddings = p.both("tie_word_embeddings").bool("tie_word_embeddings", tied)
-	c.Norm = Norm{Kind: RMSNorm, Eps: p.eps("rms_norm_eps", 1e-6)}
+	c.TieEmbeddings = p.both("tie_word_embeddings").bool("tie_word_embeddings", of.tied)
+	c.Norm = Norm{Kind: RMSNorm, Eps: p.eps("rms_norm_eps", cmp.Or(of.eps, 1e-6))}
 	p.n = p.need("num_hidden_layers", maxLayers)
 }
 
@@ -196,7 +217,7 @@ func grouped(heads, kv int) string {
 func (p *parser) heads(headDim int) Attention {
 	a := newAttention()
 	a.Heads = p.need("num_attention_heads", maxHeads)
-	a.KVHeads = p.size("num_key_value_heads", a.Heads, maxHeads)
+	a.KVHeads = p.size("num_key_value_heads", p.absent("num_key_value_heads", p.class.kvHeads, a.Heads), maxHeads)
 	if headDim == 0 {
 		headDim = p.c.Hidden / a.Heads
 		if !p.has("head_dim") && headDim*a.Heads != p.c.Hidden {
@@ -213,6 +234,14 @@ func (p *parser) heads(headDim int) Attention {
 	return a
 }
 
+// absent is what stands for a field that the file does not have: the class's default, where there is one. Null is not absent: it asks for the plain form.
+func (p *parser) absent(key string, class, plain int) int {
+	if _, present := p.fields[key]; present || class == 0 {
+		return plain
+	}
+	return class
+}
+
 // dense reads a gated MLP.
 func (p *parser) dense() MLP {
 	return MLP{Kind: Gated, Activation: p.activation("hidden_act", SiLU), Intermediate: p.need("intermediate_size", maxFFN), Bias: p.bool("mlp_bias", false)}
@@ -223,8 +252,10 @@ func (p *parser) activation(key, def string) string {
 	switch s := p.text(key, def); s {
 	case "swish":
 		return SiLU
-	case "gelu_pytorch_tanh", "gelu_new":
+	case "gelu_pytorch_tanh", "gelu_new", "gelu_fast", "gelu_accurate", "gelu_python_tanh":
 		return GELUTanh
+	case "gelu_python":
+		return GELU
 	default:
 		return s
 	}
@@ -248,14 +279,20 @@ func (p *parser) eachLayer(f func(i int, l *Layer)) {
 	}
 }
 
+// which tells for every layer whether it is one of those.
+func (p *parser) which(those func(i int) bool) []bool {
+	out := make([]bool, max(0, min(p.n, maxLayers)))
+	for i := range out {
+		out[i] = those(i)
+	}
+	return out
+}
+
 // slides tells for every layer whether it slides: by layer_types where the file has it, else by def.
 func (p *parser) slides(def func(i int) bool) []bool {
-	out := make([]bool, max(0, min(p.n, maxLayers)))
+	out := p.which(def)
 	types := p.texts("layer_types")
 	if types == nil {
-		for i := range out {
-			out[i] = def(i)
-		}
 		return out
 	}
 	if len(types) != p.n {
@@ -265,6 +302,7 @@ func (p *parser) slides(def func(i int) bool) []bool {
 	for i, t := range types {
 		switch t {
 		case "full_attention", "attention", "hybrid":
+			out[i] = false
 		case "sliding_attention", "hybrid_sliding":
 			out[i] = true
 		default:
@@ -274,9 +312,9 @@ func (p *parser) slides(def func(i int) bool) []bool {
 	return out
 }
 
-// window applies a sliding window to the layers that slide.
+// window applies a sliding window to the layers that slide. def is the class's, where the file has no such field.
 func (p *parser) window(key string, def int, slides []bool) {
-	w := p.intIn(key, def, 0, maxTokens)
+	w := p.intIn(key, p.absent(key, def, 0), 0, maxTokens)
 	p.eachLayer(func(i int, l *Layer) {
 		if slides[i] {
 			l.Attention.Window = w
@@ -293,7 +331,8 @@ func (p *parser) unsupported(key, value, limit string) {
 // rope reads the rotary parameters for a rotated width: the new `rope_parameters` (also one set per layer type) or `rope_theta` with `rope_scaling`.
 func (p *parser) rope(dim int, layerType string) Rope {
 	s := p.object("rope_parameters")
-	if s != nil && layerType != "" && s.has(layerType) {
+	nested := s != nil && layerType != "" && s.has(layerType)
+	if nested {
 		s = s.object(layerType)
 	}
 	if s == nil {
@@ -302,26 +341,33 @@ func (p *parser) rope(dim int, layerType string) Rope {
 	if s == nil {
 		s = &reader{name: p.name, err: p.err}
 	}
-	base := p.positive("rope_theta", p.positive("rotary_emb_base", 10000))
+	base := p.positive("rope_theta", p.positive("rotary_emb_base", cmp.Or(p.class.theta, 10000)))
 	r := Rope{Dim: dim, Sign: 1, Base: s.positive("rope_theta", base), Kind: s.text("rope_type", s.text("type", RopeDefault))}
 	switch r.Kind {
-	case "su":
-		r.Kind = RopeLong
+	case "su", RopeYarn:
+		if r.Kind == "su" || s.has("short_factor") {
+			r.Kind = RopeLong
+		}
 	case "dynamic", "xdrope":
-		if s.has("alpha") {
+		if p.c.ModelType == "hunyuan_v1_dense" && s.has("alpha") { // elsewhere alpha is a stray field
 			r.Kind = RopeAlpha
 		}
 	}
-	original := p.size("original_max_position_embeddings", p.c.MaxPosition, maxTokens)
-	original = s.size("original_max_position_embeddings", original, maxTokens)
+	const beside = "original_max_position_embeddings" // where it also stands outside, as Phi-3 has it, that one counts
+	original := s.size(beside, p.c.MaxPosition, maxTokens)
+	if !nested {
+		original = p.size(beside, cmp.Or(p.class.original, original), maxTokens)
+	}
 	switch r.Kind {
 	case RopeLinear:
 		r.Factor = s.positive("factor", 1)
 	case RopeLlama3:
 		r.Factor, r.Original = s.positive("factor", 1), original
 		r.LowFreq, r.HighFreq = s.positive("low_freq_factor", 1), s.positive("high_freq_factor", 4)
+	case RopeDynamic:
+		r.Factor, r.Original = s.positive("factor", 1), p.c.MaxPosition
 	case RopeYarn:
-		r.Factor, r.Original = s.positive("factor", 1), original
+		r.Factor, r.Original = s.positive("factor", float64(p.c.MaxPosition)/float64(original)), original
 		r.BetaFast, r.BetaSlow = s.positive("beta_fast", 32), s.positive("beta_slow", 1)
 		r.MScale, r.MScaleAllDim = s.float("mscale", 0), s.float("mscale_all_dim", 0)
 		r.AttentionFactor = s.positive("attention_factor", 0)
@@ -335,6 +381,16 @@ func (p *parser) rope(dim int, layerType string) Rope {
 		}
 	case RopeAlpha:
 		r.Alpha = s.positive("alpha", 1)
+	}
+	return r
+}
+
+// partialRope reads the rotary parameters of heads of which only the first channels rotate. Of an odd number, the formulae count that number, and one channel more turns.
+func (p *parser) partialRope(headDim int, def float64, layerType string) Rope {
+	dim := p.partial(headDim, def, layerType)
+	r := p.rope(dim, layerType)
+	if dim%2 != 0 {
+		r.Dim, r.Odd = dim+1, dim
 	}
 	return r
 }

@@ -143,7 +143,7 @@ func (p *parser) flatLatent() {
 
 // lckv is a Llama with a map of layers, which it calls layer_types.
 func (p *parser) lckv() {
-	p.decoder(false)
+	p.decoder(class{})
 	a := p.heads(0)
 	a.Rope = p.flatRope(a.HeadDim)
 	p.layers(a, p.dense())
@@ -155,7 +155,7 @@ func (p *parser) mtla() {
 	if p.c.ModelType == "mtla_attention" {
 		p.module(p.need("embed_dim", maxWidth))
 	} else {
-		p.decoder(false)
+		p.decoder(class{})
 	}
 	a := newAttention()
 	a.Design, a.KVHeads = MTLA, 1
@@ -179,7 +179,7 @@ func (p *parser) mtla() {
 func (p *parser) mka() {
 	a := newAttention()
 	if p.c.ModelType == "fastmka-llama" {
-		p.decoder(false)
+		p.decoder(class{})
 		a = p.heads(0)
 		a.Rope = p.flatRope(a.HeadDim)
 	} else {

@@ -3,6 +3,7 @@ package config
 // Rope.Frequencies: the published formulae of scaled rotary embeddings, in float64.
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 
@@ -11,28 +12,31 @@ import (
 
 // Frequencies gives the Dim/2 angles a position (radians per token) and the factor on cos and sin.
 //
-// context is the number of tokens a session is opened for. Only longrope reads it: it has one list of divisors for contexts up to Original and another for longer ones,
-// and a cache of rotated keys cannot change lists when it grows past the border. So the list is chosen once, by the context that was asked for (transformers, without a
-// cache, chooses by the length at hand; for context <= Original, or sequences longer than that, both agree).
+// context is the number of tokens a session is opened for. Longrope and dynamic read it: the one has a list of divisors for contexts up to Original and another for longer ones, the other
+// a base that grows with the context past Original; and a cache of rotated keys cannot change them when it grows past the border. So both are chosen once, by the context that was asked for
+// (transformers, without a cache, chooses by the length at hand; for context <= Original both agree, and longrope's lists for sequences longer than that).
 //
 // A kind that is not known gives a *fault.Error of kind Unsupported that names it. With Dim 0 there is nothing to rotate: nil, 1, nil.
 func (r Rope) Frequencies(context int) (inv []float64, factor float64, err error) {
 	if r.Dim == 0 {
 		return nil, 1, nil
 	}
-	base := r.Base
-	if r.Kind == RopeAlpha {
-		base *= math.Pow(r.Alpha, float64(r.Dim)/float64(r.Dim-2))
+	base, dim := r.Base, float64(cmp.Or(r.Odd, r.Dim))
+	switch {
+	case r.Kind == RopeAlpha:
+		base *= math.Pow(r.Alpha, dim/(dim-2))
+	case r.Stretched(context):
+		base *= math.Pow(r.Factor*float64(context)/float64(r.Original)-(r.Factor-1), dim/(dim-2))
 	}
 	inv = make([]float64, r.Dim/2)
 	for i := range inv {
-		inv[i] = math.Pow(base, -float64(2*i)/float64(r.Dim))
+		inv[i] = math.Pow(base, -float64(2*i)/dim)
 	}
 	factor = 1
 	switch r.Kind {
 	case RopeKVLatent:
 		r.narrow(inv)
-	case RopeDefault, RopeAlpha:
+	case RopeDefault, RopeAlpha, RopeDynamic:
 	case RopeLinear:
 		for i := range inv {
 			inv[i] /= r.Factor
@@ -61,8 +65,11 @@ func (r Rope) Frequencies(context int) (inv []float64, factor float64, err error
 	return inv, factor, nil
 }
 
+// Stretched reports whether frequencies are those of this context and no other: a dynamic base past Original.
+func (r Rope) Stretched(context int) bool { return r.Kind == RopeDynamic && context > r.Original }
+
 func unsupportedRope(kind string) error {
-	return fault.New(fault.Unsupported, "rope_type", kind, "kinds that run: default linear llama3 yarn longrope kv-latent, dynamic with alpha", "")
+	return fault.New(fault.Unsupported, "rope_type", kind, "kinds that run: default linear llama3 yarn longrope dynamic kv-latent", "")
 }
 
 // narrow is KV-Latent's choice (arXiv 2507.11273) for D channels, D a multiple of 4: base^(-e/D) for e = D/4, D/4 + 2 .. below 3D/4, then 3D/4, 3D/4 + 1 .. D - 1. A narrow head has few pairs; those

@@ -42,6 +42,10 @@ func TestFrequencies(t *testing.T) {
 		// base 100 * 50^(14/12) = 9596.9155, then its powers -i/7
 		{"alpha", Rope{Dim: 14, Base: 100, Kind: RopeAlpha, Alpha: 50}, 32, 1,
 			[]float64{1, 0.2698510093861494, math.Pow(0.2698510093861494, 2), math.Pow(0.2698510093861494, 3), math.Pow(0.2698510093861494, 4), math.Pow(0.2698510093861494, 5), 0.0003861395457766501}},
+		// Up to 64 tokens nothing changes; for 128 the base is 10000 * (2*128/64 - 1)^(8/6).
+		{"dynamic, within", Rope{Dim: 8, Base: 10000, Kind: RopeDynamic, Factor: 2, Original: 64}, 64, 1, []float64{1, 0.1, 0.01, 0.001}},
+		{"dynamic, beyond", Rope{Dim: 8, Base: 10000, Kind: RopeDynamic, Factor: 2, Original: 64}, 128, 1, []float64{1, 0.1 / math.Cbrt(3), 0.01 / math.Cbrt(9), 0.001 / 3}},
+		{"odd", Rope{Dim: 6, Odd: 5, Base: 100000, Kind: RopeDefault}, 32, 1, []float64{1, 0.01, 0.0001}},
 		{"none", Rope{}, 32, 1, nil},
 	}
 	for _, k := range cases {
@@ -76,6 +80,7 @@ func TestRopeForms(t *testing.T) {
 	for _, form := range []string{
 		`"rope_theta":500,"rope_scaling":{"type":"longrope","short_factor":[1,2],"long_factor":[3,4]}`,
 		`"rope_theta":500,"rope_scaling":{"type":"su","short_factor":[1,2],"long_factor":[3,4]}`,
+		`"rope_theta":500,"rope_scaling":{"type":"yarn","short_factor":[1,2],"long_factor":[3,4]}`,
 		`"rope_parameters":{"rope_theta":500.0,"rope_type":"longrope","short_factor":[1,2],"long_factor":[3.0,4]}`,
 	} {
 		c, err := Parse([]byte("{"+base+","+form+"}"), "phi")
