@@ -20,7 +20,18 @@ type goldenRun struct {
 	Schedule struct{ LR []float64 } `json:"lr_schedule"`
 	Decay    []string
 	NoDecay  []string `json:"no_decay"`
-	Drift    map[string]struct {
+	Dropout  float64
+	// What a run may leave out is what the published ones have.
+	Optimizer struct {
+		Name  string
+		Betas [2]float64
+		Eps   float64
+		Decay float64 `json:"weight_decay"`
+	}
+	Clip struct {
+		MaxNorm *float64 `json:"max_norm"` // null: none
+	}
+	Drift map[string]struct {
 		Loss     float64 `json:"loss_abs"`
 		GradNorm float64 `json:"grad_norm_rel"`
 		Grad     float64 `json:"step0_grad_rel_l2"`
@@ -111,11 +122,11 @@ func l2[T float32 | float64](x []T) float64 {
 	return math.Sqrt(sum)
 }
 
-// run trains 20 steps. each is told of every step before its update; loss and the global norm are those of the step.
+// run trains the reference's steps. each is told of every step before its update; loss and the global norm are those of the step.
 func (g *goldenRun) run(t *testing.T, m *Model, each func(step int, loss, norm float64), step func(ids, targets []int32, starts []int) float64, norm func() float64, update func(t int, lr, clip float64)) {
 	x, _ := g.file.Tensor("batches")
 	ids, err := safetensors.Int64s(x)
-	if err != nil || len(x.Shape) != 3 {
+	if err != nil || len(x.Shape) != 3 || len(g.Schedule.LR) < x.Shape[0] {
 		t.Fatalf("batches %v: %v", x.Shape, err)
 	}
 	rows, row := x.Shape[1], x.Shape[2]
@@ -132,11 +143,15 @@ func (g *goldenRun) run(t *testing.T, m *Model, each func(step int, loss, norm f
 		loss := step(in, targets, starts)
 		n := norm()
 		each(i, loss, n)
-		update(i+1, g.Schedule.LR[i], min(1, 1/(n+1e-6)))
+		clip := 1.0
+		if g.Clip.MaxNorm != nil {
+			clip = min(1, *g.Clip.MaxNorm/(n+1e-6))
+		}
+		update(i+1, g.Schedule.LR[i], clip)
 	}
 }
 
-// train runs the reference's 20 steps on a tape, and tells each step's loss and norm before its update.
+// train runs the reference's steps on a tape, and tells each step's loss and norm before its update.
 func train[T float32 | float64](t *testing.T, m *Model, g *goldenRun, o tape[T], each func(step int, loss, norm float64, params []*trained[T])) []*trained[T] {
 	params := register(t, m, g, o)
 	step := func(ids, targets []int32, starts []int) float64 {
@@ -167,7 +182,7 @@ func train[T float32 | float64](t *testing.T, m *Model, g *goldenRun, o tape[T],
 		}
 		return math.Sqrt(sum)
 	}
-	const b1, b2, eps, decay = 0.9, 0.95, 1e-8, 0.1
+	b1, b2, eps, decay := g.Optimizer.Betas[0], g.Optimizer.Betas[1], g.Optimizer.Eps, g.Optimizer.Decay
 	update := func(step int, lr, clip float64) {
 		for _, p := range params {
 			for i, grad := range p.grad {
@@ -187,7 +202,7 @@ func train[T float32 | float64](t *testing.T, m *Model, g *goldenRun, o tape[T],
 	return params
 }
 
-// TestGoldenTraining trains every model that has a reference run for its 20 steps, in float64 and in float32 on the vector kernels.
+// TestGoldenTraining trains every model that has a reference run for its steps, in float64 and in float32 on the vector kernels.
 func TestGoldenTraining(t *testing.T) {
 	dir := goldenDir(t)
 	files, err := filepath.Glob(filepath.Join(dir, "training", "*", "training.safetensors"))
@@ -211,9 +226,14 @@ func TestGoldenTraining(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			one := 1.0
 			g := &goldenRun{}
+			g.Optimizer.Name, g.Optimizer.Betas, g.Optimizer.Eps, g.Optimizer.Decay, g.Clip.MaxNorm = "AdamW", [2]float64{0.9, 0.95}, 1e-8, 0.1, &one
 			if err := json.Unmarshal(text, g); err != nil {
 				t.Fatal(err)
+			}
+			if g.Optimizer.Name != "AdamW" || g.Dropout != 0 {
+				t.Fatalf("a run by %s with dropout %v has no counterpart here", g.Optimizer.Name, g.Dropout)
 			}
 			if g.file, err = safetensors.Open(path); err != nil {
 				t.Fatal(err)

@@ -175,12 +175,7 @@ func (p place) cut(t tensor.Weight) (tensor.Weight, bool) {
 	case p.every == 0:
 		t = t.Slice(p.from, p.to)
 	default:
-		row := len(t.Data) / t.Rows()
-		var data []byte
-		for at := 0; at < t.Rows(); at += p.every {
-			data = append(data, t.Data[(at+p.from)*row:(at+p.to)*row]...)
-		}
-		t.Shape, t.Data = []int{t.Rows() / p.every * (p.to - p.from), t.Cols()}, data
+		t = t.Groups(p.from, p.to, p.every)
 	}
 	if vector {
 		t.Shape = t.Shape[:1]

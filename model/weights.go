@@ -3,7 +3,7 @@ package model
 // Models whose weights are float32 slices of this process: what training makes, changes and writes. New starts one from a configuration; InMemory brings a model's file into
 // memory. Everything else (Forward, Engine, WeightBytes) sees them as it sees files.
 //
-// Will not do: layouts in which one stored tensor holds rows of several weights in turns (GPT-NeoX), except to read them.
+// Will not do: fresh weights in layouts in which one stored tensor holds those of several (GPT-NeoX, Phi-3); what is read from a file trains in any.
 
 import (
 	"fmt"

@@ -16,7 +16,8 @@ type Weight struct {
 	Format     kernel.Format
 	Shape      []int
 	Data       []byte
-	Transposed bool // Data is row-major [in, out], Shape still [out, in]; float formats only
+	Transposed bool    // Data is row-major [in, out], Shape still [out, in]; float formats only
+	Picked     *Picked // Data is a copy of some of a stored tensor's elements; nil: Data lies as stored
 }
 
 // Rows and Cols read the shape of a matrix; a vector is one row.
@@ -65,12 +66,12 @@ func (w Weight) straight() Weight {
 	return w
 }
 
-// Slice returns rows [from, to) of a matrix, sharing its bytes.
+// Slice returns rows [from, to) of a matrix, sharing its bytes. It is no Weight for a tape if they are a copy.
 func (w Weight) Slice(from, to int) Weight {
 	elems, size := w.Format.Block()
 	row := w.Cols() / elems * size
 	w.Data = w.Data[from*row : to*row]
-	w.Shape = []int{to - from, w.Cols()}
+	w.Shape, w.Picked = []int{to - from, w.Cols()}, nil
 	return w
 }
 

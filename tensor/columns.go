@@ -4,6 +4,38 @@ package tensor
 
 import "github.com/lowkeylm/lowkey/kernel"
 
+// Picked is where the elements of a copy lie in a stored tensor: (i, j, k) of Sizes at From + i Strides[0] + j Strides[1] + k Strides[2], in elements. A tape brings gradients back by it.
+type Picked struct {
+	Data           []byte
+	From           int
+	Sizes, Strides [3]int
+}
+
+// each tells the place of every element, in order.
+func (p *Picked) each(f func(place int)) {
+	for i := range p.Sizes[0] {
+		for j := range p.Sizes[1] {
+			for k := range p.Sizes[2] {
+				f(p.From + i*p.Strides[0] + j*p.Strides[1] + k*p.Strides[2])
+			}
+		}
+	}
+}
+
+// Groups is rows [from, to) of every `every` rows of a matrix, one group after another: GPT-NeoX keeps queries, keys and values head by head.
+func (w Weight) Groups(from, to, every int) Weight {
+	elems, size := w.Format.Block()
+	cols, groups := w.Cols(), w.Rows()/every
+	row := cols / elems * size
+	var data []byte
+	for i := range groups {
+		data = append(data, w.Data[(i*every+from)*row:(i*every+to)*row]...)
+	}
+	w.Picked = &Picked{Data: w.Data, From: from * cols, Sizes: [3]int{groups, to - from, cols}, Strides: [3]int{every * cols, cols, 1}}
+	w.Shape, w.Data = []int{groups * (to - from), cols}, data
+	return w
+}
+
 // Columns is every step-th column of a matrix, from column `from` on, each as a row: [in, n*step] -> [n, in], in the same format. Float formats only.
 func (w Weight) Columns(from, step int) Weight {
 	_, size := w.Format.Block()
@@ -16,6 +48,7 @@ func (w Weight) Columns(from, step int) Weight {
 			copy(data[(j*in+i)*size:][:size], row[(from+j*step)*size:])
 		}
 	}
+	w.Picked = &Picked{Data: w.Data, From: from, Sizes: [3]int{1, n, in}, Strides: [3]int{0, step, cols}}
 	w.Shape, w.Data = []int{n, in}, data
 	return w
 }

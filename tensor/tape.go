@@ -136,27 +136,37 @@ func (t *Tape[T]) find(data []byte) (int, bool) {
 	return at, same
 }
 
-// Weight knows a parameter, or contiguous rows of one, by the place of w.Data; all such uses add to one gradient. Any other weight is a constant.
+// Weight knows a parameter, or contiguous rows of one, by the place of w.Data, and elements picked from one by that of what they are from; all such uses add to one gradient. Any other weight is a
+// constant.
 func (t *Tape[T]) Weight(w Weight) Tensor {
-	shape := flat(w.Shape)
-	if len(w.Data) > 0 {
-		if at, ok := t.find(w.Data); ok {
+	shape, place := flat(w.Shape), w.Data
+	if w.Picked != nil {
+		place = w.Picked.Data
+	}
+	if len(place) > 0 {
+		if at, ok := t.find(place); ok {
 			p := &t.params[at]
 			p.asked = true
 			each := len(p.place) / len(p.data)
-			from := int(uintptr(unsafe.Pointer(unsafe.SliceData(w.Data)))-uintptr(unsafe.Pointer(unsafe.SliceData(p.place)))) / each
-			to := from + size(shape)
-			if to > len(p.data) || len(w.Data) != each*(to-from) {
+			from := int(uintptr(unsafe.Pointer(unsafe.SliceData(place)))-uintptr(unsafe.Pointer(unsafe.SliceData(p.place)))) / each
+			to := from + len(place)/each
+			if to > len(p.data) || len(place)%each != 0 || w.Picked == nil && to-from != size(shape) {
 				bad("Weight", "%s %v reaches over the end of parameter %s", w.Name, w.Shape, p.name)
 			}
 			if w.Transposed {
 				shape = []int{shape[1], shape[0]}
 			}
 			n := &node[T]{op: "Weight", shape: shape, value: p.data[from:to]}
+			if w.Picked != nil {
+				n.shape = []int{to - from}
+			}
 			if p.grad != nil {
 				n.grad, n.tracked = p.grad[from:to], true
 			}
-			if w.Transposed {
+			switch {
+			case w.Picked != nil:
+				return t.pick(n, shape, w.Picked)
+			case w.Transposed:
 				return t.transpose(n)
 			}
 			return n

@@ -185,6 +185,23 @@ func (t *Tape[T]) transpose(a *node[T]) Tensor {
 	return t.record(y)
 }
 
+// pick gathers elements of a parameter.
+func (t *Tape[T]) pick(a *node[T], shape []int, p *Picked) Tensor {
+	y := &node[T]{op: "Pick", shape: shape, in: list(a), light: true}
+	y.forward = func() {
+		at := 0
+		p.each(func(place int) { y.value[at] = a.value[place]; at++ })
+	}
+	y.backward = func() {
+		g, at := t.zeroed(a), 0
+		if g == nil {
+			return
+		}
+		p.each(func(place int) { g[place] += y.grad[at]; at++ })
+	}
+	return t.record(y)
+}
+
 func (t *Tape[T]) SwiGLU(gate, up Tensor) Tensor {
 	a, b := t.open("SwiGLU", gate), t.open("SwiGLU", up)
 	checkEqual("SwiGLU", a.shape, b.shape)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"unsafe"
 
@@ -388,6 +389,36 @@ func TestParam(t *testing.T) {
 				t.Errorf("row %d, column %d: gradient %v, want %v", r, c, grad[r*3+c], want)
 			}
 		}
+	}
+}
+
+// TestPicked: elements picked from a parameter, rows of groups or columns, are that parameter's: their gradients come back to their places, and what nothing picks has none.
+func TestPicked(t *testing.T) {
+	const rows, cols = 6, 4
+	data := random(2, rows*cols)
+	stored := Weight{Name: "w", Shape: []int{rows, cols}, Data: bytesOf(data)}
+	for _, w := range []Weight{stored.Groups(1, 3, 3), stored.Columns(1, 2), stored.Slice(2, 5).Columns(0, 2), stored.Slice(3, 6).Groups(0, 1, 1)} {
+		tape := NewTape32Plain()
+		grad := make([]float32, len(data))
+		tape.Param("w", bytesOf(data), data, grad)
+		up := random(3, size(w.Shape))
+		y := tape.Mul(tape.Weight(w), tape.Leaf(w.Shape, up))
+		values := convert[float32](tape.Values(y))
+		tape.backward(y.(*node[float32]), convert[float32](slices.Repeat([]float64{1}, len(up))))
+		seen := 0
+		for i, g := range grad {
+			if g == 0 {
+				continue
+			}
+			at := slices.Index(up, g)
+			if seen++; at < 0 || values[at] != data[i]*g {
+				t.Errorf("%v: element %d of the parameter has gradient %v", w.Shape, i, g)
+			}
+		}
+		if seen != len(up) {
+			t.Errorf("%v: %d elements have gradients, %d were picked", w.Shape, seen, len(up))
+		}
+		tape.Close()
 	}
 }
 
