@@ -111,7 +111,7 @@ func (a MLA) down(o tensor.Ops, w Weights, x tensor.Tensor, pos []int, norms ...
 
 // up makes the keys and values of some heads from their latent.
 func (a MLA) up(o tensor.Ops, w Weights, name string, heads int, c, kr tensor.Tensor) (k, v tensor.Tensor) {
-	kv := linear(o, w, name, c)
+	kv := o.MatMul(c, leaf(o, w, name)) // no bias, which does not fold; MTLA's public code stores one and does not use it
 	return o.HeadConcat(heads, o.HeadSlice(kv, heads, 0, a.Nope), o.HeadRepeat(kr, heads)), o.HeadSlice(kv, heads, a.Nope, a.Nope+a.ValueDim)
 }
 

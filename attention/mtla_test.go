@@ -3,8 +3,10 @@ package attention
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
+	"github.com/lowkeylm/lowkey/kernel"
 	"github.com/lowkeylm/lowkey/tensor"
 )
 
@@ -153,5 +155,23 @@ func forwardIs(t *testing.T, c testCase, rows int, want []float64) {
 		if !(math.Abs(v-want[i]) <= 1e-6) { // leaves of float32 in between
 			t.Fatalf("%s: element %d is %v, want %v", c.name, i, v, want[i])
 		}
+	}
+}
+
+// The public code stores a bias of the up-projection and does not use it: it changes nothing, whole or cached.
+func TestMTLAUnusedBias(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 8))
+	a := MTLA{MLA{Hidden: 20, Heads: 3, KVRank: 6, Nope: 5, RopeDim: 4, ValueDim: 7, Scale: 0.3, QScale: 1, KVScale: 1, Eps: 1e-5, Rope: ropeOf(4, false)}, 3, 2}
+	w := weightMap{}
+	for _, p := range a.Params() {
+		w.add(rng, p.Name, p.Shape...)
+	}
+	c := testCase{"mtla", 20, a, w, 10}
+	cachedIsForward(t, c, 0, 70, [][]int{{1}, {7}, {63}, {64}, {65}})
+	want := cached(t, c, "f32", input(9, 20), 9, 1, []int{9}, kernel.ArithF32)
+	w.add(rng, "kv_b.bias", 3*(5+7))
+	cachedIsForward(t, c, 0, 70, [][]int{{1}, {7}, {63}, {64}, {65}})
+	if !slices.Equal(cached(t, c, "f32", input(9, 20), 9, 1, []int{9}, kernel.ArithF32), want) {
+		t.Error("the unused bias has changed the output")
 	}
 }

@@ -21,8 +21,8 @@ import (
 // kv(i) < i is causal. kv(i) > i is a circle: layer i needs what a higher layer made of the same token, which needs layer i. So there a token sees the tokens before it alone (Strict),
 // the first one sees nothing, its attention is zero, and the definition is sequential: token after token through all layers.
 //
-// Composes with designs whose rows mean the same to any layer: GQA and its kin, KHA, MLA, EG-MLA, GLA, MLRA, MFA, MFA-KR, GTA, LRKV, TPA, Tucker, MKA. Will not do: readers that differ from the maker in rows or rotation,
-// or that slide over rows of a higher layer.
+// Composes with designs whose rows mean the same to any layer: GQA and its kin, KHA, MLA, EG-MLA, GLA, MLRA, MFA, MFA-KR, GTA, LRKV, TPA, Tucker, MKA. A reader that slides
+// over w rows of a higher layer sees w - 1: its own token counts. Will not do: readers that differ from the maker in rows or rotation, or that read a layer which itself reads another.
 type Sharer interface {
 	Design
 	// Rows is what the tokens of a sequence leave behind, before any codec: a tensor [T, heads*width] for each stream of Layout.

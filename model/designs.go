@@ -60,7 +60,11 @@ func (m *Model) design(a *config.Attention, ropes ropes) (attention.Design, erro
 }
 
 func grouped(c *config.Config, a *config.Attention, rope *tensor.Rope) attention.Design {
-	return attention.GQA{Hidden: c.Hidden, Heads: a.Heads, KVHeads: a.KVHeads, HeadDim: a.HeadDim, ValueDim: a.ValueDim, Scale: a.Scale, Softcap: a.Softcap, Window: a.Window, Rope: rope,
+	window := a.Window
+	if a.Strict && window > 0 { // a window counts the token itself, which is not seen there
+		window--
+	}
+	return attention.GQA{Hidden: c.Hidden, Heads: a.Heads, KVHeads: a.KVHeads, HeadDim: a.HeadDim, ValueDim: a.ValueDim, Scale: a.Scale, Softcap: a.Softcap, Window: window, Rope: rope,
 		QKNorm: a.QKNorm != config.NormNone, NormWhole: a.QKNorm == config.NormFlat, NormAfterRope: a.NormAfterRope, NormEps: a.QKNormEps, NormPlusOne: c.Norm.PlusOne, VNorm: a.VNorm, Sinks: a.Sinks}
 }
 

@@ -136,6 +136,9 @@ func (m *Model) openFolder(path string) error {
 	}
 	m.src, m.names = folderSource{f}, folderNames(m.Config)
 	m.names = m.names.nested(m.src)
+	if _, ok := m.topWeight("lm_head", ".bias"); ok {
+		return fault.New(fault.Unsupported, path, "a bias of the output matrix (lm_head.bias)", "models whose logits have no bias run", "")
+	}
 	return nil
 }
 

@@ -64,7 +64,11 @@ func TestPasses(t *testing.T) {
 	ids := tinyIDs(n)
 	worst, taken, tokens := 0.0, 0, 0
 	for i, design := range []string{"gqa", "mla", "mfa", "mfa-kr", "gta", "gla"} {
-		for j, layerMap := range cyclicMaps {
+		maps := cyclicMaps
+		if design == "gqa" { // which can slide: over rows of a layer that keeps all, and of one that slides too
+			maps = append(slices.Clone(maps), "2s_2_2", "1s_1s_2")
+		}
+		for j, layerMap := range maps {
 			m := small(t, design, layerMap)
 			for k, kv := range []string{"f32", "f16", "q8", "q4"} {
 				if kv != "f32" && (i+j)%3 != k-1 {

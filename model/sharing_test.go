@@ -98,7 +98,7 @@ func TestSharingDesigns(t *testing.T) {
 // small is a fresh model with a layer map.
 func small(t *testing.T, design, layerMap string) *Model {
 	t.Helper()
-	more := map[string]string{"gqa": `"num_key_value_heads":2,"head_dim":6`, "mla": `"kv_lora_rank":8,"qk_nope_head_dim":4,"qk_rope_head_dim":4,"v_head_dim":4`,
+	more := map[string]string{"gqa": `"num_key_value_heads":2,"head_dim":6,"sliding_window":5`, "mla": `"kv_lora_rank":8,"qk_nope_head_dim":4,"qk_rope_head_dim":4,"v_head_dim":4`,
 		"mfa-kr": `"head_dim":6,"q_lora_rank":8`, "mfa": `"head_dim":6,"q_lora_rank":8`, "gta": `"num_key_value_heads":2,"head_dim":8`,
 		"gla":    `"kv_lora_rank":8,"qk_nope_head_dim":4,"qk_rope_head_dim":4,"v_head_dim":4`,
 		"eg-mla": `"kv_lora_rank":8,"qk_nope_head_dim":4,"qk_rope_head_dim":4,"v_head_dim":4,"gate_embed_dim":6`, "tpa": `"head_dim":6,"q_rank":3`, "tucker": `"k_rank":6,"head_rank":3`,
@@ -167,7 +167,7 @@ func TestPassesReachTheDefinition(t *testing.T) {
 	for i := range ids {
 		ids[i] = int32(i * 7 % 30)
 	}
-	for _, c := range [][2]string{{"gqa", "0_3_3_3_4"}, {"mla", "1_1_3_3"}, {"gta", "0_2_2_2_4"}, {"eg-mla", "0_2_2"}, {"tpa", "1_1"}, {"tucker", "2_2_2"}} {
+	for _, c := range [][2]string{{"gqa", "0_3_3_3_4"}, {"gqa", "3s_1_3_3s"}, {"mla", "1_1_3_3"}, {"gta", "0_2_2_2_4"}, {"eg-mla", "0_2_2"}, {"tpa", "1_1"}, {"tucker", "2_2_2"}} {
 		m := small(t, c[0], c[1])
 		eager := tensor.NewEager64()
 		want := eager.Values(m.Forward(eager, ids, nil))

@@ -5,8 +5,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/lowkeylm/lowkey/fault"
 	"github.com/lowkeylm/lowkey/kernel"
 	"github.com/lowkeylm/lowkey/model/config"
 	"github.com/lowkeylm/lowkey/tensor"
@@ -75,6 +77,22 @@ func TestSaveRefusals(t *testing.T) {
 	os.WriteFile(file, nil, 0o666)
 	if m.Save(file, kernel.F32) == nil || m.Save(t.TempDir(), kernel.Q4_0) == nil {
 		t.Error("no error")
+	}
+}
+
+// A bias behind the output matrix does not run, and is not left out silently.
+func TestHeadBiasRefused(t *testing.T) {
+	m, err := New([]byte(tinyMFA), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	m.src.(*memory).add("lm_head.bias", []int{m.Config.Vocab})
+	if err := m.Save(dir, kernel.F32); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir); !fault.Is(err, fault.Unsupported) || !strings.Contains(err.Error(), "lm_head.bias") {
+		t.Errorf("%v", err)
 	}
 }
 

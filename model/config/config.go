@@ -261,7 +261,7 @@ func (m *MLP) MoE() bool { return m.Experts > 0 }
 var (
 	runsFolder = []string{"llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "deepseek_v2", "deepseek_v3", "minicpm3", "step3_text", "phi3", "granite", "smollm3", "olmo2", "youtu",
 		"hunyuan_v1_dense", "starcoder2", "gpt_neox", "mixtral", "zaya", "qwen3_moe", "glm4_moe_lite", "gpt_oss", "gemma3n_text",
-		"mlra_mha", "mlra_mqa", "mlra_gqa", "mlra_mla", "mlra_mfa", "mlra_tpa", "mlra_gla_2", "mlra_gla_4", "mlra_mlra_2", "mlra_mlra_4", "mlra_gta", "mlra_gta_odd", "t6_tpa", "t6_tpa_bf16rope", "t6_tpa_groupnorm", "t6_tpa_kvonly", "lckv-llama", "lowkey"}
+		"lckv-llama", "lowkey"}
 	runsMixtures = []string{"mixtral", "zaya", "qwen3_moe", "deepseek_v2", "deepseek_v3", "glm4_moe_lite", "step3_text", "gpt_oss"}
 	runsSharing  = []string{"lckv-llama", "lowkey", "gemma3n_text"}
 	runsGGUF     = []string{"llama", "qwen2", "qwen3", "qwen3_moe", "gemma3_text", "deepseek_v2", "deepseek_v3"}
@@ -292,8 +292,8 @@ func (c *Config) Runnable() error {
 				"use one of these, or no layer_map")
 		case a.Strict && a.RecurrentLen > 0:
 			return no("layer map", fmt.Sprintf("%s reads layer %d, above it", at, a.SharesWith), "the layers of a circle take tokens more than once, and attention "+a.Design+" keeps state", "read a lower layer")
-		case a.Strict && a.Window > 0:
-			return no("layer map", fmt.Sprintf("%s slides over the rows of layer %d, above it", at, a.SharesWith), "layers that read a higher one see all tokens before", "drop the s, or read a lower layer")
+		case a.Strict && a.Window == 1:
+			return no("layer map", fmt.Sprintf("%s slides over one row of layer %d, above it", at, a.SharesWith), "a window counts the token itself, whose row is not seen there", "drop the s, or widen sliding_window")
 		case a.Rope.Dim > 0 && !contains(ropeKinds, a.Rope.Kind):
 			return unsupportedRope(a.Rope.Kind)
 		case !contains(runsActs, m.Activation):
@@ -309,7 +309,7 @@ func (c *Config) Runnable() error {
 	if c.GGUF {
 		runs, from = runsGGUF, " from GGUF"
 	}
-	if !contains(runs, c.ModelType) {
+	if c.Source == "" && !contains(runs, c.ModelType) { // a research configuration says by its fields what it is; its model_type may be any name
 		return no("model_type", c.ModelType, "families that run"+from+": "+list(runs), "use inspect or plan")
 	}
 	return nil

@@ -318,3 +318,22 @@ func TestClassDefaults(t *testing.T) {
 		}
 	}
 }
+
+// A research configuration says by its fields what it is: its model_type may carry any name of a run, and it runs. A map in which a layer reads one that reads another is refused by name.
+func TestResearchNames(t *testing.T) {
+	for _, fields := range []string{`"model_type":"mlra_gta_wide","attention":"gta","nope_head_dim":7,"rope_head_dim":4,"head_dim":11,"n_kv_head":1`, `"model_type":"t6_other","attention":"tpa_kvonly","rank":3,"head_dim":12`} {
+		c, err := Parse([]byte(`{"source":"x","n_embd":44,"vocab_size":61,"n_layer":2,"n_head":5,"intermediate_size":117,`+fields+"}"), "research")
+		if err == nil {
+			err = c.Runnable()
+		}
+		if err != nil {
+			t.Errorf("%s: %v", fields, err)
+		}
+	}
+	for _, layers := range []string{"0_0_1", "1_2_2", "1_0_2"} {
+		_, err := Parse([]byte(`{"model_type":"lckv-llama","source":"x","hidden_size":36,"intermediate_size":58,"num_attention_heads":3,"vocab_size":61,"num_hidden_layers":3,"layer_types":"`+layers+`"}`), "map")
+		if !fault.Is(err, fault.Unsupported) || !strings.Contains(err.Error(), layers) {
+			t.Errorf("%s: %v", layers, err)
+		}
+	}
+}

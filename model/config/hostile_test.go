@@ -47,7 +47,7 @@ func TestHostile(t *testing.T) {
 		{"layer types", strings.Replace(small, "llama", "mistral", 1) + `,"layer_types":["full_attention"]}`, fault.BadFile, []string{"layer_types", "1 entries"}},
 		{"unknown layer type", strings.Replace(small, "llama", "mistral", 1) + `,"layer_types":["linear_attention","full_attention"]}`, fault.Unsupported, []string{"linear_attention"}},
 		{"too many experts chosen", strings.Replace(small, "llama", "mixtral", 1) + `,"num_key_value_heads":1,"num_local_experts":2,"num_experts_per_tok":3}`, fault.BadFile, []string{"experts per token", "3"}},
-		{"chain of shared caches", strings.Replace(small, "llama", "lckv-llama", 1) + `,"source":"x","layer_types":"1_0"}`, fault.BadFile, []string{"shared cache"}},
+		{"chain of shared caches", strings.Replace(small, "llama", "lckv-llama", 1) + `,"source":"x","layer_types":"1_0"}`, fault.Unsupported, []string{"layer_types", "own rows"}},
 		{"shared cache out of range", strings.Replace(small, "llama", "lckv-llama", 1) + `,"source":"x","layer_types":"0_9"}`, fault.BadFile, []string{"layer_types", "9"}},
 		{"unknown research design", `{"model_type":"x","source":"y","attention":"z"}`, fault.Unsupported, []string{"attention", "z"}},
 		{"own design by a wrong name", strings.Replace(small, "llama", "lowkey", 1) + `,"attention":"gqa"}`, fault.BadFile, []string{"gqa", "mha"}},

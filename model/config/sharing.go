@@ -4,7 +4,7 @@ package config
 //
 // A map is one string, "0_0_2_2": entry i is the layer whose rows layer i reads, itself where it has rows of its own; an s behind it ("0s_1s_2_2") makes layer i slide over
 // `sliding_window` tokens. Only a layer that is its own entry can be read. Entries below or at i are causal; one above i closes a circle, which makes layer i see the tokens
-// before its own alone (attention/sharing.go).
+// before its own alone (attention/sharing.go), of which a window has one less.
 //
 // Names for the maps of the literature, for any number of layers L:
 //
@@ -179,6 +179,9 @@ func (p *parser) layerMap(key string, slides bool) {
 				p.fail(key, entries[i], "a layer that slides needs sliding_window, and a design with keys and values of heads")
 			}
 			l.Attention.Window = window
+		}
+		if entries[from] != strconv.Itoa(from) && entries[from] != strconv.Itoa(from)+"s" {
+			p.unsupported(key, text, fmt.Sprintf("layer %d reads layer %d, which reads another; only a layer that reads its own rows can be read", i, from))
 		}
 		if from != i {
 			l.Attention.SharesWith, l.Attention.Strict = from, from > i

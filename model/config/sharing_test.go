@@ -78,8 +78,14 @@ func TestLayerMapConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Runnable(); !fault.Is(err, fault.Unsupported) || !strings.Contains(err.Error(), "slide") {
+	if err := m.Runnable(); err != nil {
 		t.Errorf("a layer that slides over a higher one: %v", err)
+	}
+	if m, err = Parse([]byte(mapped(4, "1s_1_3_3", `, "sliding_window": 1`)), "test"); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Runnable(); !fault.Is(err, fault.Unsupported) || !strings.Contains(err.Error(), "slides") {
+		t.Errorf("a layer that slides over one row of a higher one, its own: %v", err)
 	}
 }
 
