@@ -180,7 +180,7 @@ func ParseFormat(name string) (*kernel.Format, error) {
 			return &f, nil
 		}
 	}
-	return nil, fault.New(fault.BadInput, "--weights "+name, "unknown format", "formats: f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1", "")
+	return nil, fault.New(fault.BadInput, "--weights "+name, "unknown format", "formats: f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1", "leave it out to keep the file's")
 }
 
 // ParseArith finds the arithmetic of quantised weights by its name.

@@ -102,7 +102,7 @@ func (b *binder) fail(err error) {
 func (b *binder) get(name string, shape ...int) tensor.Weight {
 	w, ok := b.w.Get(name)
 	if !ok {
-		b.fail(fault.New(fault.BadFile, "tensor "+name, "missing", "", ""))
+		b.fail(tensor.Missing(name))
 		return tensor.Weight{}
 	}
 	if err := w.Check(shape...); err != nil {

@@ -51,7 +51,7 @@ func newReference(ctx context.Context, path string, o *Options) (*reference, err
 		q.Positions = 256
 	}
 	if q.Skip < 0 || q.Window < 0 || q.Window > 0 && q.Skip+2 > q.Window {
-		return nil, fault.New(fault.BadInput, "bench", fmt.Sprintf("windows of %d tokens of which %d are skipped", q.Window, q.Skip), "a window must be longer than what is skipped", "")
+		return nil, fault.New(fault.BadInput, "bench", fmt.Sprintf("windows of %d tokens of which %d are skipped", q.Window, q.Skip), "a window must be longer than what is skipped", "raise --window or lower --skip")
 	}
 	if q.Window == 0 {
 		q.Window = min(512+q.Skip, q.Positions+q.Skip+1)

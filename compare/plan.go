@@ -45,7 +45,7 @@ func ReadPlan(dir string) (*Plan, error) {
 	}
 	p := &Plan{}
 	if err := json.Unmarshal(b, p); err != nil {
-		return nil, fault.New(fault.BadFile, path, "not a plan", "", "").Because(err)
+		return nil, fault.New(fault.BadFile, path, "not a plan", "", "name the folder of a comparison, or start one with --out").Because(err)
 	}
 	return p, p.check()
 }
@@ -73,7 +73,7 @@ func (p *Plan) check() error {
 	seen := map[string]bool{}
 	for _, d := range p.Designs {
 		if seen[d] {
-			return fault.New(fault.BadInput, "--designs "+d, "named twice", "", "")
+			return fault.New(fault.BadInput, "--designs "+d, "named twice", "", "name it once; --seeds runs it more often")
 		}
 		seen[d] = true
 		if _, err := p.size(d); err != nil {
@@ -82,7 +82,7 @@ func (p *Plan) check() error {
 	}
 	for _, d := range p.Repeated {
 		if !seen[d] {
-			return fault.New(fault.BadInput, "--repeat "+d, "not among the designs", strings.Join(p.Designs, " "), "")
+			return fault.New(fault.BadInput, "--repeat "+d, "not among the designs", strings.Join(p.Designs, " "), "name one of these, or add it to --designs")
 		}
 	}
 	return nil
@@ -104,7 +104,7 @@ func (p *Plan) size(design string) (*train.Sized, error) {
 		}
 		v, number := train.Field(text).(float64)
 		if text == "" {
-			return nil, fault.New(fault.BadInput, "--designs "+design, pair, "DESIGN:heads=N,kv-heads=N,head-dim=N,q-rank=N,kv-rank=N,rope-dim=N,ffn=N,share=MAP, or a field of its configuration", "")
+			return nil, fault.New(fault.BadInput, "--designs "+design, pair, "DESIGN:heads=N,kv-heads=N,head-dim=N,q-rank=N,kv-rank=N,rope-dim=N,ffn=N,share=MAP, or a field of its configuration", "lowkey designs DESIGN lists its fields")
 		}
 		field, ok := map[string]*int{"heads": &s.Heads, "kv-heads": &s.KVHeads, "head-dim": &s.HeadDim, "q-rank": &s.QRank, "kv-rank": &s.KVRank, "rope-dim": &s.RopeDim, "ffn": &s.FFN}[key]
 		switch {

@@ -63,7 +63,7 @@ func New(dir string, p *Plan) (*Queue, error) {
 		return nil, fault.New(fault.BadInput, "--out "+dir, "holds a comparison", "", "go on with it by --queue "+dir+", or give another folder")
 	}
 	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return nil, fault.New(fault.BadInput, dir, "cannot be made", "", "").Because(err)
+		return nil, fault.New(fault.BadInput, dir, "cannot be made", "", "give --out in a folder that may be written").Because(err)
 	}
 	return &Queue{Plan: p, dir: dir, fresh: true}, p.write(dir)
 }
@@ -270,7 +270,7 @@ func (q *Queue) bestRate(design string) (float64, error) {
 	for _, r := range q.Plan.Rates {
 		res, err := q.read(Row{Design: design, Seed: 1, Rate: r, Sweep: true})
 		if err != nil {
-			return 0, fault.New(fault.BadInput, "row "+design, "its sweep is not done", "", "").Because(err)
+			return 0, fault.New(fault.BadInput, "row "+design, "its sweep is not done", "", "go on with the queue: compare --queue FOLDER").Because(err)
 		}
 		if res.Diverged == "" && res.Loss < best {
 			best, rate = res.Loss, r

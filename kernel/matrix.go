@@ -90,7 +90,7 @@ func panelBytes(f Format, k int) int {
 // PackedBytes is what Pack needs, before anything is allocated. It refuses a K that is not a multiple of the format's block.
 func PackedBytes(f Format, n, k int, a Arith) (int64, error) {
 	if elems, _ := f.Block(); k%elems != 0 || k <= 0 || n <= 0 {
-		return 0, fault.New(fault.BadFile, f.String()+" matrix", fmt.Sprintf("%d rows of %d", n, k), fmt.Sprintf("rows must be a positive multiple of %d", elems), "")
+		return 0, fault.New(fault.BadFile, f.String()+" matrix", fmt.Sprintf("%d rows of %d", n, k), fmt.Sprintf("rows must be a positive multiple of %d", elems), "leave --weights out, or choose f16, bf16 or f32")
 	}
 	panels := int64(n+PanelRows-1) / PanelRows
 	return panels * int64(panelBytes(packedFormat(f, a), k)), nil

@@ -13,7 +13,7 @@ func (m *Mem) Bytes() []byte { return m.buf }
 // Alloc reserves bytes; memory is taken from the system when it is written. Zero bytes are legal.
 func Alloc(bytes int64) (*Mem, error) {
 	if bytes < 0 || bytes != int64(int(bytes)) {
-		return nil, fault.New(fault.OverBudget, "memory", "more bytes than this machine can address", "", "")
+		return nil, fault.New(fault.OverBudget, "memory", "more bytes than this machine can address", "", "lower --ctx")
 	}
 	return reserve(int(max(bytes, 1)))
 }

@@ -89,7 +89,7 @@ func resolveLane(l Layout, types []Type, pageRows int) (lane, error) {
 	ln := lane{types: types, window: l.Window, rowTokens: max(1, l.RowTokens)}
 	ln.tokens = pageRows * ln.rowTokens
 	if ln.window > 0 && ln.rowTokens > 1 {
-		return lane{}, fault.New(fault.Unsupported, "cache", fmt.Sprintf("a window of %d over rows of %d tokens", ln.window, ln.rowTokens), "a layer has one or the other", "")
+		return lane{}, fault.New(fault.Unsupported, "cache", fmt.Sprintf("a window of %d over rows of %d tokens", ln.window, ln.rowTokens), "a layer has one or the other", "leave sliding_window out, or choose another design")
 	}
 	at := 0
 	for i, s := range l.Streams {

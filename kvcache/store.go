@@ -85,7 +85,7 @@ func New(cfg Config) (*Store, error) {
 		cfg.PageRows = DefaultPageRows
 	}
 	if cfg.PageRows%kernel.TileRows != 0 || cfg.PageRows&(cfg.PageRows-1) != 0 || cfg.PageRows < 0 {
-		return nil, fault.New(fault.BadInput, "page size", fmt.Sprintf("%d rows", cfg.PageRows), fmt.Sprintf("a power of two, at least %d", kernel.TileRows), "")
+		return nil, fault.New(fault.BadInput, "page size", fmt.Sprintf("%d rows", cfg.PageRows), fmt.Sprintf("a power of two, at least %d", kernel.TileRows), "leave it out for 64")
 	}
 	lanes, err := resolveLanes(cfg)
 	if err != nil {
@@ -113,7 +113,7 @@ func New(cfg Config) (*Store, error) {
 		}
 	}
 	if len(sizes) == 0 {
-		return nil, fault.New(fault.Unsupported, "model", "no layer owns a cache", "", "")
+		return nil, fault.New(fault.Unsupported, "model", "no layer owns a cache", "", "give a layer_map in which some layer reads its own rows")
 	}
 	if s.states.record > 0 {
 		sizes = append(sizes, s.states.record)

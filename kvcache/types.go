@@ -36,7 +36,7 @@ func parseType(s string) (Type, error) {
 		}
 		names = append(names, t.String())
 	}
-	return Type{}, fault.New(fault.BadInput, fmt.Sprintf("--kv type %q", s), "unknown", "known types: "+strings.Join(names, " "), "")
+	return Type{}, fault.New(fault.BadInput, fmt.Sprintf("--kv type %q", s), "unknown", "known types: "+strings.Join(names, " "), "lowkey plan --against shows what each takes")
 }
 
 // Spec is a parsed --kv text: a default type and types by stream name or alias.

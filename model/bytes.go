@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/lowkeylm/lowkey/attention"
-	"github.com/lowkeylm/lowkey/fault"
 	"github.com/lowkeylm/lowkey/kernel"
 	"github.com/lowkeylm/lowkey/model/config"
 	"github.com/lowkeylm/lowkey/tensor"
@@ -66,7 +65,7 @@ func (n *counter) weight(name string, w tensor.Weight, ok bool, out, in int) {
 		return
 	}
 	if !ok {
-		n.err = fault.New(fault.BadFile, "tensor "+name, "missing", "", "")
+		n.err = tensor.Missing(name)
 	} else if n.err = w.Check(out, in); n.err == nil {
 		if n.made {
 			w.Format = kernel.F32
@@ -79,7 +78,7 @@ func (n *counter) weight(name string, w tensor.Weight, ok bool, out, in int) {
 func (n *counter) needs(get func(name string) (tensor.Weight, bool), name string, shape ...int) {
 	w, ok := get(name)
 	if !ok {
-		n.add(0, fault.New(fault.BadFile, "tensor "+name, "missing", "", ""))
+		n.add(0, tensor.Missing(name))
 		return
 	}
 	n.add(0, w.Check(shape...))
@@ -91,7 +90,7 @@ func (n *counter) table(name string, w tensor.Weight, ok bool, rows, width int) 
 		return
 	}
 	if !ok {
-		n.err = fault.New(fault.BadFile, "tensor "+name, "missing", "", "")
+		n.err = tensor.Missing(name)
 	} else if n.err = w.Check(rows, width); n.err == nil {
 		n.add(n.packer.TableBytes(w), nil)
 	}
@@ -115,7 +114,7 @@ func (n *counter) norm(c *config.Config, name string, get func(suffix string) (t
 		return
 	}
 	if _, ok := get(".weight"); !ok {
-		n.add(0, fault.New(fault.BadFile, "tensor "+name, "missing", "", ""))
+		n.add(0, tensor.Missing(name))
 		return
 	}
 	n.vector(c.Hidden)

@@ -54,7 +54,7 @@ func (m *Model) design(a *config.Attention, ropes ropes) (attention.Design, erro
 	}
 	build := builders[a.Design]
 	if build == nil {
-		return nil, fault.New(fault.Unsupported, "attention design", a.Design, "designs that run: "+strings.Join(config.Designs(), " "), "")
+		return nil, fault.New(fault.Unsupported, "attention design", a.Design, "designs that run: "+strings.Join(config.Designs(), " "), "lowkey designs NAME shows the fields of each")
 	}
 	return build(m.Config, a, rope), nil
 }

@@ -162,7 +162,7 @@ func (e *Engine) load(progress func(done, total int)) error {
 	if !tied {
 		w, ok := m.topWeight("embed", ".weight")
 		if !ok {
-			return fault.New(fault.BadFile, m.Path, "no token embedding", "", "")
+			return fault.New(fault.BadFile, m.Path, "no token embedding", "", "fetch the model again; lowkey inspect --tensors lists what it has")
 		}
 		if err := w.Check(c.Vocab, c.Hidden); err != nil {
 			return err
@@ -212,7 +212,7 @@ func (e *Engine) normOf(get func(suffix string) (tensor.Weight, bool), name stri
 	}
 	w, ok := get(".weight")
 	if !ok {
-		return n, fault.New(fault.BadFile, "tensor "+name, "missing", "", "")
+		return n, tensor.Missing(name)
 	}
 	if err := w.Check(c.Hidden); err != nil {
 		return n, err
@@ -271,7 +271,7 @@ func (e *Engine) loadBlock(i int, design attention.Design) (b block, err error) 
 		}
 		w, ok := mlp.Get(name)
 		if !ok {
-			err = fault.New(fault.BadFile, "tensor mlp."+name, "missing", "", "")
+			err = tensor.Missing("mlp." + name)
 			return nil
 		}
 		if err = w.Check(out, in); err != nil {
@@ -370,7 +370,7 @@ func (e *Engine) reserve(feeds []Feed) error {
 		}
 		for _, id := range f.Tokens {
 			if id < 0 || int(id) >= e.Model.Config.Vocab {
-				return fault.New(fault.BadInput, "token id", fmt.Sprint(id), fmt.Sprintf("the vocabulary has %d", e.Model.Config.Vocab), "")
+				return fault.New(fault.BadInput, "token id", fmt.Sprint(id), fmt.Sprintf("the vocabulary has %d", e.Model.Config.Vocab), "take ids that lowkey tokenize gives with the same model")
 			}
 		}
 		if err := f.Sequence.Reserve(len(f.Tokens)); err != nil {

@@ -3,7 +3,6 @@ package model
 // Packing the weights that a family has beside its attention, by name. A tensor that is missing or of another shape is said by name; the first such error stays.
 
 import (
-	"github.com/lowkeylm/lowkey/fault"
 	"github.com/lowkeylm/lowkey/tensor"
 )
 
@@ -22,7 +21,7 @@ func (e *Engine) getter(get func(name string) (tensor.Weight, bool), prefix stri
 func (g *getter) weight(name string, shape ...int) tensor.Weight {
 	w, ok := g.get(g.prefix + name)
 	if g.err == nil && !ok {
-		g.err = fault.New(fault.BadFile, "tensor "+g.prefix+name, "missing", "", "")
+		g.err = tensor.Missing(g.prefix + name)
 	}
 	if g.err == nil {
 		g.err = w.Check(shape...)

@@ -113,7 +113,7 @@ func (m *Model) ropeFactors() error {
 		return nil
 	}
 	if len(w.Shape) != 1 {
-		return fault.New(fault.BadFile, "tensor "+w.Name, fmt.Sprintf("shape %v", w.Shape), "must be a list of divisors", "")
+		return fault.New(fault.BadFile, "tensor "+w.Name, fmt.Sprintf("shape %v", w.Shape), "must be a list of divisors", "fetch the file again, or convert the model anew")
 	}
 	divisors := make([]float64, w.Cols())
 	for i, v := range w.Float32s() {
@@ -328,7 +328,7 @@ func (m *Model) lmHead() (tensor.Weight, bool, error) {
 	}
 	w, ok := m.topWeight("embed", ".weight")
 	if !ok {
-		return w, false, fault.New(fault.BadFile, m.Path, "no token embedding", "", "")
+		return w, false, fault.New(fault.BadFile, m.Path, "no token embedding", "", "fetch the model again; lowkey inspect --tensors lists what it has")
 	}
 	return w, true, nil
 }

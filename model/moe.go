@@ -14,7 +14,6 @@ package model
 import (
 	"fmt"
 
-	"github.com/lowkeylm/lowkey/fault"
 	"github.com/lowkeylm/lowkey/model/config"
 	"github.com/lowkeylm/lowkey/tensor"
 )
@@ -168,7 +167,7 @@ func (e *Engine) loadMoE(w layerWeights, f *config.MLP) (*mixture, error) {
 }
 
 func missingExpert(name string) error {
-	return fault.New(fault.BadFile, "tensor moe."+name, "missing", "", "")
+	return tensor.Missing("moe." + name)
 }
 
 func (w layerWeights) router(f *config.MLP, hidden int) (tensor.Weight, error) {

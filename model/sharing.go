@@ -28,7 +28,7 @@ const (
 func reader(d attention.Design, a *config.Attention) (attention.Design, error) {
 	s, ok := d.(attention.Sharer)
 	if !ok {
-		return nil, fault.New(fault.Unsupported, "attention design "+a.Design, "a layer reads the rows of another", "its rows are no other layer's business", "")
+		return nil, fault.New(fault.Unsupported, "attention design "+a.Design, "a layer reads the rows of another", "its rows are no other layer's business", "leave layer_map out, or choose another design: lowkey designs lists what shares")
 	}
 	return s.Reader(), nil
 }

@@ -183,7 +183,7 @@ func (m *Model) InMemory() error {
 		t, _ := f.File.Tensor(name)
 		w, ok := f.Tensor(name)
 		if !ok {
-			return fault.New(fault.Unsupported, "tensor "+name, "type "+string(t.DType), "float tensors can be trained", "")
+			return fault.New(fault.Unsupported, "tensor "+name, "type "+string(t.DType), "float tensors can be trained", "start from weights in f32, bf16 or f16")
 		}
 		copy(src.add(name, w.Shape).Data, w.Float32s())
 	}
@@ -203,7 +203,7 @@ func (m *Model) Parameters() []*Parameter {
 // tensors [out, in/32, 34], one 34-byte block (f16 scale, 32 int8) after another; all else is BF16. Each file is written whole or not at all, the configuration last.
 func (m *Model) Save(dir string, format kernel.Format) error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return fault.New(fault.BadInput, dir, "cannot be made", "", "").Because(err)
+		return fault.New(fault.BadInput, dir, "cannot be made", "", "give a folder in one that exists and may be written").Because(err)
 	}
 	var tensors []safetensors.Tensor
 	for _, p := range m.Parameters() {

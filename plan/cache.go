@@ -47,7 +47,7 @@ func NewCache(c *config.Config, layouts []kvcache.Layout, spec kvcache.Spec, pag
 		pageRows = kvcache.DefaultPageRows
 	}
 	if pageRows < kernel.TileRows || pageRows&(pageRows-1) != 0 || pageRows > 1<<16 {
-		return nil, fault.New(fault.BadInput, "--page-rows", fmt.Sprint(pageRows), fmt.Sprintf("a power of two from %d to 65536", kernel.TileRows), "")
+		return nil, fault.New(fault.BadInput, "--page-rows", fmt.Sprint(pageRows), fmt.Sprintf("a power of two from %d to 65536", kernel.TileRows), "leave it out for 64")
 	}
 	types, err := kvcache.Resolve(layouts, spec)
 	if err != nil {

@@ -129,7 +129,7 @@ func Make(f *Facts, o Options) (*Plan, error) {
 func contextOf(asked, trained int) (int, error) {
 	switch {
 	case asked < 0:
-		return 0, fault.New(fault.BadInput, "--ctx", fmt.Sprint(asked), "must be a number of tokens, 1 or more", "")
+		return 0, fault.New(fault.BadInput, "--ctx", fmt.Sprint(asked), "must be a number of tokens, 1 or more", "leave it out for the model's own")
 	case asked == 0 && trained > 0:
 		return min(trained, DefaultContext), nil
 	case asked == 0:

@@ -29,7 +29,7 @@ func FromJSON(data []byte) (Value, error) {
 		}
 	}
 	if err != nil {
-		return nil, fault.New(fault.BadInput, "JSON", err.Error(), "", "")
+		return nil, fault.New(fault.BadInput, "JSON", err.Error(), "", "write messages as [{\"role\": \"user\", \"content\": \"Hello\"}]")
 	}
 	return v, nil
 }

@@ -86,7 +86,12 @@ func (w Weight) Check(shape ...int) error {
 			return nil
 		}
 	}
-	return fault.New(fault.BadFile, "tensor "+w.Name, fmt.Sprintf("shape %v", w.Shape), fmt.Sprintf("the configuration asks for %v", shape), "")
+	return fault.New(fault.BadFile, "tensor "+w.Name, fmt.Sprintf("shape %v", w.Shape), fmt.Sprintf("the configuration asks for %v", shape), "give weights and config.json of the same model")
+}
+
+// Missing is the error of a tensor that the configuration needs and the file lacks.
+func Missing(name string) *fault.Error {
+	return fault.New(fault.BadFile, "tensor "+name, "missing", "the configuration needs it", "fetch the model again; lowkey inspect --tensors lists what it has")
 }
 
 // Linear is a packed weight [out, in] with an optional bias.

@@ -45,7 +45,7 @@ func FromGGUF(m Metadata) (*Tokenizer, error) {
 	t.voc.kind = make([]kind, len(texts))
 	if types := m.Ints(keyPrefix + "token_type"); types != nil {
 		if len(types) < len(texts) {
-			return nil, fault.New(fault.BadFile, keyPrefix+"token_type", fmt.Sprint(len(types), " entries"), fmt.Sprint(len(texts), " tokens"), "")
+			return nil, fault.New(fault.BadFile, keyPrefix+"token_type", fmt.Sprint(len(types), " entries"), fmt.Sprint(len(texts), " tokens"), "fetch the file again, or convert the model anew")
 		}
 		for i := range t.voc.kind {
 			t.voc.kind[i] = kindOf(types[i])

@@ -54,7 +54,7 @@ func readLimited(path string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if st.Size() > limit || !st.Mode().IsRegular() {
-		return nil, fault.New(fault.BadFile, path, fmt.Sprint(st.Size(), " bytes"), fmt.Sprint("a regular file of at most ", limit), "")
+		return nil, fault.New(fault.BadFile, path, fmt.Sprint(st.Size(), " bytes"), fmt.Sprint("a regular file of at most ", limit), "fetch it again")
 	}
 	return os.ReadFile(path)
 }

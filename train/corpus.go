@@ -27,7 +27,7 @@ func Corpus(ctx context.Context, spec data.Spec, given string, vocab int, dir st
 	var file []byte
 	if given != "" {
 		if file, err = os.ReadFile(given); err != nil {
-			return nil, nil, fault.New(fault.BadInput, "--tokenizer "+given, "cannot be read", "", "").Because(err)
+			return nil, nil, fault.New(fault.BadInput, "--tokenizer "+given, "cannot be read", "", "name a tokenizer.json; lowkey tokenizer train makes one").Because(err)
 		}
 	} else {
 		note("learning a vocabulary")
@@ -40,7 +40,7 @@ func Corpus(ctx context.Context, spec data.Spec, given string, vocab int, dir st
 		return nil, nil, err
 	}
 	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return nil, nil, fault.New(fault.BadInput, dir, "cannot be made", "", "").Because(err)
+		return nil, nil, fault.New(fault.BadInput, dir, "cannot be made", "", "give --out in a folder that may be written").Because(err)
 	}
 	if err := atomicfile.WriteBytes(TokenizerFile(dir), file); err != nil {
 		return nil, nil, err

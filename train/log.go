@@ -54,7 +54,7 @@ func rewrite(path string, fill func(io.Writer) error) (*os.File, error) {
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0o666)
 	if err != nil {
-		return nil, fault.New(fault.BadInput, path, "cannot be opened", "", "").Because(err)
+		return nil, fault.New(fault.BadInput, path, "cannot be opened", "", "see that the run's folder may be written").Because(err)
 	}
 	return f, nil
 }
@@ -77,7 +77,7 @@ func ReadLog(dir string) (steps []*Step, err error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fault.New(fault.BadInput, path, "cannot be opened", "", "").Because(err)
+		return nil, fault.New(fault.BadInput, path, "cannot be opened", "", "see that the run's folder may be written").Because(err)
 	}
 	defer f.Close()
 	for lines := bufio.NewScanner(f); lines.Scan(); {

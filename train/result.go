@@ -23,7 +23,7 @@ func (t *Trainer) Export(dir, tokenizerJSON string, format kernel.Format) error 
 	}
 	b, err := os.ReadFile(tokenizerJSON)
 	if err != nil {
-		return fault.New(fault.BadInput, tokenizerJSON, "cannot be read", "", "").Because(err)
+		return fault.New(fault.BadInput, tokenizerJSON, "cannot be read", "", "put the tokenizer of the run back there").Because(err)
 	}
 	return atomicfile.WriteBytes(filepath.Join(dir, "tokenizer.json"), b)
 }

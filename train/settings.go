@@ -91,7 +91,7 @@ func ReadSettings(dir string) (*Settings, error) {
 	}
 	s := &Settings{}
 	if err := json.Unmarshal(b, s); err != nil {
-		return nil, fault.New(fault.BadFile, path, "not the settings of a run", "", "").Because(err)
+		return nil, fault.New(fault.BadFile, path, "not the settings of a run", "", "name the folder of a run: one with settings.json and checkpoints").Because(err)
 	}
 	return s, nil
 }

@@ -58,7 +58,7 @@ const maxHeads = 512
 func (s Shape) Size() (_ *Sized, err error) {
 	z, ok := sizers[s.Design]
 	if !ok {
-		return nil, fault.New(fault.Unsupported, "--design "+s.Design, "not a design that trains", "designs: "+strings.Join(Designs(), " "), "")
+		return nil, fault.New(fault.Unsupported, "--design "+s.Design, "not a design that trains", "designs: "+strings.Join(Designs(), " "), "lowkey designs tells what each is")
 	}
 	for _, d := range []struct {
 		name string
@@ -132,7 +132,7 @@ func Field(text string) any {
 func (s Shape) known(fields map[string]any) error {
 	for key, v := range s.Fields {
 		if _, ok := fields[key]; !ok {
-			return fault.New(fault.BadInput, fmt.Sprintf("field %s=%v", key, v), "design "+s.Design+" does not read it", "its fields: "+strings.Join(slices.Sorted(maps.Keys(fields)), " "), "")
+			return fault.New(fault.BadInput, fmt.Sprintf("field %s=%v", key, v), "design "+s.Design+" does not read it", "its fields: "+strings.Join(slices.Sorted(maps.Keys(fields)), " "), "lowkey designs "+s.Design+" tells what they are")
 		}
 	}
 	return nil

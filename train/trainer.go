@@ -93,7 +93,7 @@ func Open(dir string, s *Settings, set *data.Set, threads int) (*Trainer, error)
 		return nil, fault.New(fault.BadInput, "--seq", fmt.Sprint(s.Seq), fmt.Sprintf("the model's context is %d tokens", most), fmt.Sprintf("give shorter rows, or a longer context: --ctx %d", s.Seq))
 	}
 	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return nil, fault.New(fault.BadInput, dir, "cannot be made", "", "").Because(err)
+		return nil, fault.New(fault.BadInput, dir, "cannot be made", "", "give --out in a folder that may be written").Because(err)
 	}
 	lock, held, err := filelock.Try(filepath.Join(dir, ".lock"))
 	if lock != nil && err == nil && !held { // a file system without locks goes on without

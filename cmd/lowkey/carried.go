@@ -15,7 +15,7 @@ func carriedFolder(name, folder string) (string, error) {
 		return name, nil
 	}
 	if err := os.MkdirAll(folder, 0o777); err != nil {
-		return "", fault.New(fault.BadInput, folder, "cannot be made", "", "").Because(err)
+		return "", fault.New(fault.BadInput, folder, "cannot be made", "", "run it in a folder that may be written").Because(err)
 	}
 	for base, content := range map[string][]byte{"config.json": files.Config, "model.safetensors": files.Weights, "tokenizer.json": files.Tokenizer} {
 		if err := os.WriteFile(filepath.Join(folder, base), content, 0o666); err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lowkeylm/lowkey"
+	"github.com/lowkeylm/lowkey/fault"
 	"github.com/lowkeylm/lowkey/models"
 )
 
@@ -19,10 +20,26 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program where the first one is not heard at once
-	if err := root().ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "lowkey:", err)
+	if c, err := root().ExecuteContextC(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "lowkey:", usage(c, err))
 		os.Exit(1)
 	}
+}
+
+// usage gives errors in the form of a command line, which come from cobra, the way out that ours have.
+func usage(c *cobra.Command, err error) error {
+	for _, start := range []string{"unknown ", "invalid argument ", "flag needs ", "bad flag ", "required flag(s) ", "accepts ", "requires "} {
+		if strings.HasPrefix(err.Error(), start) {
+			text, _, _ := strings.Cut(err.Error(), ": strconv.")
+			text, meant, _ := strings.Cut(text, "\n")
+			wayOut := c.CommandPath() + " --help shows how"
+			if words := strings.Fields(strings.TrimPrefix(strings.TrimSpace(meant), "Did you mean this?")); len(words) > 0 {
+				wayOut = "did you mean " + strings.Join(words, " or ") + "? " + wayOut
+			}
+			return fault.New(fault.BadInput, "command line", text, "", wayOut)
+		}
+	}
+	return err
 }
 
 func root() *cobra.Command {

@@ -127,3 +127,21 @@ func TestCommands(t *testing.T) {
 		}
 	}
 }
+
+// A command line that cannot be read is one line with a way out, as any other error.
+func TestUsage(t *testing.T) {
+	for line, want := range map[string]string{
+		"rum":                 `command line: unknown command "rum" for "lowkey"; did you mean run? lowkey --help shows how`,
+		"pull":                `command line: accepts 1 arg(s), received 0; lowkey pull --help shows how`,
+		"run --top-k many":    `command line: invalid argument "many" for "--top-k" flag; lowkey run --help shows how`,
+		"tokenize":            `command line: required flag(s) "model" not set; lowkey tokenize --help shows how`,
+		"tokenizer train --x": `command line: unknown flag: --x; lowkey tokenizer train --help shows how`,
+	} {
+		c := root()
+		c.SetArgs(strings.Fields(line))
+		c, err := c.ExecuteC()
+		if got := usage(c, err).Error(); got != want {
+			t.Errorf("lowkey %s: %s\nwant %s", line, got, want)
+		}
+	}
+}

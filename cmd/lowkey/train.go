@@ -431,7 +431,7 @@ func (f *trainFlags) train(ctx context.Context, s *train.Settings, set *data.Set
 	if f.profile != "" {
 		w, err := os.Create(f.profile)
 		if err != nil {
-			return fault.New(fault.BadInput, "--cpuprofile "+f.profile, "cannot be made", "", "").Because(err)
+			return fault.New(fault.BadInput, "--cpuprofile "+f.profile, "cannot be made", "", "name a file in a folder that exists").Because(err)
 		}
 		defer w.Close()
 		if err := pprof.StartCPUProfile(w); err != nil {

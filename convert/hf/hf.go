@@ -104,7 +104,7 @@ const native = "lowkey"
 // readConfig reads a folder's configuration twice: as lowkey understands it, and as it is written.
 func readConfig(folder string) (*config.Config, map[string]any, error) {
 	if st, err := os.Stat(folder); err == nil && !st.IsDir() {
-		return nil, nil, fault.New(fault.Unsupported, folder, "not a folder", "a model folder with config.json and model.safetensors is needed", "")
+		return nil, nil, fault.New(fault.Unsupported, folder, "not a folder", "a model folder with config.json and model.safetensors is needed", "a GGUF file is not exported: give the folder that it was made from")
 	}
 	c, err := config.FromFolder(folder)
 	if err != nil {
@@ -112,13 +112,13 @@ func readConfig(folder string) (*config.Config, map[string]any, error) {
 	}
 	data, err := os.ReadFile(filepath.Join(folder, "config.json"))
 	if err != nil {
-		return nil, nil, fault.New(fault.BadFile, folder, "config.json cannot be read", "", "").Because(err)
+		return nil, nil, fault.New(fault.BadFile, folder, "config.json cannot be read", "", "give a folder that holds a model").Because(err)
 	}
 	var fields map[string]any
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber() // numbers keep their text: 10000.0 stays one with a point
 	if err := d.Decode(&fields); err != nil {
-		return nil, nil, fault.New(fault.BadFile, filepath.Join(folder, "config.json"), "is not a JSON object", "", "").Because(err)
+		return nil, nil, fault.New(fault.BadFile, filepath.Join(folder, "config.json"), "is not a JSON object", "", "fetch or export the folder again").Because(err)
 	}
 	return c, fields, nil
 }

@@ -94,9 +94,9 @@ func readWeights(folder string, c *config.Config, rename map[string]string) (out
 			head = &t
 			continue
 		case !ok:
-			return nil, nil, fault.New(fault.Mismatch, folder+": tensor "+name, text("shape %v", t.Shape), "the configuration has no such tensor", "")
+			return nil, nil, fault.New(fault.Mismatch, folder+": tensor "+name, text("shape %v", t.Shape), "the configuration has no such tensor", "give weights and config.json of the same model")
 		case found[t.Name]:
-			return nil, nil, fault.New(fault.BadFile, folder+": tensor "+name, "is there twice", "as "+t.Name, "")
+			return nil, nil, fault.New(fault.BadFile, folder+": tensor "+name, "is there twice", "as "+t.Name, "take one of them out")
 		case !slices.Equal(shape, t.Shape):
 			return nil, nil, fault.New(fault.Mismatch, folder+": tensor "+name, text("shape %v", t.Shape), text("the configuration needs %v", shape), "config.json and weights must be of one model")
 		case t.DType != safetensors.F32 && t.DType != safetensors.F16 && t.DType != safetensors.BF16:

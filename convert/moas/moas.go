@@ -115,10 +115,10 @@ func Route(ctx context.Context, folder, dir string, schemes []string) error {
 	for i, s := range schemes {
 		have := c.Layers[i].Attention.Scheme
 		if s != "soft" && !slices.Contains(config.Schemes, s) {
-			return fault.New(fault.BadInput, "scheme", s, "schemes: "+strings.Join(config.Schemes, " ")+" soft", "")
+			return fault.New(fault.BadInput, "scheme", s, "schemes: "+strings.Join(config.Schemes, " ")+" soft", "give one, or one for each layer with commas")
 		}
 		if have != "" && s != have {
-			return fault.New(fault.BadInput, fmt.Sprintf("layer %d", i), s, "it is held to "+have+" and has no other weights", "")
+			return fault.New(fault.BadInput, fmt.Sprintf("layer %d", i), s, "it is held to "+have+" and has no other weights", "start from the mixture that it was routed from")
 		}
 	}
 	file, err := safetensors.OpenFolder(folder)

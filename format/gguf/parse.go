@@ -389,7 +389,7 @@ func (r *reader) array(key string) any {
 	case kind == String:
 		return r.strings(key, n)
 	case kind == Array:
-		r.err = fault.New(fault.Unsupported, r.thing, fmt.Sprintf("%q is an array of arrays", clip(key)), "arrays of plain values are read", "")
+		r.err = fault.New(fault.Unsupported, r.thing, fmt.Sprintf("%q is an array of arrays", clip(key)), "arrays of plain values are read", "use another conversion of this model")
 		return nil
 	case int(kind) >= len(valueTypes):
 		r.bad(fmt.Sprintf("%q is an array of %s", clip(key), kind), "value types are 0 to 12")

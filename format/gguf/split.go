@@ -58,11 +58,11 @@ func (f *File) join(path string) error {
 		}
 		f.rest = append(f.rest, p)
 		if no, of := p.Split(); no != i || of != count {
-			return fault.New(fault.BadFile, name, fmt.Sprintf("says that it is part %d of %d", no, of), fmt.Sprintf("part %d of %d is wanted", i, count), "")
+			return fault.New(fault.BadFile, name, fmt.Sprintf("says that it is part %d of %d", no, of), fmt.Sprintf("part %d of %d is wanted", i, count), "put the parts of one model side by side, under the names they were published with")
 		}
 		for _, t := range p.Tensors {
 			if _, twice := f.tensors[t.Name]; twice {
-				return fault.New(fault.BadFile, name, fmt.Sprintf("tensor %q", clip(t.Name)), "it is in an earlier part too", "")
+				return fault.New(fault.BadFile, name, fmt.Sprintf("tensor %q", clip(t.Name)), "it is in an earlier part too", "fetch the parts again")
 			}
 			t.part = i - 1
 			f.tensors[t.Name] = len(f.Tensors)
@@ -70,7 +70,7 @@ func (f *File) join(path string) error {
 		}
 	}
 	if want, ok := f.Uint("split.tensors.count"); ok && want != uint64(len(f.Tensors)) {
-		return fault.New(fault.BadFile, path, fmt.Sprintf("%d tensors in %d parts", len(f.Tensors), count), fmt.Sprintf("split.tensors.count is %d", want), "")
+		return fault.New(fault.BadFile, path, fmt.Sprintf("%d tensors in %d parts", len(f.Tensors), count), fmt.Sprintf("split.tensors.count is %d", want), "fetch the parts again")
 	}
 	return nil
 }

@@ -36,7 +36,7 @@ func OpenFolder(dir string) (*File, error) {
 	index := filepath.Join(dir, indexName)
 	weights, err := readIndex(index)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fault.New(fault.BadInput, dir, "holds no safetensors model", fmt.Sprintf("%s or %s is needed", singleName, indexName), "")
+		return nil, fault.New(fault.BadInput, dir, "holds no safetensors model", fmt.Sprintf("%s or %s is needed", singleName, indexName), "name the folder of a model, as pull, train or import leave it")
 	}
 	if err != nil {
 		return nil, err
@@ -92,7 +92,7 @@ func openShards(dir, index string, weights map[string]string) (_ *File, err erro
 func readIndex(path string) (map[string]string, error) {
 	info, err := os.Stat(path)
 	if err == nil && info.Size() > maxHeader {
-		return nil, fault.New(fault.BadFile, path, fmt.Sprintf("%d bytes", info.Size()), fmt.Sprintf("at most %d are allowed", maxHeader), "")
+		return nil, fault.New(fault.BadFile, path, fmt.Sprintf("%d bytes", info.Size()), fmt.Sprintf("at most %d are allowed", maxHeader), "fetch the file again")
 	}
 	m, err := mmap.Open(path)
 	if err != nil {

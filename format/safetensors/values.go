@@ -16,7 +16,7 @@ func Float32s(t Tensor) ([]float32, error) {
 	switch t.DType {
 	case F32, F16, BF16, F64:
 	default:
-		return nil, fault.New(fault.Unsupported, fmt.Sprintf("tensor %q", clip(t.Name)), "dtype "+string(t.DType), "F32, F16, BF16 and F64 are read as floats", "")
+		return nil, fault.New(fault.Unsupported, fmt.Sprintf("tensor %q", clip(t.Name)), "dtype "+string(t.DType), "F32, F16, BF16 and F64 are read as floats", "store it in one of them")
 	}
 	if err := t.sized(); err != nil {
 		return nil, err
@@ -50,7 +50,7 @@ func Int64s(t Tensor) ([]int64, error) {
 	switch t.DType {
 	case I8, I16, I32, I64, U8, U16, U32, U64, BOOL:
 	default:
-		return nil, fault.New(fault.Unsupported, fmt.Sprintf("tensor %q", clip(t.Name)), "dtype "+string(t.DType), "integer types and BOOL are read as integers", "")
+		return nil, fault.New(fault.Unsupported, fmt.Sprintf("tensor %q", clip(t.Name)), "dtype "+string(t.DType), "integer types and BOOL are read as integers", "store it as I32 or I64")
 	}
 	if err := t.sized(); err != nil {
 		return nil, err

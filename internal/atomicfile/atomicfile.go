@@ -24,7 +24,7 @@ func Write(path string, fill func(io.Writer) error) error {
 	if err == nil || errors.As(err, &known) {
 		return err
 	}
-	wayOut := ""
+	wayOut := "name a file in a folder that exists and may be written"
 	if errors.Is(err, syscall.ENOSPC) {
 		wayOut = "free some space, or write to another disk"
 	}

@@ -18,14 +18,14 @@ func Folder(ctx context.Context, dir string, fill func(temp string) error) (err 
 	parent := filepath.Dir(dir)
 	temp, err := os.MkdirTemp(parent, "."+filepath.Base(dir)+".*.part")
 	if err != nil {
-		return fault.New(fault.BadInput, dir, "cannot be written", "", "").Because(err)
+		return fault.New(fault.BadInput, dir, "cannot be written", "", "name a folder in one that exists and may be written").Because(err)
 	}
 	defer func() {
 		if err != nil {
 			os.RemoveAll(temp)
 			var known *fault.Error
 			if !errors.As(err, &known) && !errors.Is(err, context.Canceled) {
-				err = fault.New(fault.BadInput, dir, "cannot be written", "", "").Because(err)
+				err = fault.New(fault.BadInput, dir, "cannot be written", "", "name a folder in one that exists and may be written").Because(err)
 			}
 		}
 	}()

@@ -14,7 +14,7 @@ func (c *Config) check(name string) error {
 	var err error
 	bad := func(thing, value, limit string) {
 		if err == nil {
-			err = fault.New(fault.BadFile, name+": "+thing, value, limit, "")
+			err = fault.New(fault.BadFile, name+": "+thing, value, limit, "correct it there, or fetch the file again")
 		}
 	}
 	size := func(thing string, v, low, high int) {

@@ -88,7 +88,7 @@ func FromGGUF(m Metadata) (*Config, error) {
 
 func (g *ggufParser) fail(key, value, limit string) {
 	if g.err == nil {
-		g.err = fault.New(fault.BadFile, "GGUF key "+g.arch+"."+key, value, limit, "")
+		g.err = fault.New(fault.BadFile, "GGUF key "+g.arch+"."+key, value, limit, "fetch the file again, or convert the model anew")
 	}
 }
 

@@ -62,7 +62,7 @@ func readFile(path string) ([]byte, error) {
 		return nil, fault.New(fault.BadFile, path, "cannot be read", "", "fetch it again").Because(err)
 	}
 	if len(data) > maxFile {
-		return nil, fault.New(fault.BadFile, path, "too large", fmt.Sprintf("a configuration has at most %d bytes", maxFile), "")
+		return nil, fault.New(fault.BadFile, path, "too large", fmt.Sprintf("a configuration has at most %d bytes", maxFile), "name a model's config.json")
 	}
 	return data, nil
 }

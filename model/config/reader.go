@@ -40,7 +40,7 @@ func newReader(data []byte, name string) *reader {
 	if e := json.Unmarshal(data, &r.fields); e != nil {
 		err = fault.New(fault.BadFile, name, "not a JSON object", "", "fetch or write it again").Because(e)
 	} else if r.fields == nil {
-		err = fault.New(fault.BadFile, name, "null", "a JSON object is needed", "")
+		err = fault.New(fault.BadFile, name, "null", "a JSON object is needed", "fetch the file again")
 	}
 	return r
 }
@@ -50,7 +50,7 @@ func (r *reader) fail(key, value, limit string) {
 		if len(value) > 80 {
 			value = value[:77] + "..."
 		}
-		*r.err = fault.New(fault.BadFile, r.name+": "+r.prefix+key, strings.ToValidUTF8(value, "?"), limit, "")
+		*r.err = fault.New(fault.BadFile, r.name+": "+r.prefix+key, strings.ToValidUTF8(value, "?"), limit, "correct it there, or fetch the file again")
 	}
 }
 

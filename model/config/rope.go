@@ -86,7 +86,7 @@ func (r Rope) narrow(inv []float64) {
 
 func divide(inv, divisors []float64, what string) error {
 	if len(divisors) != len(inv) {
-		return fault.New(fault.BadFile, what, fmt.Sprintf("%d divisors", len(divisors)), fmt.Sprintf("the model has %d frequencies", len(inv)), "")
+		return fault.New(fault.BadFile, what, fmt.Sprintf("%d divisors", len(divisors)), fmt.Sprintf("the model has %d frequencies", len(inv)), "fetch the file again, or convert the model anew")
 	}
 	for i := range inv {
 		inv[i] /= divisors[i]
@@ -162,7 +162,7 @@ func (r Rope) longFactor() float64 {
 func (c *Config) SetRopeFactors(divisors []float64) error {
 	for i, d := range divisors {
 		if !(d >= minFloat && d <= maxFloat) {
-			return fault.New(fault.BadFile, fmt.Sprintf("rope factor %d", i), fmt.Sprint(d), "must be positive", "")
+			return fault.New(fault.BadFile, fmt.Sprintf("rope factor %d", i), fmt.Sprint(d), "must be positive", "correct rope_scaling, or fetch the file again")
 		}
 	}
 	for i := range c.Layers {
@@ -171,9 +171,9 @@ func (c *Config) SetRopeFactors(divisors []float64) error {
 		case r.Dim == 0:
 			continue
 		case r.Kind != RopeDefault:
-			return fault.New(fault.Unsupported, "rope scaling", r.Kind+" and a list of factors", "one of them", "")
+			return fault.New(fault.Unsupported, "rope scaling", r.Kind+" and a list of factors", "one of them", "take the other out of rope_scaling")
 		case len(divisors) != r.Dim/2:
-			return fault.New(fault.BadFile, "rope factors", fmt.Sprintf("%d numbers", len(divisors)), fmt.Sprintf("the model has %d frequencies", r.Dim/2), "")
+			return fault.New(fault.BadFile, "rope factors", fmt.Sprintf("%d numbers", len(divisors)), fmt.Sprintf("the model has %d frequencies", r.Dim/2), "correct rope_scaling, or fetch the file again")
 		}
 		r.Kind, r.Factors = RopeFactors, divisors
 	}

@@ -75,7 +75,7 @@ const shareForms = "claF, mlkv:M, lckv:W, {pizza,sandwich,lasagna}-{bottom,middl
 // Errors are *fault.Error of kind BadInput.
 func LayerMap(name string, layers int) (string, error) {
 	bad := func(why string) (string, error) {
-		return "", fault.New(fault.BadInput, "--share "+name, why, shareForms, "")
+		return "", fault.New(fault.BadInput, "--share "+name, why, shareForms, "lowkey designs lists them, with pictures")
 	}
 	if name == "" || name == "none" {
 		return "", nil

@@ -38,7 +38,7 @@ func (c *Corpus) findFolder(root string, share float64) error {
 	sum := sha256.New()
 	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
-			return fault.New(fault.BadInput, path, "cannot be read", "", "").Because(err)
+			return fault.New(fault.BadInput, path, "cannot be read", "", "see that it exists and may be read").Because(err)
 		}
 		if path != root && strings.HasPrefix(e.Name(), ".") {
 			if e.IsDir() {
@@ -172,7 +172,7 @@ var errBinary = errors.New("binary")
 func textParts(path string, yield func(text string, end bool) error) error {
 	in, err := os.Open(path)
 	if err != nil {
-		return fault.New(fault.BadInput, path, "cannot be read", "", "").Because(err)
+		return fault.New(fault.BadInput, path, "cannot be read", "", "see that it exists and may be read").Because(err)
 	}
 	defer in.Close()
 	return readParts(in, path, yield)
@@ -188,7 +188,7 @@ func readParts(in io.Reader, name string, yield func(text string, end bool) erro
 		buf = buf[:len(buf)+n]
 		end := errors.Is(err, io.EOF)
 		if err != nil && !end {
-			return fault.New(fault.BadInput, name, "cannot be read", "", "").Because(err)
+			return fault.New(fault.BadInput, name, "cannot be read", "", "see that it exists and may be read").Because(err)
 		}
 		cut := len(buf)
 		if !end {

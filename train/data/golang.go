@@ -96,7 +96,7 @@ func findGo(root string, share float64) (*Corpus, error) {
 				"install Go from go.dev/dl: some packagers leave parts out").Because(err)
 		}
 		if err != nil {
-			return nil, fault.New(fault.BadInput, "--data go", "cannot be read", "", "").Because(err)
+			return nil, fault.New(fault.BadInput, "--data go", "cannot be read", "", "install Go, or give --data a folder").Because(err)
 		}
 	}
 	if len(f.files) == 0 {

@@ -23,7 +23,7 @@ type jsonLines struct{ path, field string }
 func (f *jsonLines) parts(valid func(uint64) bool, yield func(Part, uint64) error) error {
 	in, err := os.Open(f.path)
 	if err != nil {
-		return fault.New(fault.BadInput, f.path, "cannot be read", "", "").Because(err)
+		return fault.New(fault.BadInput, f.path, "cannot be read", "", "see that it exists and may be read").Because(err)
 	}
 	defer in.Close()
 	return eachLine(in, f.path, f.field, func(line int, text string) error {
@@ -65,7 +65,7 @@ func eachLine(in io.Reader, name, field string, yield func(line int, text string
 			}
 		}
 		if err != nil && !errors.Is(err, io.EOF) {
-			return fault.New(fault.BadInput, name, "cannot be read", "", "").Because(err)
+			return fault.New(fault.BadInput, name, "cannot be read", "", "see that it exists and may be read").Because(err)
 		}
 		if trimmed := strings.TrimSpace(string(raw)); trimmed != "" {
 			if !utf8.ValidString(trimmed) {

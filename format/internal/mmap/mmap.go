@@ -28,7 +28,7 @@ func Open(path string) (*Map, error) {
 	if _, ok := err.(*fault.Error); ok {
 		return nil, err
 	}
-	return nil, &fault.Error{Kind: fault.BadInput, Thing: path, Value: "cannot be opened", Err: err}
+	return nil, &fault.Error{Kind: fault.BadInput, Thing: path, Value: "cannot be opened", WayOut: "name a file that exists and may be read", Err: err}
 }
 
 func open(path string) (*Map, error) {
@@ -38,10 +38,10 @@ func open(path string) (*Map, error) {
 		return nil, err
 	}
 	if info.IsDir() {
-		return nil, fault.New(fault.BadInput, path, "is a folder", "a file is needed here", "")
+		return nil, fault.New(fault.BadInput, path, "is a folder", "a file is needed here", "name the file in it")
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fault.New(fault.BadInput, path, fmt.Sprintf("is not a regular file (%s)", info.Mode()), "a file is needed here", "")
+		return nil, fault.New(fault.BadInput, path, fmt.Sprintf("is not a regular file (%s)", info.Mode()), "a file is needed here", "write it to a file first")
 	}
 	file, err := os.Open(path)
 	if err != nil {
