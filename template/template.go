@@ -125,5 +125,5 @@ func (f *failure) fault() *fault.Error {
 	if f.line > 0 {
 		thing = fmt.Sprintf("chat template line %d", f.line)
 	}
-	return fault.New(f.kind, thing, f.text, f.hint, "run --raw goes without a template")
+	return fault.New(f.kind, thing, f.text, f.hint, "")
 }
