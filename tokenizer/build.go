@@ -46,7 +46,7 @@ func (m *mergeModel) wait() {
 	}
 }
 
-// spellOut turns the texts of the model's own tokens into the bytes they spell. Texts outside GPT-2's alphabet stay as they are.
+// spellOut turns the texts of the model's own tokens into the bytes they spell. A text outside GPT-2's alphabet stays as it is and is no longer the model's: no merge makes it, and the token that its bytes spell is another one.
 func spellOut(v *vocab) {
 	size := 0
 	for id, s := range v.text {
@@ -58,7 +58,7 @@ func spellOut(v *vocab) {
 	ends := make([]int, len(v.text))
 	for id, s := range v.text {
 		if v.own[id] {
-			arena = appendBytesOrText(arena, s)
+			arena, v.own[id] = appendBytes(arena, s)
 		}
 		ends[id] = len(arena)
 	}
@@ -70,14 +70,6 @@ func spellOut(v *vocab) {
 		}
 		start = ends[id]
 	}
-}
-
-func appendBytesOrText(dst []byte, s string) []byte {
-	out, ok := appendBytes(dst, s)
-	if !ok {
-		out = append(dst, s...)
-	}
-	return out
 }
 
 // fillIDs builds the table from texts to ids, and the byte tokens.

@@ -119,8 +119,9 @@ func (g ggufLoader) loadBPE(modelName string) error {
 	g.special3(specialDefaults{bos: noToken, eos: noToken, unk: noToken})
 	g.addFromKinds()
 	g.own(rule.raw)
-	model := &mergeModel{voc: &g.voc, byteLevel: !rule.raw, whole: rule.whole, fallback: rule.raw, unk: g.unk}
+	model := &mergeModel{voc: &g.voc, byteLevel: !rule.raw, whole: rule.whole, fallback: rule.raw, unk: noToken} // a byte that is no token says nothing, though files name an unknown token
 	if rule.raw {
+		model.unk = g.unk
 		g.spaceMark = true
 		g.norm = []normalizer{escapeSpaces{}}
 	}
@@ -262,6 +263,9 @@ func (g ggufLoader) addFromKinds() {
 		// Phi-3's special tokens swallow the white space behind them; GGUF has no field to say so.
 		name = strings.ToLower(name)
 		rstrip = strings.Contains(name, "phi-3") || strings.Contains(name, "phi3")
+	}
+	if g.eos != noToken && g.voc.kind[g.eos] == normal && slices.Contains(endNames, g.voc.text[g.eos]) {
+		g.voc.kind[g.eos] = control // some files name it and give it no kind
 	}
 	for id, k := range g.voc.kind {
 		if k != control && k != unknown && k != userDefined {

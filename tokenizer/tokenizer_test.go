@@ -378,3 +378,23 @@ func FuzzPattern(f *testing.F) {
 		}
 	})
 }
+
+// TestForeignTokens: a token of a byte-level vocabulary that is not written in GPT-2's alphabet (here 日) is not what the bytes of 日 make, a byte that is no token gives none although the file names an unknown token,
+// and an end token of no kind is a special one.
+func TestForeignTokens(t *testing.T) {
+	tok, err := FromGGUF(fakeGGUF{
+		"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "gpt-2", "tokenizer.ggml.merges": []string{"æ Ĺ", "æĹ ¥", "a æĹ¥"},
+		"tokenizer.ggml.tokens": []string{"<|endoftext|>", "日", "æ", "Ĺ", "¥", "æĹ", "æĹ¥", "a", "aæĹ¥"}, "tokenizer.ggml.eos_token_id": 0, "tokenizer.ggml.unknown_token_id": 0,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string][]int32{"日": {6}, "a日": {8}, "azæ\u0097": {7, 3}, "日<|endoftext|>日": {6, 0, 6}} {
+		if got := tok.Encode(text, EncodeOptions{Special: true}); !slices.Equal(got, want) {
+			t.Errorf("%q: ids %v, want %v", text, got, want)
+		}
+	}
+	if got := tok.Decode([]int32{1, 6}); got != "日日" {
+		t.Errorf("text %q", got)
+	}
+}
