@@ -1,22 +1,27 @@
 package config
 
 import (
+	"bytes"
 	"math"
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/lowkeylm/lowkey/fault"
 )
 
-// One fact or more of each family that its config.json does not state in so many words.
-func TestGoldenFacts(t *testing.T) {
+// One fact or more of each family that its config.json does not state in so many words. testdata/families.jsonl has a tiny configuration a line.
+func TestFamilyFacts(t *testing.T) {
 	found := map[string]*Config{}
-	for _, folder := range goldenModels(t) {
-		c, err := FromFolder(folder)
+	data, err := os.ReadFile("testdata/families.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range bytes.Lines(data) {
+		c, err := Parse(line, "families.jsonl")
 		if err != nil {
 			t.Fatal(err)
 		}
-		// folders of one family differ in structure, so facts are asked by structure and not by folder
 		key := c.ModelType
 		if l := c.Layers[0].Attention; l.Rope.Kind != RopeDefault && l.Rope.Kind != "" {
 			key += " " + l.Rope.Kind
@@ -26,7 +31,7 @@ func TestGoldenFacts(t *testing.T) {
 	layer := func(key string, i int) *Layer {
 		c := found[key]
 		if c == nil || i >= len(c.Layers) {
-			t.Fatalf("no golden model %q with layer %d", key, i)
+			t.Fatalf("no configuration %q with layer %d", key, i)
 		}
 		return &c.Layers[i]
 	}

@@ -100,7 +100,7 @@ func checkShapes(t *testing.T, c *Config, f *safetensors.File) {
 			t.Errorf("%s is %v, the description gives %v", k.name, tensor.Shape, k.shape)
 		}
 	}
-	for name, says := range map[string]bool{"model.layers.0.self_attn.q_proj.bias": a.QKVBias, "model.layers.0.self_attn.o_proj.bias": a.OutBias, "model.layers.0.mlp.up_proj.bias": m.Bias} {
+	for name, says := range map[string]bool{"model.layers.0.self_attn.q_proj.bias": a.QKVBias && a.Design != MLA, "model.layers.0.self_attn.o_proj.bias": a.OutBias, "model.layers.0.mlp.up_proj.bias": m.Bias} {
 		if _, ok := f.Tensor(name[:len(name)-4] + "weight"); !ok {
 			continue
 		}
