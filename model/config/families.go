@@ -25,9 +25,12 @@ func always(int) bool { return true }
 func (p *parser) mistral() {
 	p.plain(class{kvHeads: 8})
 	p.window("sliding_window", 4096, p.which(always))
-	if p.has("layer_types") && slices.Contains(p.slides(always), false) && p.size("sliding_window", 4096, maxTokens) < p.c.MaxPosition {
-		p.unsupported("layer_types", "full_attention beside a sliding_window", "in model_type mistral all layers slide")
-	}
+	types := p.slides(always)
+	p.eachLayer(func(i int, l *Layer) {
+		if w := l.Attention.Window; !types[i] && w > 0 && w < p.c.MaxPosition {
+			p.unsupported("layer_types", "full_attention beside a sliding_window", "in model_type mistral all layers slide")
+		}
+	})
 }
 
 func (p *parser) qwen2() {
