@@ -312,7 +312,7 @@ func (h hfLoader) preTokenizers(raw string, mapped bool, depth int) ([]stage, bo
 	case "Punctuation":
 		return general(`[\p{P}$+<=>^\x60|~]`, how, false)
 	case "Whitespace":
-		return general(`[\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}]+|[^\s\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}]+`, removed, true) // \w+|[^\w\s]+ of Rust
+		return general("["+wordClass+`]+|[^\s`+wordClass+"]+", removed, true) // \w+|[^\w\s]+ of Rust
 	case "WhitespaceSplit":
 		return general(`\s`, removed, false)
 	case "BertPreTokenizer":
@@ -341,6 +341,9 @@ func (h hfLoader) preTokenizers(raw string, mapped bool, depth int) ([]stage, bo
 	}
 	return nil, mapped, unsupported("pre_tokenizer", p.Type, "Sequence, ByteLevel, Split, Digits, Punctuation, Whitespace, WhitespaceSplit, BertPreTokenizer, CharDelimiterSplit, Metaspace")
 }
+
+// wordClass is \w of Rust's regular expressions inside brackets: besides letters, marks and digits the two joiners and the letters in circles and squares.
+const wordClass = `\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}` + "\u200c\u200d\u24b6-\u24e9\U0001f130-\U0001f149\U0001f150-\U0001f169\U0001f170-\U0001f189"
 
 var behaviors = map[string]behavior{
 	"Removed": removed, "Isolated": isolated, "MergedWithPrevious": mergedPrevious, "MergedWithNext": mergedNext, "Contiguous": contiguous,

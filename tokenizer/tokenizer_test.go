@@ -398,3 +398,19 @@ func TestForeignTokens(t *testing.T) {
 		t.Errorf("text %q", got)
 	}
 }
+
+// TestWordCharacters: a joiner and a letter in a circle belong to words, as \w of Rust has it; white space ends them.
+func TestWordCharacters(t *testing.T) {
+	stages, _, err := hfLoader{}.preTokenizers(`{"type":"Whitespace"}`, false, 0)
+	if err != nil || len(stages) != 1 {
+		t.Fatal(stages, err)
+	}
+	for text, want := range map[string][]int{"a\u200db": {5}, "aⒶ": {4}, "a😀": {1, 5}} {
+		if got := stages[0].cut.split(nil, text); !slices.Equal(got, want) {
+			t.Errorf("%q: cuts %v, want %v", text, got, want)
+		}
+	}
+	if !isWord(0x200d) || !isWord('Ⓐ') || isWord('😀') {
+		t.Error("word characters")
+	}
+}
