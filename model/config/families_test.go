@@ -335,6 +335,10 @@ func TestResearchNames(t *testing.T) {
 			t.Errorf("%s: %v", fields, err)
 		}
 	}
+	c, err := Parse([]byte(`{"model_type":"zaya_cca_attention","source":"x","hidden_size":46,"num_attention_heads":6,"num_key_value_heads":2,"head_dim":10,"partial_rotary_factor":0.5}`), "module")
+	if err != nil || c.Layers[0].Attention.Rope.Dim != 6 || c.Layers[0].Attention.Rope.Odd != 5 {
+		t.Errorf("an odd rotary width: %v", err)
+	}
 	for _, layers := range []string{"0_0_1", "1_2_2", "1_0_2"} {
 		_, err := Parse([]byte(`{"model_type":"lckv-llama","source":"x","hidden_size":36,"intermediate_size":58,"num_attention_heads":3,"vocab_size":61,"num_hidden_layers":3,"layer_types":"`+layers+`"}`), "map")
 		if !fault.Is(err, fault.Unsupported) || !strings.Contains(err.Error(), layers) {

@@ -385,12 +385,15 @@ func (p *parser) rope(dim int, layerType string) Rope {
 	return r
 }
 
-// partialRope reads the rotary parameters of heads of which only the first channels rotate. Of an odd number, the formulae count that number, and one channel more turns.
+// partialRope reads the rotary parameters of heads of which only the first channels rotate.
 func (p *parser) partialRope(headDim int, def float64, layerType string) Rope {
-	dim := p.partial(headDim, def, layerType)
-	r := p.rope(dim, layerType)
-	if dim%2 != 0 {
-		r.Dim, r.Odd = dim+1, dim
+	return p.rope(p.partial(headDim, def, layerType), layerType).paired()
+}
+
+// paired is r of an odd number of channels as published: the formulae count that number, and one channel more turns.
+func (r Rope) paired() Rope {
+	if r.Dim%2 != 0 {
+		r.Dim, r.Odd = r.Dim+1, r.Dim
 	}
 	return r
 }

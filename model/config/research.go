@@ -206,7 +206,7 @@ func (p *parser) ccaModule() {
 	p.module(p.need("hidden_size", maxWidth))
 	a := p.heads(0)
 	p.convolved(&a)
-	a.Rope = p.flatRope(p.partial(a.HeadDim, 1, ""))
+	a.Rope = p.flatRope(p.partial(a.HeadDim, 1, "")).paired()
 	p.layers(a, p.moduleMLP())
 }
 
