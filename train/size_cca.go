@@ -15,6 +15,9 @@ func init() {
 		s.Heads = or(s.Heads, max(2, s.Hidden/(2*s.HeadDim)))
 		s.KVHeads = or(s.KVHeads, divisor(s.Heads, max(1, s.Heads/4)))
 	}, check: func(s *Shape) error {
+		if s.Heads < 2 {
+			return impossible("--heads", s.Heads, "ccgqa has fewer heads of keys than of queries: at least 2")
+		}
 		if s.KVHeads >= s.Heads {
 			return impossible("--kv-heads", s.KVHeads, fmt.Sprintf("ccgqa has fewer than the %d heads", s.Heads))
 		}

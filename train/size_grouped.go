@@ -22,6 +22,9 @@ func thirds(s *Shape) {
 }
 
 func between(s *Shape) error {
+	if d := divisor(s.Heads, s.Heads-1); d == 1 {
+		return impossible("--heads", s.Heads, "gqa needs heads in groups, more than one of each: 4, 6, 8, 9 or any other number that is no prime")
+	}
 	if s.KVHeads == 1 || s.KVHeads == s.Heads {
 		return impossible("--kv-heads", s.KVHeads, fmt.Sprintf("1 is mqa, %d is mha: gqa lies between", s.Heads))
 	}
@@ -37,6 +40,9 @@ func sparse(s *Shape) {
 }
 
 func fewer(s *Shape) error {
+	if s.Hidden < 2*s.HeadDim {
+		return impossible("--hidden", s.Hidden, fmt.Sprintf("sqa has fewer heads than it holds: at least two of --head-dim %d, which is %d", s.HeadDim, 2*s.HeadDim))
+	}
 	if s.Heads*s.HeadDim >= s.Hidden {
 		return impossible("--heads", s.Heads, fmt.Sprintf("sqa has fewer than the %d heads of %d that --hidden %d holds", s.Hidden/s.HeadDim, s.HeadDim, s.Hidden))
 	}

@@ -15,7 +15,7 @@ func init() {
 		},
 		check: func(s *Shape) error {
 			if s.HeadDim%4 != 0 {
-				return impossible("--head-dim", s.HeadDim, fmt.Sprintf("must be a multiple of 4: the nearest are %d and %d", s.HeadDim/4*4, s.HeadDim/4*4+4))
+				return impossible("--head-dim", s.HeadDim, fmt.Sprintf("must be a multiple of 4: the nearest are %d and %d", max(4, s.HeadDim/4*4), max(8, s.HeadDim/4*4+4)))
 			}
 			return dividesHeads(s)
 		},

@@ -40,6 +40,9 @@ func impossible(name string, v int, limit string) error {
 
 // rotaryPart refuses a rotary part of a head that is not smaller than the head.
 func rotaryPart(s *Shape) error {
+	if s.HeadDim < 4 {
+		return impossible("--head-dim", s.HeadDim, "design "+s.Design+" turns a part of a head and leaves the rest: at least 4")
+	}
 	if s.RopeDim < 0 || s.RopeDim%2 != 0 || s.RopeDim >= s.HeadDim {
 		return impossible("--rope-dim", s.RopeDim, fmt.Sprintf("must be even and less than --head-dim %d", s.HeadDim))
 	}
