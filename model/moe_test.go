@@ -168,7 +168,7 @@ func TestMixtureRefused(t *testing.T) {
 
 // Fresh weights are made for dense models only.
 func TestNewMixtureRefused(t *testing.T) {
-	config := `{"model_type":"mixtral","hidden_size":32,"intermediate_size":64,"num_hidden_layers":1,"vocab_size":48,"num_attention_heads":4,"num_local_experts":2,"num_experts_per_tok":1}`
+	config := `{"model_type":"mixtral","hidden_size":32,"intermediate_size":64,"num_hidden_layers":1,"vocab_size":48,"num_attention_heads":4,"num_key_value_heads":4,"num_local_experts":2,"num_experts_per_tok":1}`
 	if _, err := New([]byte(config), 1); !fault.Is(err, fault.Unsupported) || !strings.Contains(err.Error(), "2 experts") {
 		t.Errorf("got %v", err)
 	}

@@ -347,7 +347,7 @@ func TestRefusals(t *testing.T) {
 		{"more heads", rewrite(`"num_attention_heads": 4`, `"num_attention_heads": 5`), Options{}, fault.Mismatch, []string{"self_attn", "[24 48]", "[24 60]"}, false},
 		{"no norm as public", rewrite(`"head_dim"`, `"q_norm": false, "head_dim"`), Options{Form: Public}, fault.Unsupported, []string{"Step3TextForCausalLM", "q_norm", "--form custom"}, true},
 		{"gelu as public", rewrite(`"head_dim"`, `"hidden_act": "gelu", "head_dim"`), Options{Form: Public}, fault.Unsupported, []string{"hidden_act gelu"}, true},
-		{"rope", rewrite(`"head_dim"`, `"rope_scaling": {"type": "dynamic", "alpha": 10.0}, "head_dim"`), Options{}, fault.Unsupported, []string{"rope_type", "alpha"}, true},
+		{"rope", rewrite(`"head_dim"`, `"rope_scaling": {"type": "dynamic", "alpha": 10.0}, "head_dim"`), Options{}, fault.Unsupported, []string{"rope_type", "dynamic"}, true},
 		{"form", func(*testing.T, string) {}, Options{Form: "private"}, fault.BadInput, []string{"--form private"}, true},
 		{"another family", rewrite(`"lowkey"`, `"olmo2"`), Options{}, fault.Unsupported, []string{"olmo2"}, false},
 	} {
