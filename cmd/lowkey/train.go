@@ -272,7 +272,8 @@ func (f *trainFlags) run(c *cobra.Command) error {
 	}
 	f.shape.Vocab = f.vocab // as good as the tokenizer's for finding what cannot be, before hours of anything
 	if f.start != "" {
-		if err := sizesGiven(c.Flags()); err != nil {
+		may := func(name string) bool { return !slices.Contains(sizing, name) }
+		if err := refuseBeside(c.Flags(), "start", may, "the model to start from has its sizes", "leave it out, or train a fresh model without --start"); err != nil {
 			return err
 		}
 		if f.start, err = carriedFolder(f.start, filepath.Join(f.out, "start")); err != nil {
@@ -323,13 +324,16 @@ func (f *trainFlags) run(c *cobra.Command) error {
 	return f.train(c.Context(), &f.settings, set, tok, *format)
 }
 
-// sizesGiven refuses flags that size a fresh model beside --start; a longer or shorter context changes no weight.
-func sizesGiven(flags *pflag.FlagSet) (err error) {
-	for _, name := range []string{"design", "hidden", "layers", "params", "head-dim", "ffn", "rope-theta", "untied", "heads", "kv-heads", "q-rank", "kv-rank", "share", "rope-dim", "field"} {
-		if flag := flags.Lookup(name); flag.Changed && err == nil {
-			err = fault.New(fault.BadInput, "--"+name+" "+flag.Value.String(), "given with --start", "the model to start from has its sizes", "leave it out, or train a fresh model without --start")
+// sizing are the flags that size a fresh model; a longer or shorter context changes no weight.
+var sizing = []string{"design", "hidden", "layers", "params", "head-dim", "ffn", "rope-theta", "untied", "heads", "kv-heads", "q-rank", "kv-rank", "share", "rope-dim", "field"}
+
+// refuseBeside is the error of the first flag that is given beside another one and may not be.
+func refuseBeside(flags *pflag.FlagSet, other string, may func(name string) bool, limit, wayOut string) (err error) {
+	flags.Visit(func(flag *pflag.Flag) {
+		if err == nil && !may(flag.Name) {
+			err = fault.New(fault.BadInput, "--"+flag.Name+" "+flag.Value.String(), "given with --"+other, limit, wayOut)
 		}
-	}
+	})
 	return err
 }
 
@@ -358,14 +362,9 @@ var whileResuming = []string{"resume", "data", "threads", "valid-every", "checkp
 
 // again goes on with a run: its folder knows everything.
 func (f *trainFlags) again(c *cobra.Command) error {
-	var given error
-	c.Flags().Visit(func(flag *pflag.Flag) {
-		if given == nil && !slices.Contains(whileResuming, flag.Name) {
-			given = fault.New(fault.BadInput, "--"+flag.Name+" "+flag.Value.String(), "given with --resume", "a run goes on with the settings it was started with", "leave it out, or start a new run")
-		}
-	})
-	if given != nil {
-		return given
+	may := func(name string) bool { return slices.Contains(whileResuming, name) }
+	if err := refuseBeside(c.Flags(), "resume", may, "a run goes on with the settings it was started with", "leave it out, or start a new run"); err != nil {
+		return err
 	}
 	s, err := train.ReadSettings(f.resume)
 	if err != nil {
